@@ -1,0 +1,396 @@
+"""The files of the workflow: the only module that knows the names inside them.
+
+A *shard* is one HDF5 file with one group per identity. It is written beside its final name and renamed when it is
+whole, so an output that exists is complete. Datasets are chunked, compressed and carry checksums.
+
+Shape letters: N images of one identity, P = N(N-1) ordered pairs, S side of a crop, D embedding size, L layers,
+T thresholds, R regions.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import platform
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+SCHEMA = "leam-1"
+RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
+
+
+class StorageError(Exception):
+    """A file that is not what the stage before should have written; the message names the file and the fault."""
+
+
+@dataclass
+class Pictures:
+    """The pictures of one identity as they were found: encoded files, and what came with them.
+
+    labels : per picture a PNG label map in FaRL order, same size as the picture, or None
+    landmarks : (N, 68, 2) float32, x and y in pixels of the picture (NaN where unknown), or None
+    """
+
+    identity: str
+    images: list[str]
+    encoded: list[bytes]
+    labels: list[bytes] | None = None
+    landmarks: np.ndarray | None = None
+
+
+@dataclass
+class Faces:
+    """The usable faces of one identity, everything in the crop's frame (DESIGN: faces/{shard}.h5).
+
+    crops : (N, S, S, 3) uint8 RGB; regions : (N, S, S) uint8 in FaRL order;
+    landmarks : (N, 68, 2) float32 px; points : (N, 5, 2) float32 px (eyes, nose tip, mouth corners; the picture's
+    left first). NaN where unknown. Pixel coordinates: the centre of the top left pixel is (0.5, 0.5).
+    """
+
+    identity: str
+    images: list[str]
+    crops: np.ndarray
+    regions: np.ndarray
+    landmarks: np.ndarray
+    points: np.ndarray
+
+
+@dataclass
+class IdentityMaps:
+    """LEAM of one identity under one recogniser (DESIGN: maps/{model}/{shard}.h5).
+
+    pairs : (P, 2) int16, anchor and positive, sorted; cosine : (P,) float32; embeddings : (N, D) float32, unit norm
+    maps : {polarity: {layer: (N, h, w)}} image maps at native size, each summing to 1 (0 where every pair's is empty)
+    counts : {polarity: (P, L, T, R)} uint16 or uint32; T = the top-p sets, then the full activation
+    pair_maps : {polarity: {layer: (P, h, w) float16}}, each scaled to a peak of 1; empty unless asked for
+    """
+
+    identity: str
+    images: list[str]
+    pairs: np.ndarray
+    cosine: np.ndarray
+    embeddings: np.ndarray
+    maps: dict[str, dict[str, np.ndarray]]
+    counts: dict[str, np.ndarray]
+    pair_maps: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+
+@dataclass
+class Discarded:
+    """What was left out and why; ``image`` is "" when the whole identity was."""
+
+    identity: str
+    image: str
+    reason: str
+
+
+# ------------------------------------------------------------------------------------------------ names and digests
+
+
+def group_name(identity: str) -> str:
+    """The HDF5 group of an identity: '/' and '%' escaped, and the reserved group names too."""
+    escaped = identity.replace("%", "%25").replace("/", "%2F")
+    return f"%{escaped}" if escaped in RESERVED or escaped in ("", ".", "..") else escaped
+
+
+def layer_name(layer: str) -> str:
+    """The HDF5 name of a layer: ONNX nodes have '/' in theirs, which would open a group."""
+    return layer.replace("/", ".")
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(settings: object) -> str:
+    """SHA-256 of a JSON-able value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def versions(*modules) -> str:
+    """The versions a number depends on, as JSON: Python and each module given."""
+    found = {module.__name__: str(module.__version__) for module in modules}
+    return json.dumps({"python": platform.python_version()} | found, sort_keys=True)
+
+
+# ------------------------------------------------------------------------------------------------- files, made whole
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A path to write to; it becomes ``path`` only if the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def create_shard(path: str | Path, kind: str, **attributes) -> Iterator[h5py.File]:
+    """An HDF5 file to fill; ``kind`` is the stage that writes it. Appears under its name only when whole."""
+    with whole_file(path) as part, h5py.File(part, "w") as shard:
+        shard.attrs.update({"schema": SCHEMA, "kind": kind} | attributes)
+        yield shard
+
+
+@contextlib.contextmanager
+def open_shard(path: str | Path, kind: str) -> Iterator[h5py.File]:
+    """Open a shard for reading.
+
+    Raises StorageError when it is damaged, of another kind or of another version of the layout.
+    """
+    try:
+        shard = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: not a readable HDF5 file ({error}); delete it and run again") from error
+    with shard:
+        found = shard.attrs.get("kind"), shard.attrs.get("schema")
+        if found != (kind, SCHEMA):
+            raise StorageError(f"{path}: expected a file of kind {kind!r}, layout {SCHEMA!r}; found {found}")
+        yield shard
+
+
+def identities(shard: h5py.File) -> list[str]:
+    """The identities of a shard, sorted."""
+    return sorted(str(group.attrs["identity"]) for name, group in shard.items() if name not in RESERVED)
+
+
+def _put(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
+    packed = dict(compression="gzip", compression_opts=4, shuffle=True, fletcher32=True) if array.size else {}
+    return group.create_dataset(name, data=array, **packed)
+
+
+def _put_strings(group: h5py.Group, name: str, strings: Iterable[str]) -> None:
+    group.create_dataset(name, data=list(strings), dtype=h5py.string_dtype())
+
+
+def _put_bytes(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
+    """Encoded files of any length: one long array with its offsets, since HDF5 checksums no variable-length data."""
+    _put(group, name, np.frombuffer(b"".join(blobs), np.uint8))
+    group.create_dataset(f"{name}_ends", data=np.cumsum([len(blob) for blob in blobs], dtype=np.int64))
+
+
+def _strings(group: h5py.Group, name: str) -> list[str]:
+    return [str(text) for text in group[name].asstr()[()]]
+
+
+def _bytes(group: h5py.Group, name: str) -> list[bytes]:
+    everything, ends = group[name][()].tobytes(), group[f"{name}_ends"][()]
+    return [everything[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _group_of(shard: h5py.File, identity: str) -> h5py.Group:
+    group = shard.create_group(group_name(identity))
+    group.attrs["identity"] = identity
+    return group
+
+
+def write_discarded(shard: h5py.File, discarded: Iterable[Discarded]) -> None:
+    rows = sorted((row.identity, row.image, row.reason) for row in discarded)
+    group = shard.create_group("discarded")
+    for position, column in enumerate(("identity", "image", "reason")):
+        _put_strings(group, column, [row[position] for row in rows])
+
+
+def read_discarded(shard: h5py.File) -> list[Discarded]:
+    group = shard["discarded"]
+    columns = (_strings(group, column) for column in ("identity", "image", "reason"))
+    return [Discarded(*row) for row in zip(*columns, strict=True)]
+
+
+# ------------------------------------------------------------------------------------------------------------ images
+
+LEDGER_COLUMNS = ("identity", "image", "url", "status", "sha256")
+
+
+def write_pictures(shard: h5py.File, pictures: Pictures) -> None:
+    group = _group_of(shard, pictures.identity)
+    _put_strings(group, "images", pictures.images)
+    _put_bytes(group, "encoded", pictures.encoded)
+    if pictures.labels is not None:
+        _put_bytes(group, "labels", pictures.labels)
+    if pictures.landmarks is not None:
+        _put(group, "landmarks", np.asarray(pictures.landmarks, np.float32))
+
+
+def read_pictures(shard: h5py.File, identity: str) -> Pictures:
+    group = shard[group_name(identity)]
+    return Pictures(
+        identity=identity,
+        images=_strings(group, "images"),
+        encoded=_bytes(group, "encoded"),
+        labels=_bytes(group, "labels") if "labels" in group else None,
+        landmarks=group["landmarks"][()] if "landmarks" in group else None,
+    )
+
+
+def write_ledger(shard: h5py.File, rows: Iterable[dict[str, str]]) -> None:
+    """One row per link of the shard; status is "ok" or the reason why there is no picture."""
+    rows = list(rows)
+    group = shard.create_group("ledger")
+    for column in LEDGER_COLUMNS:
+        _put_strings(group, column, [row[column] for row in rows])
+
+
+def read_ledger(shard: h5py.File) -> list[dict[str, str]]:
+    columns = [_strings(shard["ledger"], column) for column in LEDGER_COLUMNS]
+    return [dict(zip(LEDGER_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+# ------------------------------------------------------------------------------------------------------------- faces
+
+
+def write_faces(shard: h5py.File, faces: Faces) -> None:
+    group = _group_of(shard, faces.identity)
+    _put_strings(group, "images", faces.images)
+    for name in ("crops", "regions"):
+        _put(group, name, getattr(faces, name).astype(np.uint8, copy=False))
+    for name in ("landmarks", "points"):
+        _put(group, name, getattr(faces, name).astype(np.float32, copy=False))
+
+
+def read_faces(shard: h5py.File, identity: str) -> Faces:
+    group = shard[group_name(identity)]
+    arrays = {name: group[name][()] for name in ("crops", "regions", "landmarks", "points")}
+    return Faces(identity=identity, images=_strings(group, "images"), **arrays)
+
+
+# -------------------------------------------------------------------------------------------------------------- maps
+
+
+def write_maps(shard: h5py.File, maps: IdentityMaps) -> None:
+    """Image maps keep their type; a float16 map is stored times its h*w, with the factor back in ``scale``."""
+    group = _group_of(shard, maps.identity)
+    _put_strings(group, "images", maps.images)
+    for name in ("pairs", "cosine", "embeddings"):
+        _put(group, name, getattr(maps, name))
+    for polarity, counts in maps.counts.items():
+        _put(group, f"counts/{polarity}", counts)
+    for kind, by_polarity in (("maps", maps.maps), ("pair_maps", maps.pair_maps)):
+        for polarity, layers in by_polarity.items():
+            for layer, array in layers.items():
+                _put(group, f"{kind}/{polarity}/{layer_name(layer)}", array)
+    group.attrs["complete"] = True
+
+
+def read_maps(shard: h5py.File, identity: str, pair_maps: bool = False) -> IdentityMaps:
+    group = shard[group_name(identity)]
+    layers = json.loads(shard.attrs["layers"])
+
+    def by_polarity(kind: str) -> dict[str, dict[str, np.ndarray]]:
+        return {
+            polarity: {layer: stored[layer_name(layer)][()] for layer in layers}
+            for polarity, stored in group[kind].items()
+        }
+
+    return IdentityMaps(
+        identity=identity,
+        images=_strings(group, "images"),
+        pairs=group["pairs"][()],
+        cosine=group["cosine"][()],
+        embeddings=group["embeddings"][()],
+        maps=by_polarity("maps"),
+        counts={polarity: counts[()] for polarity, counts in group["counts"].items()},
+        pair_maps=by_polarity("pair_maps") if pair_maps and "pair_maps" in group else {},
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- journal
+
+
+class Journal:
+    """Finished identities of a job that may be killed at any moment: records appended to one side file.
+
+    A record is a name and its arrays, framed by its length and SHA-256; reading stops at the first frame that is cut
+    or damaged, and writing goes on from there. The first record is the digest of everything the results depend on;
+    a journal with another digest is started anew. Unlike HDF5, an append cut in half harms nothing before it.
+    """
+
+    _FRAME = struct.Struct("<Q32s")
+
+    def __init__(self, path: str | Path, work: str):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.offsets: dict[str, int] = {}
+        self._file = open(self.path, "a+b")
+        end = self._scan(work)
+        self._file.truncate(end)
+        if not end:
+            self._append(work.encode())
+
+    def _scan(self, work: str) -> int:
+        """Find the whole records; returns where they end (0 when the journal is of other work)."""
+        end, first = 0, True
+        for offset, payload in self._records():
+            if first and payload != work.encode():
+                return 0
+            if not first:
+                self.offsets[str(self._unpack(payload)["name"])] = offset
+            end, first = offset + self._FRAME.size + len(payload), False
+        return end
+
+    def _records(self) -> Iterator[tuple[int, bytes]]:
+        offset = 0
+        while (payload := self._read(offset)) is not None:
+            yield offset, payload
+            offset += self._FRAME.size + len(payload)
+
+    def _read(self, offset: int) -> bytes | None:
+        self._file.seek(offset)
+        head = self._file.read(self._FRAME.size)
+        if len(head) < self._FRAME.size:
+            return None
+        size, checksum = self._FRAME.unpack(head)
+        if size > self.path.stat().st_size:
+            return None
+        payload = self._file.read(size)
+        return payload if hashlib.sha256(payload).digest() == checksum else None
+
+    def _append(self, payload: bytes) -> int:
+        offset = self._file.seek(0, os.SEEK_END)
+        self._file.write(self._FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return offset
+
+    @staticmethod
+    def _unpack(payload: bytes) -> dict[str, np.ndarray]:
+        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.offsets
+
+    def add(self, name: str, **arrays: np.ndarray) -> None:
+        """Append a finished record; it is on disk when this returns."""
+        packed = io.BytesIO()
+        np.savez(packed, name=np.array(name), **arrays)
+        self.offsets[name] = self._append(packed.getvalue())
+
+    def get(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a finished record."""
+        arrays = self._unpack(self._read(self.offsets[name]))
+        arrays.pop("name")
+        return arrays
+
+    def close(self) -> None:
+        self._file.close()
+
+    def remove(self) -> None:
+        """Close and delete the side file: its records stand in the output now."""
+        self.close()
+        self.path.unlink(missing_ok=True)
