@@ -8,9 +8,11 @@ T thresholds, R regions.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 import platform
 import struct
@@ -20,6 +22,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
+log = logging.getLogger(__name__)
 
 SCHEMA = "leam-1"
 RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
@@ -50,7 +54,7 @@ class Faces:
 
     crops : (N, S, S, 3) uint8 RGB; regions : (N, S, S) uint8 in FaRL order;
     landmarks : (N, 68, 2) float32 px; points : (N, 5, 2) float32 px (eyes, nose tip, mouth corners; the picture's
-    left first). NaN where unknown. Pixel coordinates: the centre of the top left pixel is (0.5, 0.5).
+    left first). NaN where unknown. Pixel coordinates: x then y, the centre of the top left pixel is (0, 0).
     """
 
     identity: str
@@ -69,6 +73,7 @@ class IdentityMaps:
     maps : {polarity: {layer: (N, h, w)}} image maps at native size, each summing to 1 (0 where every pair's is empty)
     counts : {polarity: (P, L, T, R)} uint16 or uint32; T = the top-p sets, then the full activation
     pair_maps : {polarity: {layer: (P, h, w) float16}}, each scaled to a peak of 1; empty unless asked for
+    nonfinite : how many maps (of 2 P L) were not finite, and taken as empty
     """
 
     identity: str
@@ -78,6 +83,7 @@ class IdentityMaps:
     embeddings: np.ndarray
     maps: dict[str, dict[str, np.ndarray]]
     counts: dict[str, np.ndarray]
+    nonfinite: int = 0
     pair_maps: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
@@ -170,7 +176,7 @@ def identities(shard: h5py.File) -> list[str]:
 
 
 def _put(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
-    packed = dict(compression="gzip", compression_opts=4, shuffle=True, fletcher32=True) if array.size else {}
+    packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True} if array.size else {}
     return group.create_dataset(name, data=array, **packed)
 
 
@@ -272,41 +278,48 @@ def read_faces(shard: h5py.File, identity: str) -> Faces:
 # -------------------------------------------------------------------------------------------------------------- maps
 
 
-def write_maps(shard: h5py.File, maps: IdentityMaps) -> None:
-    """Image maps keep their type; a float16 map is stored times its h*w, with the factor back in ``scale``."""
+def write_maps(shard: h5py.File, maps: IdentityMaps, dtype: str = "float32") -> None:
+    """Image maps as float32, or as float16 scaled by ``scale`` (h * w, so that a flat map is 1 everywhere)."""
     group = _group_of(shard, maps.identity)
     _put_strings(group, "images", maps.images)
     for name in ("pairs", "cosine", "embeddings"):
         _put(group, name, getattr(maps, name))
     for polarity, counts in maps.counts.items():
         _put(group, f"counts/{polarity}", counts)
-    for kind, by_polarity in (("maps", maps.maps), ("pair_maps", maps.pair_maps)):
-        for polarity, layers in by_polarity.items():
-            for layer, array in layers.items():
-                _put(group, f"{kind}/{polarity}/{layer_name(layer)}", array)
-    group.attrs["complete"] = True
+    for polarity, layers in maps.maps.items():
+        for layer, array in layers.items():
+            scale = array.shape[1] * array.shape[2] if dtype == "float16" else 1
+            _put(group, f"maps/{polarity}/{layer_name(layer)}", (array * scale).astype(dtype)).attrs["scale"] = scale
+    for polarity, layers in maps.pair_maps.items():
+        for layer, array in layers.items():
+            _put(group, f"pair_maps/{polarity}/{layer_name(layer)}", array)
+    group.attrs.update({"nonfinite": maps.nonfinite, "complete": True})
 
 
 def read_maps(shard: h5py.File, identity: str, pair_maps: bool = False) -> IdentityMaps:
+    """Maps come back as float32 that sum to 1, however they are stored; pair maps only when asked for."""
     group = shard[group_name(identity)]
     layers = json.loads(shard.attrs["layers"])
 
     def by_polarity(kind: str) -> dict[str, dict[str, np.ndarray]]:
         return {
-            polarity: {layer: stored[layer_name(layer)][()] for layer in layers}
+            polarity: {layer: _unscaled(stored[layer_name(layer)]) for layer in layers}
             for polarity, stored in group[kind].items()
         }
 
     return IdentityMaps(
         identity=identity,
         images=_strings(group, "images"),
-        pairs=group["pairs"][()],
-        cosine=group["cosine"][()],
-        embeddings=group["embeddings"][()],
         maps=by_polarity("maps"),
         counts={polarity: counts[()] for polarity, counts in group["counts"].items()},
+        nonfinite=int(group.attrs["nonfinite"]),
         pair_maps=by_polarity("pair_maps") if pair_maps and "pair_maps" in group else {},
+        **{name: group[name][()] for name in ("pairs", "cosine", "embeddings")},
     )
+
+
+def _unscaled(stored: h5py.Dataset) -> np.ndarray:
+    return stored[()].astype(np.float32) / np.float32(stored.attrs.get("scale", 1))
 
 
 # ----------------------------------------------------------------------------------------------------------- journal
@@ -326,11 +339,24 @@ class Journal:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.offsets: dict[str, int] = {}
-        self._file = open(self.path, "a+b")
+        self._file = open(self.path, "a+b")  # noqa: SIM115  (held, with its lock, as long as the journal)
+        self._lock()
         end = self._scan(work)
         self._file.truncate(end)
         if not end:
             self._append(work.encode())
+
+    def _lock(self) -> None:
+        """Two processes never write the same shard; the lock goes when the process does, however it ends."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise BlockingIOError(
+                f"{self.path}: another process is writing this shard; wait for it or stop it"
+            ) from None
+        except OSError:  # some network file systems have no locks
+            log.warning("%s: this file system has no locks, so take care that no second run writes here", self.path)
 
     def _scan(self, work: str) -> int:
         """Find the whole records; returns where they end (0 when the journal is of other work)."""
@@ -371,6 +397,9 @@ class Journal:
     def _unpack(payload: bytes) -> dict[str, np.ndarray]:
         with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
             return dict(arrays)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
 
     def __contains__(self, name: str) -> bool:
         return name in self.offsets

@@ -1,0 +1,451 @@
+"""The engine against a naive loop, its signs against a network worked by hand, its counts against a full sort."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import naive
+import numpy as np
+import pytest
+import torch
+from leam import maps, models, storage
+from leam.regions import REGIONS
+from torch import nn
+from torch.nn import functional
+
+
+def sizes_of(side, percents=maps.TOP_PERCENTS):
+    return [max(1, round(percent / 100 * side * side)) for percent in percents]
+
+
+def engine(network, layers, x, side=28, **options):
+    regions = torch.arange(side * side).reshape(side, side).remainder(19).to(torch.uint8)
+    counter = maps.RegionCounter(regions.expand(len(x), side, side))
+    return maps.leam(network, layers, x, counter, maps.Grid(side), **options)
+
+
+def naive_image_maps(network, layer, x, polarity):
+    """METHOD 4: the mean over the anchor's N-1 pairs of the pair maps, each normalised to sum 1."""
+    n, means = len(x), []
+    for i in range(n):
+        found = [naive.pair_map(network, layer, x[i], x[j], polarity) for j in range(n) if j != i]
+        means.append(sum(m / m.sum() for m in found) / (n - 1))
+    return torch.stack(means)
+
+
+class InPlace(nn.Module):
+    """Overwrites its convolutions' outputs in each way seen in the wild: module, function, and addition."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = (nn.Conv2d(i, 6, 3, padding=1) for i in (3, 6, 6))
+        self.relu = nn.ReLU(inplace=True)
+        self.fc = nn.Linear(6, 8)
+
+    def forward(self, x):
+        x = self.relu(self.a(x))
+        x = torch.relu_(self.b(x))
+        y = self.c(x)
+        y += x
+        return self.fc(functional.relu(y, inplace=True).mean((2, 3)))
+
+
+def network_of(name, seed=0):
+    torch.manual_seed(seed)
+    recogniser = dataclasses.replace(models.REGISTRY[name], untrained=True)
+    network = models.build(recogniser, seed)
+    for module in network.modules():  # away from the initial statistics, so that BN does something
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            module.weight.uniform_(0.5, 1.5)
+            module.bias.normal_(0, 0.1)
+    return network.double(), recogniser
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "layers"),
+    [
+        ("sample_arcface", 3, range(9)),
+        ("AF_R18", 3, (0, 4, 8)),
+        ("AF_R50", 2, (0, 8)),
+        ("CF_R100", 2, (0, 8)),
+        ("IR_CASIA", 2, (0, 5, 6, 8)),
+        ("VGG_16", 2, (0, 8)),
+    ],
+)
+def test_engine_equals_the_naive_loop(name, images, layers):
+    network, recogniser = network_of(name)
+    chosen = tuple(recogniser.layers[layer] for layer in layers)
+    x = torch.randn(images, 3, *recogniser.input_size, dtype=torch.float64)
+    found = engine(network, chosen, x)
+    for number, layer in enumerate(chosen):
+        module = f"{layer}.conv" if name == "IR_CASIA" else layer
+        for sign, polarity in enumerate(maps.POLARITIES):
+            expected = naive_image_maps(network, module, x, polarity)
+            np.testing.assert_allclose(found[f"maps.{number}"][sign], expected, rtol=1e-7, atol=1e-14)
+
+
+def test_engine_equals_the_naive_loop_with_in_place_activations():
+    torch.manual_seed(1)
+    network = InPlace().double().eval().requires_grad_(False)
+    x = torch.randn(4, 3, 16, 16, dtype=torch.float64)
+    found = engine(network, ("a", "b", "c"), x)
+    for number, layer in enumerate("abc"):
+        for sign, polarity in enumerate(maps.POLARITIES):
+            expected = naive_image_maps(network, layer, x, polarity)
+            np.testing.assert_allclose(found[f"maps.{number}"][sign], expected, rtol=1e-7)
+
+
+def test_pair_maps_cosine_and_pairs_equal_the_naive_ones():
+    network, recogniser = network_of("sample_arcface")
+    x = torch.randn(3, 3, 112, 112, dtype=torch.float64)
+    found = engine(network, recogniser.layers[:2], x, pair_maps=True)
+    assert found["pairs"].tolist() == [[0, 1], [0, 2], [1, 0], [1, 2], [2, 0], [2, 1]]
+    embeddings = network(x)
+    for row, (i, j) in enumerate(found["pairs"]):
+        cosine = functional.cosine_similarity(embeddings[i], embeddings[j], dim=0)
+        assert found["cosine"][row] == pytest.approx(float(cosine), abs=1e-6)
+        for sign, polarity in enumerate(maps.POLARITIES):
+            expected = naive.pair_map(network, recogniser.layers[1], x[i], x[j], polarity)
+            stored = found["pair_maps.1"][sign, row]
+            np.testing.assert_allclose(stored, expected / expected.max(), atol=6e-4)  # float16
+
+
+class Sums(nn.Module):
+    """Embedding = the sums of two channels, which copy the image's first two: every gradient is known by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1, bias=False)
+        self.conv.weight.data = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).view(2, 3, 1, 1)
+
+    def forward(self, x):
+        return self.conv(x).sum((2, 3))
+
+
+def test_polarity_by_hand():
+    """Anchor (3, 4), positive (1, 0): d cos / d(channel sums) = ((1, 0) - 0.6 * (0.6, 0.8)) / 5 = (0.128, -0.096).
+
+    So the similarity rises where channel 0 is active (left), the loss where channel 1 is (right).
+    """
+    images = torch.zeros(2, 3, 2, 2)
+    images[0, 0, :, 0] = torch.tensor([1.0, 2.0])  # channel 0, left column: sums to 3
+    images[0, 1, :, 1] = torch.tensor([1.5, 2.5])  # channel 1, right column: sums to 4
+    images[1, 0, 0, 0] = 1.0
+    with maps.Taps(Sums(), ("conv",)) as taps:
+        embeddings, activations = taps.run(images)
+        unit = functional.normalize(embeddings.detach())
+        batch = next(maps.pair_batches(activations, embeddings, torch.arange(2), unit))
+    loss, similarity = batch.maps[0][:, 0]
+    torch.testing.assert_close(similarity, 0.128 * torch.tensor([[1.0, 0], [2.0, 0]]))
+    torch.testing.assert_close(loss, 0.096 * torch.tensor([[0, 1.5], [0, 2.5]]))
+
+
+def test_relu_of_the_gradient_not_of_the_product():
+    """With a negative activation under a positive gradient, ReLU(g) * A subtracts and ReLU(g * A) would not."""
+    gradient = torch.tensor([1.0, 1.0, -2.0]).view(1, 3, 1, 1)
+    activation = torch.tensor([3.0, -1.0, -5.0]).view(1, 3, 1, 1)
+    loss, similarity = maps.weighted_activation(gradient, activation).flatten()
+    assert similarity == 2.0  # 1*3 + 1*(-1)
+    assert loss == 0.0  # 2*(-5) < 0
+
+
+def test_counts_equal_a_full_sort_with_ties():
+    rng = np.random.default_rng(0)
+    side = 40
+    grids = rng.integers(0, 6, (3, 4, side, side)).astype(np.float32)  # many ties
+    grids[0, 0] = 0  # an empty map
+    grids[1, 1] = 0
+    grids[1, 1, 3, 4] = 2.0  # fewer positive pixels than any set but the smallest
+    grids[2, 2] = rng.random((side, side), dtype=np.float32)
+    regions = rng.integers(0, 19, (3, side, side)).astype(np.uint8)
+    counter = maps.RegionCounter(torch.from_numpy(regions))
+    found = counter.count(torch.from_numpy(grids), torch.tensor([2, 0, 1])).numpy()
+    for row, image in enumerate((2, 0, 1)):
+        for m in range(4):
+            expected = naive.count(grids[row, m].ravel(), regions[image].ravel(), maps.TOP_PERCENTS, len(REGIONS))
+            np.testing.assert_array_equal(found[row, m], expected)
+
+
+def test_ties_fall_to_the_lowest_index():
+    grids = torch.ones(1, 1, 10, 10)
+    regions = torch.arange(100).reshape(1, 10, 10).remainder(19).to(torch.uint8)
+    counts = maps.RegionCounter(regions, (2.0,)).count(grids, torch.tensor([0]))
+    assert counts[0, 0, 0].nonzero().flatten().tolist() == [0, 1]
+
+
+def test_sizes_of_the_pixel_sets():
+    counter = maps.RegionCounter(torch.zeros(1, 112, 112, dtype=torch.uint8))
+    assert counter.sizes == sizes_of(112)
+    assert (counter.sizes[0], counter.sizes[6]) == (1, 125)
+
+
+def test_engine_counts_its_own_maps():
+    """End to end on a grid other than the maps' own: resized by PyTorch, counted by the full sort."""
+    network, recogniser = network_of("sample_cosface", seed=3)
+    x = torch.randn(3, 3, 112, 112, dtype=torch.float64)
+    found = engine(network, recogniser.layers[5:7], x, side=42)
+    regions = torch.arange(42 * 42).remainder(19).numpy()
+    for row, (i, j) in enumerate(found["pairs"]):
+        for sign, polarity in enumerate(maps.POLARITIES):
+            native = naive.pair_map(network, recogniser.layers[6], x[i], x[j], polarity)
+            placed = functional.interpolate(native[None, None], size=(42, 42), mode="bilinear", align_corners=False)
+            expected = naive.count(placed.float().flatten().numpy(), regions, maps.TOP_PERCENTS, len(REGIONS))
+            counted = found["counts"][sign, row, 1].astype(int)
+            assert counted.sum(1).tolist() == expected.sum(1).tolist()
+            assert abs(counted - expected).sum() <= 0.01 * expected.sum()  # equal but for rounding among neighbours
+
+
+@pytest.mark.parametrize(("native", "grid"), [(56, 112), (7, 112), (112, 42), (224, 112), (1, 5), (112, 112)])
+def test_resizing_is_pytorchs_bilinear(native, grid):
+    m = torch.rand(2, 3, native, native, dtype=torch.float64)
+    expected = functional.interpolate(m, size=(grid, grid), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(maps.Grid(grid).place(m), expected)
+
+
+def test_a_window_is_placed_not_stretched():
+    m = torch.rand(1, 112, 96, dtype=torch.float64)
+    placed = maps.Grid(112, (0, 8, 112, 104)).place(m)
+    torch.testing.assert_close(placed[..., 8:104], m)
+    assert placed[..., :8].abs().sum() + placed[..., 104:].abs().sum() == 0
+
+
+def test_regions_are_resized_at_pixel_centres():
+    regions = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
+    np.testing.assert_array_equal(maps.Grid(2).resize_regions(regions)[0], [[5, 7], [13, 15]])
+    np.testing.assert_array_equal(maps.Grid(8).resize_regions(regions)[0, ::2, ::2], regions[0])
+
+
+def test_blocks_give_the_same_as_the_whole():
+    network, recogniser = network_of("sample_arcface")
+    x = torch.randn(5, 3, 112, 112, dtype=torch.float64)
+    whole, blocks = (engine(network, recogniser.layers, x, batch=batch) for batch in (5, 2))
+    for key, array in whole.items():
+        np.testing.assert_allclose(blocks[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_out_of_memory_halves_the_batch_and_goes_on(limit):
+    network, recogniser = network_of("sample_arcface")
+
+    def refuse(_module, inputs):
+        if len(inputs[0]) > limit:
+            raise torch.OutOfMemoryError("out of memory")
+
+    x = torch.randn(5, 3, 112, 112, dtype=torch.float64)
+    expected = engine(network, recogniser.layers[:2], x)
+    network.register_forward_pre_hook(refuse)
+    found = engine(network, recogniser.layers[:2], x, batch=4)
+    np.testing.assert_allclose(found["maps.1"], expected["maps.1"], rtol=1e-9)
+    np.testing.assert_array_equal(found["counts"], expected["counts"])
+
+
+def test_other_errors_are_not_taken_for_memory():
+    network, recogniser = network_of("sample_arcface")
+    network.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("a shape is wrong")))
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        engine(network, recogniser.layers[:1], torch.randn(2, 3, 112, 112, dtype=torch.float64))
+
+
+def test_hooks_are_always_removed():
+    network, recogniser = network_of("sample_arcface")
+    x = torch.randn(2, 3, 112, 112, dtype=torch.float64)
+    engine(network, recogniser.layers, x)
+    with pytest.raises(RuntimeError), maps.Taps(network, recogniser.layers) as taps:
+        taps.run(torch.randn(2, 3, 50, 50, dtype=torch.float64))
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_work_is_n_forwards_and_n_times_n_minus_1_image_backwards():
+    network, recogniser = network_of("sample_arcface")
+    forwards, backwards = [], []
+    network.register_forward_hook(lambda _m, _i, output: forwards.append(len(output)))
+    network.layer3[0].conv1.register_full_backward_hook(lambda _m, _i, output: backwards.append(len(output[0])))
+    engine(network, recogniser.layers, torch.randn(4, 3, 112, 112, dtype=torch.float64))
+    assert (sum(forwards), sum(backwards)) == (4, 12)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [(("conv9",), "no layer is called 'conv9'; convolutions are conv1, layer1.0.conv1"), (("dropout.x",), "no layer")],
+)
+def test_a_layer_that_does_not_exist_is_named_with_those_that_do(layers, message):
+    network, _ = network_of("sample_arcface")
+    with pytest.raises(models.ModelError, match=message):
+        engine(network, layers, torch.randn(2, 3, 112, 112, dtype=torch.float64))
+
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.twice, self.never, self.aside = (nn.Conv2d(3, 3, 1) for _ in range(3))
+
+    def forward(self, x):
+        self.aside(x)
+        return self.twice(self.twice(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [("twice", "more than once"), ("never", "does not run"), ("aside", "does not lead to the embedding")],
+)
+def test_layers_that_cannot_be_explained(layer, message):
+    network = Odd().eval().requires_grad_(False)
+    with pytest.raises(maps.MapsError, match=message):
+        engine(network, (layer,), torch.randn(2, 3, 8, 8))
+
+
+# --------------------------------------------------------------------------------------------------------- the stage
+
+
+def settings(**changes):
+    return dataclasses.replace(maps.MapSettings(grid=56, batch=4), **changes)
+
+
+def test_file_holds_what_the_contract_says(tmp_path, faces_shard, narrow):
+    output = tmp_path / "maps" / "00000.h5"
+    maps.compute_maps(faces_shard, output, narrow, settings(pair_maps=True), attributes={"config_sha256": "x"})
+    assert [path.name for path in output.parent.iterdir()] == ["00000.h5"]  # no side file, no lock
+    with storage.open_shard(output, "maps") as shard:
+        assert storage.identities(shard) == list("abcd")
+        assert json.loads(shard.attrs["layers"]) == list(models.IRESNET_LAYERS)
+        assert json.loads(shard.attrs["thresholds"]) == [*maps.TOP_PERCENTS, "full"]
+        assert shard.attrs["untrained"] == "True" and shard.attrs["config_sha256"] == "x"
+        found = storage.read_maps(shard, "c", pair_maps=True)
+    assert found.pairs.shape == (12, 2) and found.pairs.dtype == np.int16
+    assert found.counts["loss"].shape == (12, 9, 15, 19)
+    assert found.maps["similarity"]["layer2.1.conv2"].shape == (4, 28, 28)
+    sums = found.maps["loss"]["conv1"].sum((1, 2))
+    np.testing.assert_allclose(sums, 1, rtol=1e-5)
+    assert found.pair_maps["loss"]["conv1"].shape == (12, 112, 112)
+    assert found.counts["loss"][:, :, 6].sum(2).max() == round(0.01 * 56 * 56)
+
+
+def test_float16_maps_are_the_same_but_for_rounding(tmp_path, faces_shard, narrow):
+    read = {}
+    for dtype in ("float32", "float16"):
+        maps.compute_maps(faces_shard, tmp_path / dtype, narrow, settings(dtype=dtype))
+        with storage.open_shard(tmp_path / dtype, "maps") as shard:
+            read[dtype] = storage.read_maps(shard, "a").maps["loss"]["conv1"]
+    np.testing.assert_allclose(read["float16"], read["float32"], rtol=1e-3, atol=1e-7 * read["float32"].max())
+    with h5py.File(tmp_path / "float16") as file:
+        assert file["a/maps/loss/conv1"].dtype == np.float16
+
+
+def test_a_rerun_gives_the_same_bytes(tmp_path, faces_shard, narrow):
+    for name in ("one", "two"):
+        maps.compute_maps(faces_shard, tmp_path / name, narrow, settings())
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+KILLED = """
+import os, signal, sys
+from leam import maps, models, storage
+torch = maps.torch
+recogniser = models.recogniser("narrow", {entry!r})
+def progress(names):
+    for number, name in enumerate(names):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield name
+maps.compute_maps({faces!r}, {output!r}, recogniser, maps.MapSettings(grid=56, batch=4), progress=progress)
+"""
+
+
+def test_killed_half_way_and_started_again_gives_the_undisturbed_file(tmp_path, faces_shard, narrow):
+    undisturbed, output = tmp_path / "undisturbed.h5", tmp_path / "maps" / "00000.h5"
+    maps.compute_maps(faces_shard, undisturbed, narrow, settings())
+    entry = {key: value for key, value in dataclasses.asdict(narrow).items() if key != "name"}
+    code = KILLED.format(entry=entry, faces=str(faces_shard), output=str(output))
+    path = str(Path(maps.__file__).parents[1])
+    killed = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert not output.exists()
+    journal = output.with_name("00000.h5.journal")
+    journal.write_bytes(journal.read_bytes() + b"half a rec")  # as a kill in the middle of an append leaves it
+    computed = []
+    maps.compute_maps(faces_shard, output, narrow, settings(), progress=lambda names: computed.extend(names) or names)
+    assert computed == ["c", "d"]  # a and b were not computed again
+    assert output.read_bytes() == undisturbed.read_bytes()
+    assert not journal.exists()
+
+
+def test_a_journal_of_other_settings_is_started_anew(tmp_path, faces_shard, narrow):
+    output = tmp_path / "00000.h5"
+
+    def stop(names):
+        yield names[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        maps.compute_maps(faces_shard, output, narrow, settings(grid=28), progress=stop)
+    computed = []
+    maps.compute_maps(faces_shard, output, narrow, settings(), progress=lambda names: computed.extend(names) or names)
+    assert computed == list("abcd")
+
+
+def test_a_job_stops_itself_before_its_time_is_over(tmp_path, faces_shard, narrow):
+    output = tmp_path / "00000.h5"
+    with pytest.raises(maps.OutOfTimeError, match="0 of 4 identities done; the next run goes on from there"):
+        maps.compute_maps(faces_shard, output, narrow, settings(), minutes=0.01)
+    assert not output.exists()
+    maps.compute_maps(faces_shard, output, narrow, settings(), minutes=60)
+    assert output.exists()
+
+
+def test_two_processes_never_write_the_same_shard(tmp_path, faces_shard, narrow):
+    output = tmp_path / "00000.h5"
+    holder = storage.Journal(f"{output}.journal", "other work")
+    with pytest.raises(BlockingIOError, match="another process is writing this shard"):
+        maps.compute_maps(faces_shard, output, narrow, settings())
+    holder.close()
+    maps.compute_maps(faces_shard, output, narrow, settings())
+
+
+class Blind(nn.Module):
+    """Embeds a black image as zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, bias=False)
+
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+
+
+def blind():
+    torch.manual_seed(0)
+    return Blind()
+
+
+def test_an_image_without_an_embedding_is_recorded_and_the_run_goes_on(tmp_path):
+    from conftest import make_faces
+
+    path = tmp_path / "faces.h5"
+    with storage.create_shard(path, "faces") as shard:
+        for identity, black in (("a", [1]), ("b", [0, 1]), ("c", [])):
+            faces = make_faces(identity, 3, 28)
+            faces.crops[black] = 0
+            storage.write_faces(shard, faces)
+    entry = {"input_size": [28, 28], "mean": [0, 0, 0], "std": [255, 255, 255], "layers": ["conv"]}
+    recogniser = models.recogniser("blind", {"architecture": f"{__name__}:blind"} | entry)
+    maps.compute_maps(path, tmp_path / "maps.h5", recogniser, settings(grid=28))
+    with storage.open_shard(tmp_path / "maps.h5", "maps") as shard:
+        assert storage.identities(shard) == ["a", "c"]
+        assert storage.read_maps(shard, "a").images == ["00", "02"]
+        discarded = [(row.identity, row.image, row.reason) for row in storage.read_discarded(shard)]
+    assert ("a", "01", maps.NO_EMBEDDING) in discarded
+    assert ("b", "", "identity has fewer than two usable images") in discarded
+    assert len([row for row in discarded if row[0] == "b"]) == 4
+
+
+def test_a_gpu_that_was_asked_for_must_be_there():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(maps.MapsError, match="a GPU was asked for"):
+        maps.choose_device("cuda")

@@ -1,0 +1,542 @@
+"""LEAM: where a recogniser looks when it compares two images of one person (paper 3.1, equations 1-5).
+
+For an ordered pair (anchor i, positive j) of one identity, with embeddings x_i and x_j:
+
+    cos_ij = x_i . x_j / (|x_i| |x_j|)                  (4)        loss_ij = 1 - cos_ij      (5)
+    w = ReLU(d . / d A)                                 (1)        A: a convolution's output for image i
+    M_ij = ReLU( sum over channels of w * A )           (2, 3)     (h, w), >= 0
+
+The polarity names what is differentiated: ``loss`` (1 - cos, the paper's equations) or ``similarity`` (cos). They
+differ by the gradient's sign only, so one backward pass gives both. The positive is a constant. In eval mode the
+images of a batch do not mix, so the gradient of the sum over a batch of pairs holds every pair's own gradient:
+N forwards and N(N-1) image-backwards in all, every layer in the same backward, no parameter gradients.
+
+Shape letters: N images, P = N(N-1) ordered pairs, b anchors of a block, L layers, C channels, h, w a layer's map,
+G side of the common grid, K largest pixels, T thresholds, R regions, D embedding size.
+"""
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from leam import models, storage
+from leam.models import CROP_UNITS, Recogniser
+from leam.regions import REGIONS
+
+log = logging.getLogger(__name__)
+
+POLARITIES = ("loss", "similarity")
+TOP_PERCENTS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 5.0, 10.0)
+FULL_ACTIVATION = 0.01  # of the map's maximum
+NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
+NO_EMBEDDING = "embedding is zero or not finite"
+SAFETY = 1.5  # an identity may take this many times the longest one so far
+SHUTDOWN_S = 30  # kept free at the end of a job's time
+
+
+class MapsError(Exception):
+    """LEAM cannot be computed for this network or these layers."""
+
+
+class OutOfTimeError(Exception):
+    """The job stopped itself before its time limit; what is finished is kept and the next run goes on from there."""
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """The settings of ``compute_maps``.
+
+    grid : side of the common grid, pixels; batch : anchors per forward and backward, the bound on memory
+    pair_maps : store every pair's map too (float16); dtype : of the stored image maps, "float32" or "float16"
+    """
+
+    grid: int = 112
+    top_percents: tuple[float, ...] = TOP_PERCENTS
+    batch: int = 32
+    pair_maps: bool = False
+    dtype: str = "float32"
+
+
+# ------------------------------------------------------------------------------------------------ equations 1 to 5
+
+
+class Taps:
+    """The outputs of chosen layers, recorded while a network runs; a context manager, so hooks are always removed.
+
+    The network goes on with a copy of each recorded output: an in-place activation after it, of whatever kind,
+    cannot overwrite it. Where no gradient reaches a layer from below (parameters are frozen), the graph starts there.
+    """
+
+    def __init__(self, network: nn.Module, layers: tuple[str, ...]):
+        self.network, self.layers = network, layers
+        self._recorded: dict[str, Tensor] = {}
+        self._handles: list = []
+
+    def __enter__(self) -> "Taps":
+        for layer, module in models.find_layers(self.network, self.layers).items():
+            self._handles.append(module.register_forward_hook(self._recorder(layer)))
+        return self
+
+    def __exit__(self, *_) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._recorded.clear()
+
+    def _recorder(self, layer: str) -> Callable:
+        def record(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
+            if layer in self._recorded:
+                raise MapsError(f"layer {layer!r} runs more than once per image; LEAM needs one output per layer")
+            self._recorded[layer] = output if output.requires_grad else output.detach().requires_grad_()
+            return self._recorded[layer].clone()
+
+        return record
+
+    def run(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Embeddings (b, D) of a batch, and the recorded outputs [(b, C, h, w)] in the order of ``layers``."""
+        self._recorded.clear()
+        with torch.enable_grad():
+            embeddings = self.network(x)
+        for layer in self.layers:
+            if layer not in self._recorded:
+                raise MapsError(f"layer {layer!r} does not run when an image is embedded")
+            if self._recorded[layer].ndim != 4:
+                raise MapsError(f"layer {layer!r} gives {tuple(self._recorded[layer].shape)}; expected (N, C, h, w)")
+        return embeddings, [self._recorded[layer] for layer in self.layers]
+
+
+def weighted_activation(gradient: Tensor, activation: Tensor) -> Tensor:
+    """Equations 1-3 for both polarities: (b, C, h, w) twice -> (2, b, h, w), in the order of POLARITIES.
+
+    ``gradient`` is that of the similarity. ReLU(g) * A is not ReLU(g * A): activations before BN are signed.
+    """
+    loss = gradient.clamp(max=0).mul_(activation).sum(1).neg_()  # (b, h, w); d(1 - cos) = -d cos
+    similarity = gradient.clamp(min=0).mul_(activation).sum(1)
+    return torch.stack((loss, similarity)).relu_()
+
+
+@dataclass
+class PairBatch:
+    """Maps of b pairs that share no anchor: maps[l] is (2, b, h, w), polarity first, for layer l."""
+
+    anchors: Tensor  # (b,)
+    positives: Tensor  # (b,)
+    maps: list[Tensor]
+
+
+def pair_batches(activations: list[Tensor], block: Tensor, anchors: Tensor, unit: Tensor) -> Iterator[PairBatch]:
+    """Every ordered pair of the given anchors, one shift at a time: b pairs per backward.
+
+    activations : recorded outputs for the anchors; block : (b, D) their embeddings, with the graph
+    anchors : (b,) their positions among the N images; unit : (N, D) unit embeddings, constants
+    """
+    n = len(unit)
+    if not block.requires_grad:
+        raise MapsError(NO_GRADIENT)
+    block_unit = functional.normalize(block)  # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|)
+    for shift in range(1, n):
+        positives = (anchors + shift) % n
+        gradients = torch.autograd.grad(
+            block_unit, activations, unit[positives], retain_graph=shift < n - 1, allow_unused=True
+        )
+        if any(gradient is None for gradient in gradients):
+            raise MapsError(NO_GRADIENT)
+        maps = [weighted_activation(g, a.detach()) for g, a in zip(gradients, activations, strict=True)]
+        yield PairBatch(anchors, positives, maps)
+
+
+# ----------------------------------------------------------------------------------------------------- the common grid
+
+
+def resize_matrix(native: int, grid: int, start: float = 0.0, end: float = CROP_UNITS) -> Tensor:
+    """Bilinear resizing (align_corners=False) of ``native`` samples to ``grid`` ones, as a (grid, native) matrix.
+
+    The samples cover start..end of the crop (in 112ths); grid pixels whose centre lies outside get zero: a map is
+    placed where the recogniser looked, not stretched over what it never saw.
+    """
+    centres = (torch.arange(grid, dtype=torch.float64) + 0.5) * CROP_UNITS / grid
+    position = ((centres - start) / (end - start) * native - 0.5).clamp(0, native - 1)
+    lower = position.floor().long().clamp(max=max(native - 2, 0))
+    upper = (lower + 1).clamp(max=native - 1)
+    matrix = torch.zeros(grid, native, dtype=torch.float64)
+    rows = torch.arange(grid)
+    matrix[rows, lower] += 1 - (position - lower)
+    matrix[rows, upper] += position - lower
+    matrix[(centres <= start) | (centres >= end)] = 0
+    return matrix
+
+
+class Grid:
+    """Puts a recogniser's maps on the common grid, the same for every recogniser."""
+
+    def __init__(self, side: int, window: tuple[int, int, int, int] = (0, 0, CROP_UNITS, CROP_UNITS)):
+        self.side, self.window = side, window
+        self._matrices: dict[tuple, tuple[Tensor, Tensor]] = {}
+
+    def place(self, maps: Tensor) -> Tensor:
+        """(..., h, w) -> (..., G, G), non-negative."""
+        h, w = maps.shape[-2:]
+        if (h, w) == (self.side, self.side) and self.window == (0, 0, CROP_UNITS, CROP_UNITS):
+            return maps
+        key = (h, w, maps.dtype, maps.device)
+        if key not in self._matrices:
+            top, left, bottom, right = self.window
+            vertical = resize_matrix(h, self.side, top, bottom).to(maps)
+            horizontal = resize_matrix(w, self.side, left, right).T.contiguous().to(maps)
+            self._matrices[key] = vertical, horizontal
+        vertical, horizontal = self._matrices[key]
+        return vertical @ (maps @ horizontal)
+
+    def resize_regions(self, regions: np.ndarray) -> np.ndarray:
+        """Region maps (N, S, S) uint8 -> (N, G, G), nearest neighbour at pixel centres."""
+        nearest = ((np.arange(self.side) + 0.5) * regions.shape[-1] / self.side).astype(int)
+        return regions[:, nearest[:, None], nearest]
+
+
+class RegionCounter:
+    """Counts the activated pixels of every pixel set per region, from one partial sort per map (METHOD 2.5).
+
+    top p % : the round(p / 100 * G * G) largest pixels that are > 0, at least 1, ties by the lowest index;
+    full activation : pixels above 1 % of the maximum. A map of zeros counts nowhere.
+    """
+
+    def __init__(self, regions: Tensor, top_percents: tuple[float, ...] = TOP_PERCENTS):
+        """regions : (N, G, G) uint8, on the device of the maps."""
+        self.regions = regions.flatten(1).long()  # (N, G*G)
+        self.one_hot = functional.one_hot(self.regions, len(REGIONS)).float()  # (N, G*G, R)
+        pixels = self.regions.shape[1]
+        self.sizes = [max(1, int(percent / 100 * pixels + 0.5)) for percent in top_percents]
+        order = sorted(set(self.sizes))
+        ranks = torch.arange(order[-1], device=regions.device)
+        edges = torch.tensor(order, device=regions.device)
+        self.bins = torch.bucketize(ranks, edges, right=True)  # the smallest set that a rank belongs to
+        self.columns = torch.tensor([order.index(size) for size in self.sizes], device=regions.device)
+        # Non-negative floats order as their bits do; the index below the bits makes keys unique, so that ties fall to
+        # the lowest index whatever the sorting algorithm.
+        self.tie_break = torch.arange(pixels - 1, -1, -1, device=regions.device)
+
+    def count(self, grids: Tensor, images: Tensor) -> Tensor:
+        """Maps (b, M, G, G) of the images (b,), M maps each -> (b, M, T, R) int64; T: top-p sets, then full."""
+        grids = grids.flatten(2).float()  # (b, M, G*G)
+        top = self._count_top(grids, images)
+        full = (grids / grids.amax(2, keepdim=True) > FULL_ACTIVATION).float() @ self.one_hot[images]  # (b, M, R)
+        return torch.cat((top, full.long().unsqueeze(2)), dim=2)
+
+    def _count_top(self, grids: Tensor, images: Tensor) -> Tensor:
+        b, m, pixels = grids.shape
+        keys = (grids.abs().view(torch.int32).long() << 32) | self.tie_break
+        keys = keys.topk(len(self.bins), dim=2).values  # (b, M, K), largest first
+        pixel = pixels - 1 - (keys & 0xFFFFFFFF)
+        region = self.regions[images].gather(1, pixel.flatten(1)).view_as(pixel)
+        cells = self.bins * len(REGIONS) + region
+        histogram = torch.zeros(b, m, (int(self.bins[-1]) + 1) * len(REGIONS), dtype=torch.long, device=grids.device)
+        histogram.scatter_add_(2, cells, ((keys >> 32) > 0).long())
+        sets = histogram.view(b, m, -1, len(REGIONS)).cumsum(2)  # a larger set contains the smaller ones
+        return sets[:, :, self.columns]
+
+
+# ------------------------------------------------------------------------------------------------------ one identity
+
+
+class Block:
+    """Gathers the maps of b anchors with all their N-1 positives: image maps, counts and, if asked for, pair maps."""
+
+    def __init__(self, n: int, counter: RegionCounter, grid: Grid, pair_maps: bool):
+        self.n, self.counter, self.grid, self.keep = n, counter, grid, pair_maps
+        self.sums: list[Tensor] = []  # per layer (2, b, h, w): pair maps, each summing to 1, added up
+        self.filled: list[Tensor] = []  # per layer (2, b): how many of them were not empty
+        self.counts: np.ndarray | None = None  # (2, b, N-1, L, T, R)
+        self.pair_maps: list[np.ndarray] = []  # per layer (2, b, N-1, h, w)
+        self.nonfinite = 0
+
+    def add(self, batch: PairBatch) -> None:
+        if self.counts is None:
+            self._allocate(batch.maps)
+        totals = [m.sum((2, 3), keepdim=True) for m in batch.maps]  # (2, b, 1, 1)
+        self.nonfinite += sum(int((~total.isfinite()).sum()) for total in totals)
+        maps = [torch.where(total.isfinite(), m, 0) for m, total in zip(batch.maps, totals, strict=True)]
+        for layer, (m, total) in enumerate(zip(maps, totals, strict=True)):
+            filled = (total > 0) & total.isfinite()
+            self.sums[layer] += torch.where(filled, m / total, 0)
+            self.filled[layer] += filled.flatten(1)
+        rows = np.arange(len(batch.anchors))
+        slots = (batch.positives - (batch.positives > batch.anchors).long()).cpu().numpy()  # among the N-1 partners
+        self.counts[:, rows, slots] = self._count(maps, batch.anchors)
+        for layer, kept in enumerate(self.pair_maps):
+            peak = maps[layer].amax((2, 3), keepdim=True)
+            kept[:, rows, slots] = torch.where(peak > 0, maps[layer] / peak, 0).half().cpu().numpy()
+
+    def _allocate(self, maps: list[Tensor]) -> None:
+        b, partners = maps[0].shape[1], self.n - 1
+        self.sums = [torch.zeros_like(m) for m in maps]
+        self.filled = [torch.zeros(m.shape[:2], dtype=torch.long, device=m.device) for m in maps]
+        dtype = np.uint16 if self.grid.side**2 < 2**16 else np.uint32
+        self.counts = np.zeros((2, b, partners, len(maps), len(self.counter.sizes) + 1, len(REGIONS)), dtype)
+        if self.keep:
+            self.pair_maps = [np.zeros((2, b, partners, *m.shape[2:]), np.float16) for m in maps]
+
+    def _count(self, maps: list[Tensor], anchors: Tensor) -> np.ndarray:
+        grids = torch.stack([self.grid.place(m) for m in maps], dim=1)  # (2, L, b, G, G)
+        counts = self.counter.count(grids.flatten(0, 1).transpose(0, 1), anchors)  # (b, 2 * L, T, R)
+        return counts.unflatten(1, (2, len(maps))).transpose(0, 1).cpu().numpy()  # (2, b, L, T, R)
+
+
+def leam(
+    network: nn.Module,
+    layers: tuple[str, ...],
+    x: Tensor,
+    counter: RegionCounter,
+    grid: Grid,
+    batch: int = 32,
+    pair_maps: bool = False,
+) -> dict[str, np.ndarray]:
+    """LEAM of one identity: all ordered pairs of its images, every layer, both polarities.
+
+    x : (N, 3, height, width) the recogniser's input, on its device, N >= 2
+    batch : anchors per forward and backward; halved, and that block done again, when memory runs out
+
+    Returns pairs (P, 2) int16, cosine (P,), embeddings (N, D) of unit norm, counts (2, P, L, T, R), nonfinite (the
+    number of maps that were not finite, taken as empty), and for layer l maps.l (2, N, h, w), the image maps (METHOD
+    4: mean over the anchor's pairs of the pair maps, each normalised to sum 1), and pair_maps.l (2, P, h, w).
+    """
+    n, start, blocks = len(x), 0, []
+    unit = functional.normalize(embed(network, x, batch)) if n > batch else None
+    with Taps(network, layers) as taps:
+        while start < n:
+            anchors = torch.arange(start, min(start + batch, n), device=x.device)
+            block = Block(n, counter, grid, pair_maps)
+            try:
+                unit = _compute_block(taps, x, anchors, unit, block)
+                blocks.append(block)
+                start += len(anchors)
+            except RuntimeError as error:
+                batch = _smaller_batch(error, len(anchors))
+            if unit is None:  # memory ran out within the first forward
+                unit = functional.normalize(embed(network, x, batch))
+    return _join(blocks, unit)
+
+
+def _compute_block(taps: Taps, x: Tensor, anchors: Tensor, unit: Tensor | None, block: Block) -> Tensor:
+    """Fill one block of anchors; where it is the whole identity, its own forward gives the positives (``unit``)."""
+    embeddings, activations = taps.run(x[anchors])
+    unit = functional.normalize(embeddings.detach()) if unit is None else unit
+    for pair_batch in pair_batches(activations, embeddings, anchors, unit):
+        block.add(pair_batch)
+    return unit
+
+
+def embed(network: nn.Module, x: Tensor, batch: int = 32) -> Tensor:
+    """Embeddings (N, D) as the network gives them, without a graph; batches are halved when memory runs out."""
+    try:
+        with torch.no_grad():
+            return torch.cat([network(part) for part in x.split(batch)])
+    except RuntimeError as error:
+        batch = _smaller_batch(error, batch)
+    return embed(network, x, batch)
+
+
+def _smaller_batch(error: RuntimeError, batch: int) -> int:
+    """Half the batch if the error says that memory ran out; any other error is raised again."""
+    if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+        raise error
+    if batch == 1:
+        raise MapsError("memory does not suffice for one image; take fewer layers or a larger machine") from error
+    log.warning("memory ran out with %d anchors at once; going on with %d", batch, batch // 2)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return batch // 2
+
+
+def _join(blocks: list[Block], unit: Tensor) -> dict[str, np.ndarray]:
+    n = len(unit)
+    pairs = [(anchor, positive) for anchor in range(n) for positive in range(n) if anchor != positive]
+    anchors, positives = np.array(pairs).T
+    cosine = (unit @ unit.T).float().cpu().numpy()
+    joined = {
+        "pairs": np.array(pairs, np.int16),
+        "cosine": cosine[anchors, positives],
+        "embeddings": unit.float().cpu().numpy(),
+        "counts": _per_pair([block.counts for block in blocks]),
+        "nonfinite": np.array(sum(block.nonfinite for block in blocks)),
+    }
+    for layer in range(len(blocks[0].sums)):
+        means = [block.sums[layer] / block.filled[layer].clamp(min=1)[..., None, None] for block in blocks]
+        joined[f"maps.{layer}"] = torch.cat(means, dim=1).cpu().numpy()
+        if blocks[0].keep:
+            joined[f"pair_maps.{layer}"] = _per_pair([block.pair_maps[layer] for block in blocks])
+    return joined
+
+
+def _per_pair(parts: list[np.ndarray]) -> np.ndarray:
+    """[(2, b, N-1, ...)] -> (2, P, ...): anchors joined, pairs sorted by anchor, then positive."""
+    joined = np.concatenate(parts, axis=1)
+    return joined.reshape(2, -1, *joined.shape[3:])
+
+
+# --------------------------------------------------------------------------------------------------------- the stage
+
+
+def compute_maps(
+    faces: str | Path,
+    output: str | Path,
+    recogniser: Recogniser,
+    settings: MapSettings,
+    *,
+    attributes: dict[str, str] | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    minutes: float | None = None,
+    progress: Callable = iter,
+) -> None:
+    """LEAM of every identity of a shard under one recogniser: faces/{shard}.h5 -> maps/{model}/{shard}.h5.
+
+    Finished identities go to a journal beside the output; a job that was stopped goes on after the last of them, and
+    the output appears only when it is whole. minutes : the job's time limit; it stops itself before.
+
+    Raises OutOfTimeError, MapsError, models.ModelError, storage.StorageError, and BlockingIOError when another
+    process is writing the same shard.
+    """
+    output = Path(output)
+    work = _work(faces, recogniser, settings, seed)
+    journal = storage.Journal(output.with_name(output.name + ".journal"), storage.digest(work))
+    try:
+        with storage.open_shard(faces, "faces") as shard:
+            _compute_identities(shard, journal, recogniser, settings, choose_device(device), seed, minutes, progress)
+            _write_shard(shard, output, journal, recogniser, settings, work | (attributes or {}))
+    except BaseException:
+        journal.close()
+        raise
+    journal.remove()
+
+
+def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed: int) -> dict[str, str]:
+    """Everything the maps depend on, as the attributes that the output carries."""
+    trained = recogniser.weights and not recogniser.untrained
+    return {
+        "model": recogniser.name,
+        "recogniser": json.dumps(dataclasses.asdict(recogniser) | {"weights": ""}, sort_keys=True),
+        "weights_sha256": storage.sha256(recogniser.weights) if trained else "",
+        "untrained": str(recogniser.untrained),
+        "faces_sha256": storage.sha256(faces),
+        "settings": json.dumps(dataclasses.asdict(settings) | {"seed": seed}, sort_keys=True),
+        "versions": storage.versions(torch, np, h5py),
+    }
+
+
+def _compute_identities(
+    shard: h5py.File,
+    journal: storage.Journal,
+    recogniser: Recogniser,
+    settings: MapSettings,
+    device: torch.device,
+    seed: int,
+    minutes: float | None,
+    progress: Callable,
+) -> None:
+    started, longest = time.monotonic(), 0.0
+    names = storage.identities(shard)
+    missing = [name for name in names if name not in journal]
+    log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), len(journal), device)
+    network = models.build(recogniser, seed).to(device) if missing else None
+    for name in progress(missing):
+        begun = time.monotonic()
+        if minutes and begun - started + SAFETY * longest > 60 * minutes - SHUTDOWN_S:
+            raise OutOfTimeError(
+                f"stopped {recogniser.name} before its limit of {minutes:g} min with {len(journal)} of {len(names)} "
+                f"identities done; the next run goes on from there"
+            )
+        found = storage.read_faces(shard, name)
+        journal.add(name, **_compute_identity(network, recogniser, settings, found, device))
+        seconds = time.monotonic() - begun
+        longest, n = max(longest, seconds), len(found.images)
+        log.info("%s (%d of %d): %d images, %.0f pairs/s", name, len(journal), len(names), n, n * (n - 1) / seconds)
+
+
+def choose_device(device: str) -> torch.device:
+    """ "auto" is the GPU if there is one; "cuda" insists on it.
+
+    Raises MapsError when "cuda" is asked for and PyTorch sees none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MapsError("a GPU was asked for, but PyTorch sees none: check the job's GPU request and the CUDA driver")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def _compute_identity(
+    network: nn.Module, recogniser: Recogniser, settings: MapSettings, faces: storage.Faces, device: torch.device
+) -> dict[str, np.ndarray]:
+    """LEAM of one identity; images whose embedding is zero or not finite are left out and named in ``dropped``."""
+    x = models.prepare(faces.crops, recogniser)
+    grid = Grid(settings.grid, recogniser.window)
+    regions = torch.from_numpy(grid.resize_regions(faces.regions))
+    images, usable = np.array(faces.images), np.ones(len(faces.images), bool)
+    while usable.sum() >= 2:
+        counter = RegionCounter(regions[usable].to(device), settings.top_percents)
+        arrays = leam(
+            network, recogniser.layers, x[usable].to(device), counter, grid, settings.batch, settings.pair_maps
+        )
+        sound = np.isclose(np.linalg.norm(arrays["embeddings"], axis=1), 1, atol=1e-3)  # NaN and 0 are not
+        if sound.all():
+            return arrays | {"images": images[usable], "dropped": images[~usable]}
+        usable[np.flatnonzero(usable)[~sound]] = False
+    return {"images": images[:0], "dropped": images}
+
+
+def _write_shard(
+    faces: h5py.File,
+    output: Path,
+    journal: storage.Journal,
+    recogniser: Recogniser,
+    settings: MapSettings,
+    attributes: dict[str, str],
+) -> None:
+    """The journal's records, in the order of the identities, as one file."""
+    described = {
+        "layers": json.dumps(recogniser.layers),
+        "grid": settings.grid,
+        "thresholds": json.dumps([*settings.top_percents, "full"]),
+        "regions": json.dumps(REGIONS),
+    }
+    discarded = []
+    with storage.create_shard(output, "maps", **described, **attributes) as shard:
+        for name in storage.identities(faces):
+            arrays = journal.get(name)
+            discarded += [storage.Discarded(name, str(image), NO_EMBEDDING) for image in arrays["dropped"]]
+            if len(arrays["images"]):
+                storage.write_maps(shard, _identity_maps(name, arrays, recogniser.layers), settings.dtype)
+            else:
+                discarded.append(storage.Discarded(name, "", "identity has fewer than two usable images"))
+        storage.write_discarded(shard, discarded)
+        shard.attrs["complete"] = True
+
+
+def _identity_maps(name: str, arrays: dict[str, np.ndarray], layers: tuple[str, ...]) -> storage.IdentityMaps:
+    def by_polarity(kind: str) -> dict[str, dict[str, np.ndarray]]:
+        if f"{kind}.0" not in arrays:
+            return {}
+        return {
+            polarity: {layer: arrays[f"{kind}.{number}"][sign] for number, layer in enumerate(layers)}
+            for sign, polarity in enumerate(POLARITIES)
+        }
+
+    return storage.IdentityMaps(
+        identity=name,
+        images=[str(image) for image in arrays["images"]],
+        maps=by_polarity("maps"),
+        counts={polarity: arrays["counts"][sign] for sign, polarity in enumerate(POLARITIES)},
+        pair_maps=by_polarity("pair_maps"),
+        nonfinite=int(arrays["nonfinite"]),
+        **{key: arrays[key] for key in ("pairs", "cosine", "embeddings")},
+    )
