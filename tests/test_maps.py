@@ -215,12 +215,6 @@ def test_a_window_is_placed_not_stretched():
     assert placed[..., :8].abs().sum() + placed[..., 104:].abs().sum() == 0
 
 
-def test_regions_are_resized_at_pixel_centres():
-    regions = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
-    np.testing.assert_array_equal(maps.Grid(2).resize_regions(regions)[0], [[5, 7], [13, 15]])
-    np.testing.assert_array_equal(maps.Grid(8).resize_regions(regions)[0, ::2, ::2], regions[0])
-
-
 def test_blocks_give_the_same_as_the_whole():
     network, recogniser = network_of("sample_arcface")
     x = torch.randn(5, 3, 112, 112, dtype=torch.float64)

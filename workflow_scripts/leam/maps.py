@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from leam import models, storage
 from leam.models import CROP_UNITS, Recogniser
-from leam.regions import REGIONS
+from leam.regions import REGIONS, resize_regions
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,11 @@ class MapSettings:
     batch: int = 32
     pair_maps: bool = False
     dtype: str = "float32"
+
+
+def settings_of(section: dict) -> MapSettings:
+    """The settings from the configuration's section ``maps``."""
+    return MapSettings(**section | {"top_percents": tuple(section["top_percents"])})
 
 
 # ------------------------------------------------------------------------------------------------ equations 1 to 5
@@ -196,11 +201,6 @@ class Grid:
             self._matrices[key] = vertical, horizontal
         vertical, horizontal = self._matrices[key]
         return vertical @ (maps @ horizontal)
-
-    def resize_regions(self, regions: np.ndarray) -> np.ndarray:
-        """Region maps (N, S, S) uint8 -> (N, G, G), nearest neighbour at pixel centres."""
-        nearest = ((np.arange(self.side) + 0.5) * regions.shape[-1] / self.side).astype(int)
-        return regions[:, nearest[:, None], nearest]
 
 
 class RegionCounter:
@@ -480,7 +480,7 @@ def _compute_identity(
     """LEAM of one identity; images whose embedding is zero or not finite are left out and named in ``dropped``."""
     x = models.prepare(faces.crops, recogniser)
     grid = Grid(settings.grid, recogniser.window)
-    regions = torch.from_numpy(grid.resize_regions(faces.regions))
+    regions = torch.from_numpy(resize_regions(faces.regions, settings.grid))
     images, usable = np.array(faces.images), np.ones(len(faces.images), bool)
     while usable.sum() >= 2:
         counter = RegionCounter(regions[usable].to(device), settings.top_percents)

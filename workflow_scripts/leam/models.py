@@ -255,7 +255,7 @@ def _onnx(recogniser: Recogniser) -> "nn.Module":
     if not recogniser.weights:
         raise ModelError(f"recogniser {recogniser.name}: architecture onnx needs weights: the path of the .onnx file")
     try:
-        return onnx2torch.convert(onnx.load(_existing(recogniser)))
+        return onnx2torch.convert(onnx.load(existing_weights(recogniser)))
     except NotImplementedError as error:
         raise ModelError(
             f"recogniser {recogniser.name}: {recogniser.weights} has an unsupported node: {error}"
@@ -279,7 +279,8 @@ def _function(recogniser: Recogniser) -> "nn.Module":
     return network
 
 
-def _existing(recogniser: Recogniser) -> Path:
+def existing_weights(recogniser: Recogniser) -> Path:
+    """The weights' file. Raises ModelError, saying where to get it, when there is none."""
     path = Path(recogniser.weights)
     if not path.is_file():
         raise ModelError(f"recogniser {recogniser.name}: no weights file at {path}; {where_to_get(recogniser)}")
@@ -288,7 +289,7 @@ def _existing(recogniser: Recogniser) -> Path:
 
 def _load(network: "nn.Module", recogniser: Recogniser) -> None:
     """Load a state dict without executing anything the file contains."""
-    state = read_state(_existing(recogniser))
+    state = read_state(existing_weights(recogniser))
     if recogniser.architecture == "inception_resnet_v1":  # the published files carry their training classifier
         state = {key: value for key, value in state.items() if not key.startswith("logits.")}
     expected = network.state_dict()

@@ -3,6 +3,18 @@
 Shape letters: N images, P ordered pairs, L layers, T thresholds, R = 19 regions.
 """
 
+import json
+import logging
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from leam import storage
+
+log = logging.getLogger(__name__)
+
 # The class order of FaRL's `farl/celebm/448` parser as pyfacer names it. Left and right are the subject's own.
 REGIONS = (
     "background",
@@ -73,3 +85,77 @@ CELEBAMASK_HQ = (
 )
 
 LABEL_ORDERS = {"farl": REGIONS, "celebamask_hq": CELEBAMASK_HQ}
+
+WHOLE_MODEL = "all"  # the layer name under which the counts of all layers stand
+FULL = "full"  # the threshold name of the full activation
+KEYS = ("model", "polarity", "layer", "threshold", "identity", "region")
+
+
+def resize_regions(regions: np.ndarray, side: int) -> np.ndarray:
+    """Region maps (N, S, S) uint8 -> (N, side, side), nearest neighbour at pixel centres (METHOD 2.4)."""
+    nearest = ((np.arange(side) + 0.5) * regions.shape[-1] / side).astype(int)
+    return regions[:, nearest[:, None], nearest]
+
+
+def area_percents(regions: np.ndarray) -> np.ndarray:
+    """The share of each region among all pixels: (N, G, G) uint8 -> (R,), percent, the mean over the images."""
+    return np.bincount(regions.ravel(), minlength=len(REGIONS)) * (100 / regions.size)
+
+
+def count_regions(
+    maps: list[str | Path], faces: list[str | Path], output: str | Path, model: str, grid: int = 112
+) -> None:
+    """Activated pixels per identity and region, all shards of one model (METHOD 2.6 and 2.7): a Parquet file.
+
+    maps, faces : the shards' files, in the same order
+    One row per polarity, layer, threshold, identity and region: ``count`` (pixels, over all pairs of the identity),
+    ``percent`` (of the identity's counted pixels; NaN when it has none), ``area_percent`` (the region's share of all
+    pixels of the same images), ``pairs`` and ``empty_pairs`` (whose map is zero everywhere). Layer "all" is the whole
+    model: the counts of its layers added up.
+    """
+    tables = []
+    for maps_path, faces_path in zip(maps, faces, strict=True):
+        with storage.open_shard(maps_path, "maps") as shard, storage.open_shard(faces_path, "faces") as parsed:
+            axes = {
+                "layer": [*json.loads(shard.attrs["layers"]), WHOLE_MODEL],
+                "threshold": [f"{threshold:g}" for threshold in json.loads(shard.attrs["thresholds"])[:-1]] + [FULL],
+                "region": list(REGIONS),
+            }
+            names = storage.identities(shard)
+            tables += [_count_identity(shard, parsed, identity, axes, grid) for identity in names]
+        log.info("%s: %d identities", maps_path, len(names))
+    if not tables:
+        raise ValueError(f"model {model}: no identity has two usable images; see the discarded images in the tables")
+    table = pd.concat(tables, ignore_index=True)
+    table.insert(0, "model", model)
+    for key in KEYS:
+        table[key] = pd.Categorical(table[key], categories=table[key].unique())
+    with storage.whole_file(output) as part:
+        table.to_parquet(part, index=False)
+
+
+def _count_identity(shard: h5py.File, parsed: h5py.File, identity: str, axes: dict, grid: int) -> pd.DataFrame:
+    position = {image: number for number, image in enumerate(storage.read_images(parsed, identity))}
+    used = [position[image] for image in storage.read_images(shard, identity)]
+    area = area_percents(resize_regions(storage.read_regions(parsed, identity)[used], grid))
+    return pd.concat(
+        [
+            _count_polarity(counts, area, axes).assign(identity=identity, polarity=polarity)
+            for polarity, counts in storage.read_counts(shard, identity).items()
+        ]
+    )
+
+
+def _count_polarity(counts: np.ndarray, area: np.ndarray, axes: dict) -> pd.DataFrame:
+    """counts : (P, L, T, R); area : (R,) percent -> one row per layer (and the whole model), threshold, region."""
+    empty = (counts.sum(3) == 0).sum(0)  # (L, T)
+    empty = np.vstack((empty, empty.sum(0)))[..., None]  # (L+1, T, 1)
+    pairs = np.array([len(counts)] * counts.shape[1] + [counts.shape[1] * len(counts)])[:, None, None]
+    total = counts.sum(0, dtype=np.int64)  # (L, T, R)
+    total = np.concatenate((total, total.sum(0, keepdims=True)))  # (L+1, T, R)
+    sums = total.sum(2, keepdims=True)
+    percent = np.divide(100.0 * total, sums, out=np.full(total.shape, np.nan), where=sums > 0)
+    columns = {"count": total, "percent": percent, "area_percent": area, "pairs": pairs, "empty_pairs": empty}
+    index = pd.MultiIndex.from_product(axes.values(), names=axes.keys())
+    values = {name: np.broadcast_to(array, total.shape).ravel() for name, array in columns.items()}
+    return pd.DataFrame(values, index=index).reset_index()

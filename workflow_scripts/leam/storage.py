@@ -296,6 +296,26 @@ def write_maps(shard: h5py.File, maps: IdentityMaps, dtype: str = "float32") -> 
     group.attrs.update({"nonfinite": maps.nonfinite, "complete": True})
 
 
+def read_images(shard: h5py.File, identity: str) -> list[str]:
+    """The images of an identity, in any shard."""
+    return _strings(shard[group_name(identity)], "images")
+
+
+def read_regions(shard: h5py.File, identity: str) -> np.ndarray:
+    """Only the region maps (N, S, S) uint8 of an identity's faces."""
+    return shard[group_name(identity)]["regions"][()]
+
+
+def read_embeddings(shard: h5py.File, identity: str) -> np.ndarray:
+    """Only the embeddings (N, D) float32, of unit norm, in a maps file."""
+    return shard[group_name(identity)]["embeddings"][()]
+
+
+def read_counts(shard: h5py.File, identity: str) -> dict[str, np.ndarray]:
+    """Only the counts of an identity in a maps file: {polarity: (P, L, T, R)}."""
+    return {polarity: counts[()] for polarity, counts in shard[group_name(identity)]["counts"].items()}
+
+
 def read_maps(shard: h5py.File, identity: str, pair_maps: bool = False) -> IdentityMaps:
     """Maps come back as float32 that sum to 1, however they are stored; pair maps only when asked for."""
     group = shard[group_name(identity)]
@@ -309,9 +329,9 @@ def read_maps(shard: h5py.File, identity: str, pair_maps: bool = False) -> Ident
 
     return IdentityMaps(
         identity=identity,
-        images=_strings(group, "images"),
+        images=read_images(shard, identity),
+        counts=read_counts(shard, identity),
         maps=by_polarity("maps"),
-        counts={polarity: counts[()] for polarity, counts in group["counts"].items()},
         nonfinite=int(group.attrs["nonfinite"]),
         pair_maps=by_polarity("pair_maps") if pair_maps and "pair_maps" in group else {},
         **{name: group[name][()] for name in ("pairs", "cosine", "embeddings")},

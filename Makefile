@@ -1,0 +1,71 @@
+# make demo   set up, then run the whole workflow on the embedded sample
+# make test   set up, then pass every check and test
+# make real   run on a folder of real photographs and recognisers: make real REAL=path
+# make help   every target
+
+PYTHON ?= python3.11
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+REAL ?= ../shared/real
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --profile profiles/laptop --cores $(CORES)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup demo real test lint unit dry-run verify-sample sample-weights format clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+setup: .venv/.run
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.run: requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+.venv/.dev: requirements.txt requirements-dev.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch .venv/.run $@
+
+demo: .venv/.run
+	$(SNAKEMAKE)
+	$(SNAKEMAKE) --report results/report.html
+	@echo; echo "Report:  results/report.html"; echo "Tables:  results/tables/"; echo "Figures: results/figures/"
+
+real: .venv/.run
+	$(SNAKEMAKE) --configfile tests/configs/real.yaml --config root=$(REAL)
+	$(SNAKEMAKE) --configfile tests/configs/real.yaml --config root=$(REAL) --report results/real/report.html
+	@echo; echo "Report:  results/real/report.html"; echo "Tables:  results/real/tables/"; echo "Maps:    results/real/maps/"
+
+test: lint dry-run unit
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+dry-run: .venv/.dev
+	$(BIN)/snakemake -n --quiet
+	$(BIN)/snakemake -n --quiet --profile profiles/slurm
+
+unit: .venv/.dev
+	$(BIN)/python -m pytest
+
+format: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt Snakefile rules
+
+# make verify-sample    measure the verification AUC of the recognisers that ship, on held-out rendered people
+verify-sample: .venv/.run
+	PYTHONPATH=workflow_scripts $(BIN)/python -m leam.training verify
+
+# make sample-weights   train those recognisers anew
+sample-weights: .venv/.run
+	PYTHONPATH=workflow_scripts $(BIN)/python -m leam.training train
+
+clean:
+	rm -rf results/* .snakemake
+	git checkout -q -- results/README.md

@@ -1,0 +1,35 @@
+# links -> images -> faces -> maps -> regions -> tables, figures -> report
+#
+# Every arrow is one rule file, one module of workflow_scripts/leam/, one folder under results/.
+# {model} is a recogniser, {shard} a group of identities; both follow from the configuration alone.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/config.smk"
+include: "rules/links.smk"
+include: "rules/images.smk"
+include: "rules/training.smk"
+include: "rules/weights.smk"
+include: "rules/faces.smk"
+include: "rules/maps.smk"
+include: "rules/regions.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+
+
+report: "rules/captions/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        results("config.yaml"),
+        TABLES.values(),
+        FIGURES,

@@ -1,0 +1,52 @@
+# reads   results/tables/regions.csv; results/maps/{model}/*.h5 and results/faces/*.h5
+# writes  results/figures/*.png and .pdf
+
+
+rule plot_regions:
+    input:
+        library("figures", "tables"),
+        regions=TABLES["regions"],
+    output:
+        png=report(
+            results("figures/regions.png"),
+            caption="captions/plot_regions.rst",
+            category="Regions",
+            labels={"figure": "Shares and enrichment"},
+        ),
+        pdf=results("figures/regions.pdf"),
+    log:
+        results("logs/plot_regions.log"),
+    benchmark:
+        results("benchmarks/plot_regions.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        analysis=lookup(within=config, dpath="analysis"),
+    script:
+        "../workflow_scripts/plot_regions.py"
+
+
+rule plot_maps:
+    input:
+        library("figures", "storage"),
+        maps=maps_of_model,
+        faces=shards_of("faces"),
+    output:
+        png=report(
+            results("figures/maps_{model}.png"),
+            caption="captions/plot_maps.rst",
+            category="Maps",
+            labels={"figure": "Maps over the pictures", "recogniser": "{model}"},
+        ),
+        pdf=results("figures/maps_{model}.pdf"),
+    log:
+        results("logs/plot_maps/{model}.log"),
+    benchmark:
+        results("benchmarks/plot_maps/{model}.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        analysis=lookup(within=config, dpath="analysis"),
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/plot_maps.py"

@@ -1,0 +1,21 @@
+# reads   results/maps/{model}/*.h5, for their counts, and results/faces/*.h5, for the regions' area
+# writes  results/regions/{model}.parquet: pixels and percent per identity, polarity, layer, threshold and region
+
+
+rule count_regions:
+    input:
+        library("regions", "storage"),
+        maps=maps_of_model,
+        faces=shards_of("faces"),
+    output:
+        results("regions/{model}.parquet"),
+    log:
+        results("logs/count_regions/{model}.log"),
+    benchmark:
+        results("benchmarks/count_regions/{model}.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        grid=lookup(within=config, dpath="maps/grid"),
+    script:
+        "../workflow_scripts/count_regions.py"

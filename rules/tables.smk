@@ -1,0 +1,134 @@
+# reads   every stage before
+# writes  results/tables/*.csv
+
+
+rule tabulate_retention:
+    input:
+        library("tables", "storage"),
+        **MAPS,
+        links=results("links.parquet"),
+        faces=shards_of("faces"),
+    output:
+        retention=report(
+            TABLES["retention"],
+            caption="captions/retention.rst",
+            category="Faces",
+            labels={"table": "Images kept and discarded"},
+        ),
+        discarded=report(
+            TABLES["discarded"],
+            caption="captions/discarded.rst",
+            category="Faces",
+            labels={"table": "Every discarded image and its reason"},
+        ),
+    log:
+        results("logs/tabulate_retention.log"),
+    benchmark:
+        results("benchmarks/tabulate_retention.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        models=MODELS,
+    script:
+        "../workflow_scripts/tabulate_retention.py"
+
+
+rule tabulate_verification:
+    input:
+        library("verification", "storage"),
+        **MAPS,
+    output:
+        report(
+            TABLES["verification"],
+            caption="captions/verification.rst",
+            category="Recognisers",
+            labels={"table": "Verification on these images"},
+        ),
+    log:
+        results("logs/tabulate_verification.log"),
+    benchmark:
+        results("benchmarks/tabulate_verification.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        models=MODELS,
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/tabulate_verification.py"
+
+
+rule tabulate_regions:
+    input:
+        library("tables", "regions", "storage"),
+        counts=expand(results("regions/{model}.parquet"), model=MODELS),
+    output:
+        regions=report(
+            TABLES["regions"],
+            caption="captions/regions.rst",
+            category="Regions",
+            labels={"table": "Every share, with intervals and enrichment"},
+        ),
+        table01=report(
+            TABLES["table01"],
+            caption="captions/table01.rst",
+            category="Regions",
+            labels={"table": "Regions by layer (paper table 1)"},
+        ),
+        table02=report(
+            TABLES["table02"],
+            caption="captions/table02.rst",
+            category="Regions",
+            labels={"table": "Regions in the first layer (paper table 2)"},
+        ),
+        table10=report(
+            TABLES["table10"],
+            caption="captions/table10.rst",
+            category="Regions",
+            labels={"table": "Regions, full activation (paper table 10)"},
+        ),
+        table11=report(
+            TABLES["table11"],
+            caption="captions/table11.rst",
+            category="Regions",
+            labels={"table": "Regions, top 1 % (paper table 11)"},
+        ),
+    log:
+        results("logs/tabulate_regions.log"),
+    benchmark:
+        results("benchmarks/tabulate_regions.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        models=MODELS,
+        analysis=lookup(within=config, dpath="analysis"),
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/tabulate_regions.py"
+
+
+if config["demographics"]:
+
+    rule tabulate_groups:
+        input:
+            library("tables", "regions", "demographics", "storage"),
+            counts=expand(results("regions/{model}.parquet"), model=MODELS),
+            demographics=settings.resolve(config, config["demographics"]),
+        output:
+            report(
+                TABLES["groups"],
+                caption="captions/groups.rst",
+                category="Regions",
+                labels={"table": "Regions by gender and ethnicity"},
+            ),
+        log:
+            results("logs/tabulate_groups.log"),
+        benchmark:
+            results("benchmarks/tabulate_groups.tsv")
+        conda:
+            "../envs/leam.yaml"
+        params:
+            models=MODELS,
+            analysis=lookup(within=config, dpath="analysis"),
+            seed=config["seed"],
+        script:
+            "../workflow_scripts/tabulate_groups.py"

@@ -1,0 +1,26 @@
+# Makes the two recognisers of the embedded sample anew. No other rule asks for its outputs, because the weights ship
+# with the project (workflow_scripts/leam/sample_weights); it stands here so that anyone can repeat how they came to be:
+#
+#     snakemake results/training/sample_arcface.safetensors
+#
+# reads   nothing: the people are rendered
+# writes  results/training/{model}.safetensors, and beside it a .json with the losses and the verification AUC
+
+
+rule train_recogniser:
+    output:
+        weights=results("training/{model}.safetensors"),
+        report=results("training/{model}.json"),
+    log:
+        results("logs/train_recogniser/{model}.log"),
+    benchmark:
+        results("benchmarks/train_recogniser/{model}.tsv")
+    wildcard_constraints:
+        model="sample_arcface|sample_cosface",
+    conda:
+        "../envs/leam.yaml"
+    threads: 2
+    params:
+        settings=dict(people=260, pictures=20, epochs=10, seed=1001),
+    script:
+        "../workflow_scripts/train_recogniser.py"

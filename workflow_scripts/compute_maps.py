@@ -1,0 +1,22 @@
+"""Rule compute_maps: see leam.maps.compute_maps."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+import torch
+
+from leam.maps import compute_maps, settings_of
+from leam.models import recogniser
+
+torch.set_num_threads(snakemake.threads)
+compute_maps(
+    snakemake.input.faces,
+    snakemake.output[0],
+    recogniser(snakemake.wildcards.model, snakemake.params.recogniser),
+    settings_of(snakemake.params.settings),
+    device="cuda" if snakemake.resources.get("gpu") else "auto",
+    seed=snakemake.params.seed,
+    minutes=snakemake.resources.get("runtime"),
+    progress=joblog.progress,
+)

@@ -1,0 +1,15 @@
+"""Rule count_regions: see leam.regions.count_regions."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.regions import count_regions
+
+count_regions(
+    snakemake.input.maps,
+    snakemake.input.faces,
+    snakemake.output[0],
+    model=snakemake.wildcards.model,
+    grid=snakemake.params.grid,
+)

@@ -1,0 +1,212 @@
+"""The figures: PNG to look at, PDF to print, both the same to the byte for the same data.
+
+Shape letters: N images, S side of a crop, L layers.
+"""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use("agg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from leam import storage
+from leam.regions import FULL, REGION_TITLES, REGIONS, WHOLE_MODEL
+from leam.tables import TOP_1
+
+INK, MUTED = "#1a1a1a", "#8a8a8a"
+SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "svg.hashsalt": "leam",
+    "pdf.fonttype": 42,
+}
+
+
+def save(figure: Figure, png: str | Path, pdf: str | Path) -> None:
+    """Write both files, without the dates that would make equal figures differ."""
+    for path, options in (
+        (png, {"dpi": 160, "metadata": {"Software": None}}),
+        (pdf, {"metadata": {"CreationDate": None}}),
+    ):
+        with storage.whole_file(path) as part:
+            figure.savefig(part, format=Path(path).suffix[1:], **options)
+    pyplot.close(figure)
+
+
+# ---------------------------------------------------------------------------------------------------------- regions
+
+
+def plot_regions(regions: str | Path, png: str | Path, pdf: str | Path, *, polarity: str, confidence: float) -> None:
+    """Shares per region against the regions' area, and enrichment per layer, one row of panels per model.
+
+    regions : regions.csv of ``tables.tabulate_regions``. A region without any area in these images is left out.
+    """
+    table = pd.read_csv(regions, dtype={"threshold": str})
+    table = table[(table["polarity"] == polarity) & (table["area_percent"] > 0)]
+    models = list(pd.unique(table["model"]))
+    shown = [region for region in REGIONS if region in set(table["region"])]
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(
+            len(models),
+            2,
+            figsize=(11, 0.9 + 3.9 * len(models)),
+            squeeze=False,
+            layout="constrained",
+            gridspec_kw={"width_ratios": [1, 1.25]},
+        )
+        for row, model in zip(axes, models, strict=True):
+            of_model = table[table["model"] == model]
+            _plot_shares(row[0], of_model[of_model["layer"] == WHOLE_MODEL], shown, f"{100 * confidence:g} % interval")
+            row[0].set_title(f"{model}: where the activated pixels are", loc="left")
+            _plot_enrichment(row[1], of_model, shown, model)
+        save(figure, png, pdf)
+
+
+def _titles(regions: list[str]) -> list[str]:
+    return [REGION_TITLES[REGIONS.index(region)] for region in regions]
+
+
+def _plot_shares(axis: Axes, table: pd.DataFrame, regions: list[str], interval: str) -> None:
+    """Markers with intervals for the pixel sets, a bar for the area: what chance alone would give."""
+    place = np.arange(len(regions))[::-1]
+    area = table[table["threshold"] == FULL].set_index("region")["area_percent"].reindex(regions)
+    axis.barh(place, area, color="#dedede", height=0.75, label="area (base rate)")
+    for offset, (threshold, (label, colour)) in zip((0.16, -0.16), SETS.items(), strict=True):
+        rows = table[table["threshold"] == threshold].set_index("region").reindex(regions)
+        spread = np.abs(rows[["percent_low", "percent_high"]].to_numpy().T - rows["percent"].to_numpy())
+        known = ~np.isnan(spread)
+        axis.errorbar(
+            rows["percent"],
+            place + offset,
+            xerr=np.nan_to_num(spread),
+            fmt="o",
+            ms=3.5,
+            lw=1,
+            color=colour,
+            label=label,
+        )
+    axis.set_yticks(place, _titles(regions))
+    axis.set_xlim(left=0)
+    axis.set_xlabel("share of pixels, percent" + (f"; {interval} over identities" if known.any() else ""))
+    axis.legend(frameon=False, loc="lower right")
+
+
+def _plot_enrichment(axis: Axes, table: pd.DataFrame, regions: list[str], model: str) -> None:
+    """log2 of share / area in the top 1 %: 0 is chance; hatched cells have an interval that includes chance."""
+    top = table[table["threshold"] == TOP_1]
+    layers = list(pd.unique(top["layer"]))
+    ratio, low, high = (
+        top.pivot(index="layer", columns="region", values=name).reindex(index=layers, columns=regions).to_numpy()
+        for name in ("enrichment", "enrichment_low", "enrichment_high")
+    )
+    with np.errstate(divide="ignore"):
+        shown = np.clip(np.log2(ratio), -4, 4)
+    image = axis.imshow(shown, cmap="RdBu_r", norm=TwoSlopeNorm(0, -4, 4), aspect="auto")
+    for y, x in zip(*np.nonzero((low <= 1) & (high >= 1)), strict=True):
+        axis.plot(x, y, marker=".", ms=3, color=INK)
+    axis.set_xticks(range(len(regions)), _titles(regions), rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(len(layers)), ["whole model" if layer == WHOLE_MODEL else layer for layer in layers])
+    axis.set_title(f"{model}: enrichment of the top 1 % (dot: chance lies within the interval)", loc="left")
+    bar = axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.02)
+    bar.set_ticks([-4, -2, 0, 2, 4], labels=["≤ 1/16", "1/4", "1", "4", "≥ 16"])
+
+
+# ------------------------------------------------------------------------------------------------------------- maps
+
+
+def plot_maps(
+    maps: list[str],
+    faces: list[str],
+    png: str | Path,
+    pdf: str | Path,
+    *,
+    polarity: str,
+    identities: int = 2,
+    images: int = 4,
+    seed: int = 0,
+) -> None:
+    """Image maps over the pictures: layers down, images across (paper figures 3 and 4).
+
+    maps, faces : the shards' files of one model, in the same order; the identities shown are drawn with ``seed``.
+    Each map is scaled to its own maximum.
+    """
+    people = choose_identities(maps, faces, identities, seed)
+    columns = [(found, crop, number) for found, crops in people for number, crop in enumerate(crops[:images])]
+    with storage.open_shard(maps[0], "maps") as shard:
+        layers, model = json.loads(shard.attrs["layers"]), str(shard.attrs["model"])
+        window = json.loads(shard.attrs["recogniser"])["window"]
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(
+            len(layers) + 1,
+            len(columns),
+            figsize=(1.15 * len(columns) + 1.3, 1.15 * (len(layers) + 1) + 0.6),
+            squeeze=False,
+            gridspec_kw={"wspace": 0.03, "hspace": 0.03, "left": 0.13, "right": 0.995, "bottom": 0.005, "top": 0.93},
+        )
+        for across, (found, crop, number) in enumerate(columns):
+            axes[0, across].imshow(crop)
+            axes[0, across].set_title(f"{found.identity} / {Path(found.images[number]).stem}", fontsize=7)
+            for down, layer in enumerate(layers, start=1):
+                draw_map(axes[down, across], crop, found.maps[polarity][layer][number], window)
+        _label_rows(axes, ["picture", *layers])
+        figure.suptitle(f"{model}: LEAM, polarity {polarity}", x=0.01, ha="left", fontsize=10)
+        save(figure, png, pdf)
+
+
+def _label_rows(axes: np.ndarray, labels: list[str]) -> None:
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    for axis, label in zip(axes[:, 0], labels, strict=True):
+        short = label if len(label) < 18 else "…" + label[-16:]
+        axis.set_ylabel(short, rotation=0, ha="right", va="center", fontsize=7)
+
+
+def draw_map(axis: Axes, crop: np.ndarray, image_map: np.ndarray, window: list[int]) -> None:
+    """One image map (h, w) over its crop (S, S, 3), placed where the recogniser looked."""
+    side = crop.shape[0]
+    grey = crop.mean(2)
+    axis.imshow(0.35 * 255 + 0.65 * grey, cmap="gray", vmin=0, vmax=255)
+    top, left, bottom, right = (edge * side / 112 - 0.5 for edge in window)
+    strength = image_map / max(float(image_map.max()), np.finfo(np.float32).tiny)
+    axis.imshow(
+        strength,
+        cmap="inferno",
+        vmin=0,
+        vmax=1,
+        alpha=np.sqrt(strength),
+        extent=(left, right, bottom, top),
+        interpolation="bilinear",
+    )
+    axis.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
+
+
+def choose_identities(
+    maps: list[str], faces: list[str], count: int, seed: int
+) -> list[tuple[storage.IdentityMaps, np.ndarray]]:
+    """Maps and crops (N, S, S, 3) of identities drawn with the seed, shard by shard until there are enough."""
+    rng = np.random.default_rng(seed)
+    chosen: list[tuple[storage.IdentityMaps, np.ndarray]] = []
+    for number in rng.permutation(len(maps)):
+        with storage.open_shard(maps[number], "maps") as shard, storage.open_shard(faces[number], "faces") as parsed:
+            names = storage.identities(shard)
+            for position in sorted(rng.permutation(len(names))[: count - len(chosen)]):
+                found = storage.read_maps(shard, names[position])
+                seen = storage.read_faces(parsed, names[position])
+                used = [seen.images.index(image) for image in found.images]
+                chosen.append((found, seen.crops[used]))
+        if len(chosen) == count:
+            break
+    return sorted(chosen, key=lambda person: person[0].identity)

@@ -1,0 +1,247 @@
+"""The tables: long form for further work, and the shapes of the paper's tables for reading beside it.
+
+Shape letters: I identities, B bootstrap samples, K cells (polarity x layer x threshold x region), R regions.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from leam import storage
+from leam.demographics import read_demographics
+from leam.regions import FULL, REGION_TITLES, REGIONS, WHOLE_MODEL
+
+TOP_1 = "1"  # the threshold name of the top 1 %
+CELL = ["polarity", "layer", "threshold", "region"]
+
+
+# ---------------------------------------------------------------------------------------------------------- regions
+
+
+def bootstrap_weights(identities: int, samples: int, seed: int) -> np.ndarray:
+    """(B, I) weights that sum to 1: identities drawn with replacement, the unit of inference (METHOD 2.7)."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(identities, np.full(identities, 1 / identities), samples) / identities
+
+
+def weighted_means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Means over identities, those without a value (NaN) left out: (B, I), (I, K) -> (B, K)."""
+    known = ~np.isnan(values)
+    mass = weights @ known
+    total = weights @ np.where(known, values, 0)
+    return np.divide(total, mass, out=np.full(total.shape, np.nan), where=mass > 0)
+
+
+def interval(samples: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval over bootstrap samples (B, K) -> two (K,); NaN where a cell has no samples."""
+    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
+    known = ~np.isnan(samples).all(0)
+    low_high = np.full((2, samples.shape[1]), np.nan)
+    low_high[:, known] = np.nanpercentile(samples[:, known], tails, axis=0)
+    return low_high[0], low_high[1]
+
+
+def share_regions(counts: pd.DataFrame, samples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Shares of the regions of one model, from ``regions.count_regions``'s table: one row per cell.
+
+    percent : mean over identities of the identity's share, with its bootstrap interval; pooled_percent : all
+    identities' pixels together; area_percent : the region's share of all pixels; enrichment : percent / area_percent
+    (NaN for a region without area). Intervals need two identities, and are NaN with one.
+    """
+    counts = counts.sort_values("identity", kind="stable")
+    i = counts["identity"].astype(str).nunique()
+    cells = counts.iloc[: len(counts) // i][CELL].reset_index(drop=True)
+    percent, area, count = (
+        counts[name].to_numpy(float).reshape(i, -1) for name in ("percent", "area_percent", "count")
+    )
+    once = np.full((1, i), 1 / i)
+    table = cells.assign(percent=weighted_means(once, percent)[0], area_percent=area.mean(0))
+    shape = (-1, len(REGIONS))
+    pooled = count.sum(0).reshape(shape)
+    sums = pooled.sum(1, keepdims=True)
+    table["pooled_percent"] = np.divide(100 * pooled, sums, out=np.full(pooled.shape, np.nan), where=sums > 0).ravel()
+    table["enrichment"] = _ratio(table["percent"].to_numpy(), table["area_percent"].to_numpy())
+    weights = bootstrap_weights(i, samples, seed) if i > 1 else np.full((1, i), np.nan)
+    drawn, drawn_area = weighted_means(weights, percent), weights @ area
+    for name, values in (("percent", drawn), ("area_percent", drawn_area), ("enrichment", _ratio(drawn, drawn_area))):
+        table[f"{name}_low"], table[f"{name}_high"] = interval(values, confidence)
+    table["identities"] = i
+    for name in ("pairs", "empty_pairs"):
+        table[name] = counts[name].to_numpy().reshape(i, -1).sum(0)
+    return table
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    shape = np.broadcast_shapes(numerator.shape, denominator.shape)
+    return np.divide(numerator, denominator, out=np.full(shape, np.nan), where=denominator > 0)
+
+
+REGION_COLUMNS = [
+    "model",
+    *CELL,
+    "percent",
+    "percent_low",
+    "percent_high",
+    "pooled_percent",
+    "area_percent",
+    "area_percent_low",
+    "area_percent_high",
+    "enrichment",
+    "enrichment_low",
+    "enrichment_high",
+    "identities",
+    "pairs",
+    "empty_pairs",
+]
+
+
+def tabulate_regions(
+    counts: dict[str, str],
+    outputs: dict[str, str],
+    *,
+    polarity: str,
+    bootstrap_samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> None:
+    """regions.csv (everything, long form) and the shapes of the paper's tables 1, 2, 10 and 11 (one polarity).
+
+    counts : the file of ``count_regions`` per model; outputs : paths by the names regions, table01, table02, table10,
+    table11
+    """
+    tables = []
+    for model, path in counts.items():
+        table = share_regions(pd.read_parquet(path), bootstrap_samples, confidence, seed)
+        tables.append(table.assign(model=model)[REGION_COLUMNS].astype(dict.fromkeys(CELL, str)))
+    regions = pd.concat(tables, ignore_index=True)
+    shaped = regions[regions["polarity"] == polarity]
+    for name, table in {
+        "regions": regions,
+        "table01": layer_table(shaped),
+        "table02": first_layer_table(shaped),
+        "table10": model_table(shaped, FULL),
+        "table11": model_table(shaped, TOP_1),
+    }.items():
+        with storage.whole_file(outputs[name]) as part:
+            table.to_csv(part, index=False, float_format="%.6g")
+
+
+def _wide(table: pd.DataFrame, keys: list[str], columns: str) -> pd.DataFrame:
+    """One row per ``keys``, one column per value of ``columns`` (percent), in the order in which they come."""
+    order = {key: pd.unique(table[key]) for key in (*keys, columns)}
+    wide = table.pivot(index=keys, columns=columns, values="percent")[list(order[columns])]
+    index = pd.MultiIndex.from_product([order[key] for key in keys], names=keys)
+    wide = wide.reindex(index.intersection(wide.index, sort=False) if len(keys) > 1 else order[keys[0]])
+    wide.columns.name = None
+    wide = wide.rename_axis(keys[0]) if len(keys) == 1 else wide
+    return wide.reset_index()
+
+
+def layer_table(regions: pd.DataFrame) -> pd.DataFrame:
+    """Paper table 1: percent per region and layer, of every model; full activation and top 1 %.
+
+    Long in the model, because models have different layers: columns model, threshold, layer, then the regions.
+    """
+    chosen = regions[(regions["layer"] != WHOLE_MODEL) & regions["threshold"].isin([FULL, TOP_1])]
+    return _wide(chosen, ["model", "threshold", "layer"], "region")
+
+
+def first_layer_table(regions: pd.DataFrame) -> pd.DataFrame:
+    """Paper table 2: percent per region and model in the first layer; full activation and top 1 %."""
+    first = regions.groupby("model", sort=False)["layer"].transform("first")
+    chosen = regions[(regions["layer"] == first) & regions["threshold"].isin([FULL, TOP_1])]
+    return _wide(chosen, ["threshold", "region"], "model")
+
+
+def model_table(regions: pd.DataFrame, threshold: str) -> pd.DataFrame:
+    """Paper tables 10 and 11: percent per region and model over all layers, with the area base rate beside it."""
+    chosen = regions[(regions["layer"] == WHOLE_MODEL) & (regions["threshold"] == threshold)]
+    wide = _wide(chosen, ["region"], "model")
+    area = chosen.groupby("region", sort=False)["area_percent"].mean()
+    wide["area"] = wide["region"].map(area)
+    wide.insert(1, "title", wide["region"].map(dict(zip(REGIONS, REGION_TITLES, strict=True))))
+    return wide
+
+
+# ----------------------------------------------------------------------------------------------------------- groups
+
+
+def tabulate_groups(
+    counts: dict[str, str],
+    demographics: str | Path,
+    output: str | Path,
+    *,
+    polarity: str,
+    bootstrap_samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> None:
+    """groups.csv: the whole model's shares for each gender and ethnicity, full activation and top 1 %, one polarity.
+
+    Identities without a value in the demographics table form the group "unknown".
+    """
+    people = read_demographics(demographics)
+    tables = []
+    for model, path in counts.items():
+        table = pd.read_parquet(path)
+        chosen = (table["polarity"] == polarity) & (table["layer"] == WHOLE_MODEL)
+        table = table[chosen & table["threshold"].isin([FULL, TOP_1])]
+        for attribute in people.columns:
+            groups = table["identity"].astype(str).map(people[attribute]).replace("", np.nan).fillna("unknown")
+            for group, rows in table.groupby(groups):
+                shares = share_regions(rows, bootstrap_samples, confidence, seed)
+                tables.append(shares.assign(model=model, attribute=attribute, group=group))
+    columns = ["model", "attribute", "group", *REGION_COLUMNS[1:]]
+    with storage.whole_file(output) as part:
+        pd.concat(tables)[columns].to_csv(part, index=False, float_format="%.6g")
+
+
+# -------------------------------------------------------------------------------------------------------- retention
+
+
+def tabulate_retention(
+    links: str | Path,
+    faces: Iterable[str],
+    maps: dict[str, list[str]],
+    retention: str | Path,
+    discarded: str | Path,
+) -> None:
+    """retention.csv (per identity and in total: linked, kept, discarded) and discarded.csv (each with its reason).
+
+    Raises ValueError when an image was lost: linked must equal kept + discarded for every identity (METHOD 2.1).
+    """
+    linked = pd.read_parquet(links)
+    linked = linked[linked["image"] != ""].groupby("identity").size()
+    kept, rows = {}, []
+    for path in faces:
+        with storage.open_shard(path, "faces") as shard:
+            kept |= {identity: len(storage.read_images(shard, identity)) for identity in storage.identities(shard)}
+            rows += [("faces", row.identity, row.image, row.reason) for row in storage.read_discarded(shard)]
+    lost = pd.DataFrame(rows, columns=["stage", "identity", "image", "reason"])
+    table = pd.DataFrame({"linked": linked, "kept": pd.Series(kept, dtype=int)}).fillna(0).astype(int)
+    table["discarded"] = lost[lost["image"] != ""].groupby("identity").size().reindex(table.index, fill_value=0)
+    _check_sums(table)
+    table.loc["all"] = table.sum()
+    table["kept_percent"] = (100 * table["kept"] / table["linked"]).round(2)
+    for model, paths in maps.items():
+        for path in paths:
+            with storage.open_shard(path, "maps") as shard:
+                found = storage.read_discarded(shard)
+            extra = [(f"maps/{model}", row.identity, row.image, row.reason) for row in found]
+            lost = pd.concat((lost, pd.DataFrame(extra, columns=lost.columns)), ignore_index=True)
+    with storage.whole_file(retention) as part:
+        table.rename_axis("identity").reset_index().to_csv(part, index=False)
+    with storage.whole_file(discarded) as part:
+        lost.to_csv(part, index=False)
+
+
+def _check_sums(table: pd.DataFrame) -> None:
+    wrong = table[table["linked"] != table["kept"] + table["discarded"]]
+    if len(wrong):
+        first = wrong.iloc[0]
+        raise ValueError(
+            f"images of {wrong.index[0]} were lost: {first['linked']} linked, but {first['kept']} kept + "
+            f"{first['discarded']} discarded (and {len(wrong) - 1} more identities)"
+        )

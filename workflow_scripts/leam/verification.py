@@ -1,0 +1,104 @@
+"""Verification: does a recogniser tell the same person from another on these very images?
+
+LEAM of a recogniser that fails here says little. Shape letters: N images, D embedding size.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from leam import storage
+
+FALSE_MATCH_RATE = 1e-3  # METHOD 5, decision view
+MAX_IMPOSTORS = 2_000_000  # impostor pairs drawn at most; all of them when there are fewer
+
+
+def split_pairs(
+    embeddings: np.ndarray, identities: np.ndarray, seed: int = 0, limit: int = MAX_IMPOSTORS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of the unordered genuine pairs, and of the impostor pairs (a seeded sample when there are too many).
+
+    embeddings : (N, D) of unit norm; identities : (N,), whose image each is
+    """
+    genuine = []
+    for identity in np.unique(identities):
+        own = embeddings[identities == identity]
+        genuine.append((own @ own.T)[np.triu_indices(len(own), 1)])
+    n = len(embeddings)
+    if n * (n - 1) // 2 <= limit:
+        first, second = np.triu_indices(n, 1)
+    else:
+        rng = np.random.default_rng(seed)
+        first, second = rng.integers(0, n, (2, limit))
+    other = identities[first] != identities[second]
+    impostor = _cosines(embeddings, first[other], second[other])
+    return np.concatenate(genuine), impostor
+
+
+def _cosines(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray, block: int = 100_000) -> np.ndarray:
+    parts = (slice(start, start + block) for start in range(0, len(first), block))
+    return np.concatenate(
+        [np.einsum("nd,nd->n", embeddings[first[part]], embeddings[second[part]]) for part in parts]
+        or [np.empty(0, embeddings.dtype)]
+    )
+
+
+def area_under_curve(genuine: np.ndarray, impostor: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that a genuine pair scores above an impostor pair, ties half each."""
+    if not len(genuine) or not len(impostor):
+        return float("nan")
+    ranks = rankdata(np.concatenate((genuine, impostor)))[: len(genuine)]
+    excess = ranks.sum() - len(genuine) * (len(genuine) + 1) / 2
+    return float(excess / (len(genuine) * len(impostor)))
+
+
+def threshold_at(impostor: np.ndarray, false_match_rate: float = FALSE_MATCH_RATE) -> float:
+    """The lowest threshold that at most this share of impostor pairs exceeds (NaN without impostor pairs)."""
+    if not len(impostor):
+        return float("nan")
+    ordered = np.sort(impostor)[::-1]
+    return float(ordered[int(false_match_rate * len(ordered))])
+
+
+def tabulate_verification(maps: dict[str, list[str]], output: str | Path, seed: int = 0) -> None:
+    """verification.csv: one row per model, from the embeddings in its maps files.
+
+    Columns: model, untrained, identities, images, genuine_pairs, impostor_pairs, auc, false_match_rate, threshold
+    (cosine), true_match_rate.
+    """
+    rows = [_verify(model, paths, seed) for model, paths in maps.items()]
+    with storage.whole_file(output) as part:
+        pd.DataFrame(rows).to_csv(part, index=False)
+
+
+def _verify(model: str, paths: list[str], seed: int) -> dict[str, object]:
+    embeddings, identities, untrained = _embeddings(paths)
+    genuine, impostor = split_pairs(embeddings, identities, seed)
+    threshold = threshold_at(impostor)
+    return {
+        "model": model,
+        "untrained": untrained,
+        "identities": len(np.unique(identities)),
+        "images": len(identities),
+        "genuine_pairs": len(genuine),
+        "impostor_pairs": len(impostor),
+        "auc": area_under_curve(genuine, impostor),
+        "false_match_rate": FALSE_MATCH_RATE,
+        "threshold": threshold,
+        "true_match_rate": float((genuine > threshold).mean()) if len(impostor) else float("nan"),
+    }
+
+
+def _embeddings(paths: list[str]) -> tuple[np.ndarray, np.ndarray, bool]:
+    embeddings, identities, untrained = [], [], False
+    for path in paths:
+        with storage.open_shard(path, "maps") as shard:
+            untrained = json.loads(shard.attrs["untrained"].lower())
+            for identity in storage.identities(shard):
+                found = storage.read_embeddings(shard, identity)
+                embeddings.append(found)
+                identities += [identity] * len(found)
+    return np.concatenate(embeddings), np.array(identities), untrained

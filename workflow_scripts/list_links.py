@@ -1,0 +1,13 @@
+"""Rule list_links: see leam.links.list_links."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.links import list_links
+
+list_links(
+    snakemake.output[0],
+    source=snakemake.params.source,
+    identities_per_job=snakemake.params.identities_per_job,
+)

@@ -1,0 +1,15 @@
+"""Rule parse_faces: see leam.faces.parse_faces."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.faces import parse_faces
+
+parse_faces(
+    snakemake.input.images,
+    snakemake.output[0],
+    snakemake.params.settings,
+    device="cuda" if snakemake.resources.get("gpu") else "auto",
+    threads=snakemake.threads,
+)

@@ -1,0 +1,18 @@
+"""Rule tabulate_groups: see leam.tables.tabulate_groups."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.tables import tabulate_groups
+
+analysis = snakemake.params.analysis
+tabulate_groups(
+    dict(zip(snakemake.params.models, snakemake.input.counts, strict=True)),
+    snakemake.input.demographics,
+    snakemake.output[0],
+    polarity=analysis["polarity"],
+    bootstrap_samples=analysis["bootstrap_samples"],
+    confidence=analysis["confidence"],
+    seed=snakemake.params.seed,
+)

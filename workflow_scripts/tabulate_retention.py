@@ -1,0 +1,15 @@
+"""Rule tabulate_retention: see leam.tables.tabulate_retention."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.tables import tabulate_retention
+
+tabulate_retention(
+    snakemake.input.links,
+    snakemake.input.faces,
+    {model: snakemake.input[f"maps_{model}"] for model in snakemake.params.models},
+    snakemake.output.retention,
+    snakemake.output.discarded,
+)
