@@ -14,7 +14,6 @@ rule parse_faces:
         results("benchmarks/parse_faces/{shard}.tsv")
     conda:
         "../envs/leam.yaml"
-    threads: 2
     params:
         settings=settings.faces_settings(config),
     script:

@@ -117,7 +117,8 @@ def _plot_enrichment(axis: Axes, table: pd.DataFrame, regions: list[str], model:
         axis.plot(x, y, marker=".", ms=3, color=INK)
     axis.set_xticks(range(len(regions)), _titles(regions), rotation=45, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(layers)), ["whole model" if layer == WHOLE_MODEL else layer for layer in layers])
-    axis.set_title(f"{model}: enrichment of the top 1 % (dot: chance lies within the interval)", loc="left")
+    axis.set_title(f"{model}: enrichment of the top 1 %", loc="left")
+    axis.set_xlabel("1 is chance; a dot: the interval includes it", labelpad=2)
     bar = axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.02)
     bar.set_ticks([-4, -2, 0, 2, 4], labels=["≤ 1/16", "1/4", "1", "4", "≥ 16"])
 
@@ -147,12 +148,20 @@ def plot_maps(
         layers, model = json.loads(shard.attrs["layers"]), str(shard.attrs["model"])
         window = json.loads(shard.attrs["recogniser"])["window"]
     with pyplot.rc_context(STYLE):
+        width, height = 1.15 * len(columns) + 1.3, 1.15 * (len(layers) + 1) + 0.6  # inches; 1.3 and 0.6 for labels
         figure, axes = pyplot.subplots(
             len(layers) + 1,
             len(columns),
-            figsize=(1.15 * len(columns) + 1.3, 1.15 * (len(layers) + 1) + 0.6),
+            figsize=(width, height),
             squeeze=False,
-            gridspec_kw={"wspace": 0.03, "hspace": 0.03, "left": 0.13, "right": 0.995, "bottom": 0.005, "top": 0.93},
+            gridspec_kw={
+                "wspace": 0.03,
+                "hspace": 0.03,
+                "left": 1.25 / width,
+                "right": 1 - 0.05 / width,
+                "bottom": 0.05 / height,
+                "top": 1 - 0.55 / height,
+            },
         )
         for across, (found, crop, number) in enumerate(columns):
             axes[0, across].imshow(crop)
@@ -160,7 +169,9 @@ def plot_maps(
             for down, layer in enumerate(layers, start=1):
                 draw_map(axes[down, across], crop, found.maps[polarity][layer][number], window)
         _label_rows(axes, ["picture", *layers])
-        figure.suptitle(f"{model}: LEAM, polarity {polarity}", x=0.01, ha="left", fontsize=10)
+        figure.suptitle(
+            f"{model}: LEAM, polarity {polarity}", x=0.05 / width, y=1 - 0.08 / height, ha="left", va="top", fontsize=10
+        )
         save(figure, png, pdf)
 
 

@@ -1,0 +1,174 @@
+"""leam.faces on real photographs, which are not part of the project (LEAM_REAL says where they are).
+
+Nothing of them is written anywhere but to pytest's temporary folder.
+"""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from leam import faces, images, links, storage
+from leam.regions import REGIONS
+
+REAL = Path(os.environ.get("LEAM_REAL", Path(__file__).resolve().parents[2] / "shared" / "real"))
+WEIGHTS = {
+    "detector_weights": str(REAL / "models" / "retinaface_mobilenet0.25.pth"),
+    "parser_weights": str(REAL / "models" / "face_parsing_celebm_standin_jit.pt"),
+    "landmark_weights": str(REAL / "models" / "shape_predictor_68_standin.dat"),
+}
+PHOTOGRAPHS = {"detector": "retinaface", "regions": "pyfacer", "landmarks": "dlib"}
+
+pytestmark = [
+    pytest.mark.skipif(not REAL.is_dir(), reason=f"no real data at {REAL} (set LEAM_REAL)"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+def imported(folder, where, include=None, **options):
+    """The images shard of some identities of a folder."""
+    source = {"kind": "folder", "path": folder, "include": include}
+    links.list_links(where / "links.parquet", source=source, identities_per_job=1000)
+    images.import_images(where / "links.parquet", where / "images.h5", shard="00000", folder=folder, **options)
+    return where / "images.h5"
+
+
+def parsed(shard_path, output, **settings):
+    """{identity: faces} and {(identity, image): reason}."""
+    faces.parse_faces(shard_path, output, WEIGHTS | settings, device="cpu", threads=1)
+    with storage.open_shard(output, "faces") as shard:
+        reasons = {(row.identity, row.image): row.reason for row in storage.read_discarded(shard)}
+        return {name: storage.read_faces(shard, name) for name in storage.identities(shard)}, reasons
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    pytest.importorskip("facer")
+    return imported(REAL / "photos", tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module", params=["box", "aligned"])
+def people(request, photographs):
+    settings = PHOTOGRAPHS | {"crop_mode": request.param, "crop_size": 224, "crop_margin": 0.2}
+    return parsed(photographs, photographs.with_name(f"{request.param}.h5"), **settings)
+
+
+def middle(regions, name):
+    """Mean position (2,) of a region in a crop, or None where it has fewer than 10 pixels."""
+    y, x = np.nonzero(regions == REGIONS.index(name))
+    return np.array([x.mean(), y.mean()]) if len(x) >= 10 else None
+
+
+def each(people):
+    for person in people.values():
+        yield from zip(person.crops, person.regions, person.landmarks, person.points, strict=True)
+
+
+def test_people_are_kept_and_groups_are_not(people):
+    found, reasons = people
+    assert sorted(found) == [f"q0{number}" for number in range(1, 10)]
+    assert sum(len(person.images) for person in found.values()) == 25
+    assert reasons == {
+        ("several_faces", ""): faces.TOO_FEW,
+        ("several_faces", "01.jpg"): "several faces",
+        ("several_faces", "02.jpg"): "several faces",
+    }
+
+
+def test_regions_lie_where_the_points_are(people):
+    """The parser's eyes, nose and mouth against the detector's points, in eye distances."""
+    errors = {"re": [], "le": [], "nose": [], "mouth": []}
+    for _, regions, _, points in each(people[0]):
+        eye_distance = np.linalg.norm(points[1] - points[0])
+        targets = {"re": points[0], "le": points[1], "nose": points[2], "mouth": (points[3] + points[4]) / 2}
+        lips = np.where(np.isin(regions, [REGIONS.index(n) for n in ("ulip", "llip", "imouth")]), 1, 0)
+        for name, target in targets.items():
+            found = middle(lips * REGIONS.index("nose"), "nose") if name == "mouth" else middle(regions, name)
+            if found is not None:
+                errors[name].append(np.linalg.norm(found - target) / eye_distance)
+    for name, error in errors.items():
+        assert len(error) >= 24, name
+        assert np.median(error) < (0.3 if name == "nose" else 0.12), name  # the point is the tip, not the middle
+
+
+def test_left_and_right_are_the_subjects_own(people):
+    for _, regions, _, _ in each(people[0]):
+        for right, left in (("re", "le"), ("rb", "lb")):
+            ends = middle(regions, right), middle(regions, left)
+            if ends[0] is not None and ends[1] is not None:
+                assert ends[1][0] > ends[0][0]
+
+
+def test_landmarks_agree_with_detector_and_regions(people):
+    known = [
+        (regions, landmarks, points) for _, regions, landmarks, points in each(people[0]) if faces.is_known(landmarks)
+    ]
+    assert len(known) >= 23
+    apart = [
+        np.linalg.norm(faces.five_points(landmarks) - points, axis=1) / np.linalg.norm(points[1] - points[0])
+        for _, landmarks, points in known
+    ]
+    assert np.median(apart) < 0.08
+    on_face = []
+    for regions, landmarks, _ in known:
+        x, y = np.rint(landmarks[17:]).astype(int).clip(0, 223).T  # all but the jaw line
+        on_face.append(np.isin(regions[y, x], [0, REGIONS.index("neck"), REGIONS.index("cloth")]).mean())
+    assert np.mean(on_face) < 0.02
+
+
+def test_a_face_fills_the_box(people):
+    """The face region is the largest but hair and background, and no crop is empty."""
+    for crop, regions, _, _ in each(people[0]):
+        assert crop.std() > 20
+        assert 0.1 < (regions == REGIONS.index("face")).mean() < 0.8
+
+
+def test_full_picture_and_window_give_the_same_labels(photographs, monkeypatch):
+    """Parsing a window around the face is parsing the picture: the parser turns its view by the points alone."""
+    monkeypatch.setattr(faces, "PARSER_SIDE_PX", 4000)
+    settings = faces.face_settings(WEIGHTS | PHOTOGRAPHS)
+    models = faces.load_models(settings, "cpu")
+    with storage.open_shard(photographs, "images") as shard:
+        pixels = images.decode(storage.read_pictures(shard, "q03").encoded[1])
+    face = models.detector([pixels])[0][0]
+    labels, frame = models.parser(pixels, face)
+    whole = faces.Face(np.array([-0.5, -0.5, pixels.shape[1] - 0.5, pixels.shape[0] - 0.5]), face.points)
+    of_picture, picture_frame = models.parser(pixels, whole)
+    crop = faces.crop_frame(face, pixels.shape, settings)
+    ours = faces.warp_labels(labels, crop @ np.linalg.inv(frame), 112)
+    theirs = faces.warp_labels(of_picture, crop @ np.linalg.inv(picture_frame), 112)
+    assert (ours == theirs).mean() > 0.995
+
+
+@pytest.mark.parametrize("identity, index", [("q01", 4), ("q07", 1), ("q09", 0)])
+def test_a_large_photograph_gives_the_same_face(photographs, identity, index):
+    """The detector splits or misplaces very large faces, so it must not see them at full size."""
+    models = faces.load_models(faces.face_settings(WEIGHTS | PHOTOGRAPHS | {"regions": "given"}), "cpu")
+    with storage.open_shard(photographs, "images") as shard:
+        pixels = images.decode(storage.read_pictures(shard, identity).encoded[index])
+    large = cv2.resize(pixels, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    (small_face,), (large_face,) = models.detector([pixels, large])
+    back = np.linalg.inv(faces._resize_frame(pixels.shape, large.shape))
+    side = small_face.sides.max()  # this small detector wavers by some 3 % when a picture is only softened
+    assert abs(faces.transform(large_face.points, back) - small_face.points).max() < 0.06 * side
+    assert abs(faces.transform(large_face.box.reshape(2, 2), back).ravel() - small_face.box).max() < 0.08 * side
+
+
+def test_given_crops_and_label_maps_pass_unchanged(tmp_path):
+    shard = imported(REAL / "faces", tmp_path, include=["p01", "p07"], label_suffix=".regions.png")
+    settings = {"detector": "none", "regions": "given", "landmarks": "dlib", "crop_mode": "whole", "crop_size": 112}
+    found, reasons = parsed(shard, tmp_path / "faces.h5", **settings)
+    assert reasons == {}
+    for name, person in found.items():
+        assert len(person.images) == 12
+        for image, crop, regions in zip(person.images, person.crops, person.regions, strict=True):
+            file = REAL / "faces" / name / image
+            assert np.array_equal(crop, images.decode(file.read_bytes()))
+            beside = file.with_name(f"{file.stem}.regions.png")
+            assert np.array_equal(regions, images.decode_labels(beside.read_bytes(), (112, 112)))
+        known = np.isfinite(person.landmarks).all(axis=(1, 2))
+        assert known.sum() >= 9
+        apart = np.linalg.norm(person.points[known] - faces.ARCFACE_POINTS, axis=-1)
+        assert np.median(apart) < 4  # px at 112: these crops are aligned to the template

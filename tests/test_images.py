@@ -1,0 +1,276 @@
+"""leam.images: decoding, label maps, landmarks, and the ledger that accounts for every link."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leam import images, links, storage
+from leam.regions import CELEBAMASK_HQ, REGIONS
+
+
+def picture(height=24, width=32, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def encode(pixels, kind="PNG", **options):
+    packed = io.BytesIO()
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(packed, kind, **options)
+    return packed.getvalue()
+
+
+def pack(root, **options):
+    """List and import everything in ``root`` as one shard; returns the ledger as a dict, and the pictures."""
+    table, output = root.parent / "links.parquet", root.parent / "images.h5"
+    links.list_links(table, source={"kind": "folder", "path": root} | options, identities_per_job=1000)
+    images.import_images(table, output, shard="00000", folder=root, **options)
+    with storage.open_shard(output, "images") as shard:
+        ledger = {(row["identity"], row["image"]): row["status"] for row in storage.read_ledger(shard)}
+        return ledger, {name: storage.read_pictures(shard, name) for name in storage.identities(shard)}
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "people" / "ann").mkdir(parents=True)
+    return tmp_path / "people"
+
+
+# ---------------------------------------------------------------------------------------------------------- decoding
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_undone(orientation):
+    upright = picture()
+    # What a camera in that orientation stores, so that displaying it gives `upright`.
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert np.array_equal(images.decode(encode(np.ascontiguousarray(stored), exif=exif)), upright)
+
+
+def test_colour_modes_become_rgb():
+    rgb = picture()
+    grey = rgb[..., 0]
+    as_rgb = np.repeat(grey[..., None], 3, 2)
+    assert np.array_equal(images.decode(encode(rgb)), rgb)
+    assert np.array_equal(images.decode(encode(grey)), as_rgb)
+    assert np.array_equal(images.decode(encode(grey.astype(np.uint16) * 257)), as_rgb)
+    assert np.array_equal(images.decode(encode(Image.fromarray(grey).convert("P"))), as_rgb)
+    cmyk = images.decode(encode(Image.fromarray(np.full((8, 8, 3), (200, 100, 50), np.uint8)).convert("CMYK"), "JPEG"))
+    assert abs(cmyk.astype(int) - (200, 100, 50)).max() < 8
+
+
+def test_transparent_parts_are_black():
+    rgba = np.dstack([picture(), np.zeros((24, 32), np.uint8)])
+    rgba[:, :16, 3] = 255
+    shown = images.decode(encode(rgba))
+    assert np.array_equal(shown[:, :16], rgba[:, :16, :3])
+    assert not shown[:, 16:].any()
+
+
+@pytest.mark.parametrize(
+    "encoded, reason",
+    [
+        (b"", "unreadable: "),
+        (b"\x89PNG but no more", "unreadable: "),
+        (b"what is this", "unsupported format"),
+        (encode(picture(), "GIF"), "unsupported format"),
+        (encode(picture())[:-40], "unreadable: "),
+        (encode(picture(200, 200), "JPEG")[:3000], "unreadable: "),
+    ],
+)
+def test_unusable_pictures_say_why(encoded, reason):
+    with pytest.raises(images.UnusablePictureError, match=f"^{reason}"):
+        images.decode(encoded)
+
+
+def test_size_is_checked_before_decoding(monkeypatch):
+    encoded = encode(picture())
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(images.UnusablePictureError, match=r"^too large: 32 x 24 px"):
+        images.decode(encoded, max_megapixels=0.0007)
+
+
+# ---------------------------------------------------------------------------------------------- labels and landmarks
+
+
+def test_celebamask_order_becomes_farl_order_with_left_and_right():
+    every = np.arange(19, dtype=np.uint8).reshape(1, 19)
+    converted = images.decode_labels(encode(every), (1, 19), "celebamask_hq")
+    assert [REGIONS[label] for label in converted[0]] == list(CELEBAMASK_HQ)
+    assert REGIONS[converted[0, 4]] == "le"
+    assert REGIONS[converted[0, 5]] == "re"
+    assert np.array_equal(images.decode_labels(encode(every), (1, 19), "farl"), every)
+
+
+def test_palette_labels_are_indices():
+    labels = np.array([[0, 3, 18]], np.uint8)
+    indexed = Image.fromarray(labels)
+    indexed.putpalette([255 - k % 256 for k in range(768)])
+    assert np.array_equal(images.decode_labels(encode(indexed), (1, 3)), labels)
+
+
+@pytest.mark.parametrize(
+    "labels, reason",
+    [
+        (encode(np.full((4, 4), 19, np.uint8)), "label out of range: 19"),
+        (encode(np.full((4, 4), 300, np.uint16)), "label out of range: 300"),
+        (encode(np.zeros((4, 5), np.uint8)), "label map of another size: 5 x 4 px"),
+        (encode(np.zeros((4, 4, 3), np.uint8)), "label map unreadable: expected one channel, found mode RGB"),
+        (b"no picture", "label map unreadable: "),
+    ],
+)
+def test_faulty_label_maps_say_why(labels, reason):
+    with pytest.raises(images.UnusablePictureError, match=f"^{reason}"):
+        images.decode_labels(labels, (4, 4))
+
+
+LANDMARKS = np.random.default_rng(1).uniform(0, 30, (68, 2)).round(3).astype(np.float32)
+
+
+def as_text(separator, first=0):
+    return "".join(f"{x + first:.3f}{separator}{y + first:.3f}\n" for x, y in LANDMARKS)
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("a.txt", as_text(" ")),
+        ("a.csv", "x,y\n" + as_text(",")),
+        ("a.pts", "version: 1\nn_points: 68\n{\n" + as_text(" ", first=1) + "}\n"),
+    ],
+)
+def test_landmark_text_formats(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert np.allclose(images.read_landmarks(tmp_path / name), LANDMARKS, atol=1e-4)
+
+
+def test_landmark_arrays(tmp_path):
+    np.save(tmp_path / "a.npy", LANDMARKS)
+    assert np.array_equal(images.read_landmarks(tmp_path / "a.npy"), LANDMARKS)
+
+
+def test_faulty_landmarks_say_why(tmp_path):
+    np.save(tmp_path / "short.npy", LANDMARKS[:5])
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (tmp_path / "bad.csv").write_text("1,2\n3,x\n")
+    for name in ("short.npy", "objects.npy", "bad.csv"):
+        with pytest.raises(images.UnusablePictureError, match=r"^landmarks unreadable: "):
+            images.read_landmarks(tmp_path / name)
+
+
+# ------------------------------------------------------------------------------------------------------------ import
+
+
+def test_every_link_is_accounted_for(root):
+    good = encode(picture())
+    files = {"01.png": good, "02.jpg": encode(picture(seed=2), "JPEG"), "03.png": good, "04.png": good[:-40]}
+    for name, encoded in (files | {"05.png": b"text", "06.png": encode(picture(), "GIF")}).items():
+        (root / "ann" / name).write_bytes(encoded)
+    (root / "none").mkdir()
+    (root / "gone").mkdir()
+    (root / "gone" / "01.png").symlink_to(root / "nowhere")
+    (root / "gone" / "02.png").write_bytes(good)
+    ledger, packed = pack(root)
+    assert ledger.pop(("ann", "04.png")).startswith("unreadable: ")
+    assert ledger == {
+        ("ann", "01.png"): "ok",
+        ("ann", "02.jpg"): "ok",
+        ("ann", "03.png"): "duplicate of 01.png",
+        ("ann", "05.png"): "unsupported format",
+        ("ann", "06.png"): "unsupported format",
+        ("gone", "02.png"): "ok",
+        ("none", ""): "no images",
+    }
+    assert packed["ann"].images == ["01.png", "02.jpg"]
+    assert packed["ann"].encoded == [good, files["02.jpg"]]
+    assert packed["ann"].labels is None
+    assert packed["ann"].landmarks is None
+
+
+def test_vanished_and_foreign_files(root, tmp_path):
+    import pandas as pd
+
+    (tmp_path / "secret.png").write_bytes(encode(picture()))
+    (root / "ann" / "sub").mkdir()
+    (root / "ann" / "sub" / "x.png").write_bytes(encode(picture()))
+    rows = [
+        ("ann", "gone.png", "ann/gone.png"),
+        ("..", "secret.png", "../secret.png"),
+        ("ann", "../../secret.png", "ann/../../secret.png"),
+        ("ann", "sub/x.png", "ann/sub/x.png"),
+        ("ann", "y.png", "../secret.png"),
+        ("ann", str(tmp_path / "secret.png"), f"ann/{tmp_path / 'secret.png'}"),
+    ]
+    table = pd.DataFrame(rows, columns=["identity", "image", "url"]).assign(shard="00000")
+    table.to_parquet(tmp_path / "links.parquet")
+    images.import_images(tmp_path / "links.parquet", tmp_path / "images.h5", shard="00000", folder=root)
+    with storage.open_shard(tmp_path / "images.h5", "images") as shard:
+        statuses = [row["status"] for row in storage.read_ledger(shard)]
+        assert storage.identities(shard) == []
+    assert sorted(set(statuses)) == ["missing", "unreadable: not the name of a file in the source folder"]
+    assert len(statuses) == len(rows)
+
+
+def test_labels_come_out_in_farl_order_and_must_fit(root):
+    labels = np.zeros((24, 32), np.uint8)
+    labels[5:9, 4:8] = CELEBAMASK_HQ.index("le")
+    for name, file in {"01": labels, "02": labels[:-1], "03": labels + 15}.items():
+        (root / "ann" / f"{name}.png").write_bytes(encode(picture(seed=int(name))))
+        (root / "ann" / f"{name}.mask.png").write_bytes(encode(file))
+    (root / "ann" / "04.png").write_bytes(encode(picture(seed=4)))
+    ledger, packed = pack(root, label_suffix=".mask.png", label_order="celebamask_hq")
+    assert list(ledger.values()) == [
+        "ok",
+        "label map of another size: 32 x 23 px",
+        "label out of range: 19",
+        "label map missing",
+    ]
+    stored = images.decode_labels(packed["ann"].labels[0], (24, 32))
+    assert np.array_equal(stored == REGIONS.index("le"), labels > 0)
+
+
+def test_landmarks_may_be_missing_but_not_broken(root):
+    for name in ("01", "02", "03"):
+        (root / "ann" / f"{name}.png").write_bytes(encode(picture(seed=int(name))))
+    np.save(root / "ann" / "01.npy", LANDMARKS)
+    np.save(root / "ann" / "03.npy", LANDMARKS[1:])
+    ledger, packed = pack(root, landmark_suffix=".npy")
+    assert list(ledger.values()) == ["ok", "ok", "landmarks unreadable: expected (68, 2) numbers, found (67, 2)"]
+    assert np.array_equal(packed["ann"].landmarks[0], LANDMARKS)
+    assert np.isnan(packed["ann"].landmarks[1]).all()
+
+
+@pytest.mark.parametrize(
+    "options, message", [({"label_order": "lapa"}, "label_order 'lapa'"), ({"label_suffix": ""}, "label_suffix")]
+)
+def test_configuration_faults_are_one_clear_error(root, options, message):
+    with pytest.raises(ValueError, match=message):
+        pack(root, **options)
+
+
+def test_unknown_shard_and_folder_are_named(root, tmp_path):
+    (root / "ann" / "01.png").write_bytes(encode(picture()))
+    pack(root)
+    for shard, folder, message in (("00007", root, "no links of shard '00007'"), ("00000", root / "x", "no folder")):
+        with pytest.raises(ValueError, match=message):
+            images.import_images(tmp_path / "links.parquet", tmp_path / "x.h5", shard=shard, folder=folder)
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_two_runs_write_the_same_bytes(root):
+    (root / "ann" / "01.png").write_bytes(encode(picture()))
+    pack(root)
+    first = (root.parent / "images.h5").read_bytes()
+    pack(root)
+    assert (root.parent / "images.h5").read_bytes() == first

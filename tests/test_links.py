@@ -1,0 +1,136 @@
+"""leam.links: sources, shards and the table."""
+
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from leam import links
+
+
+def make_folder(root, tree):
+    for identity, names in tree.items():
+        (root / identity).mkdir(parents=True)
+        for name in names:
+            (root / identity / name).write_bytes(b"")
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tree = {
+        "ann": ["01.JPG", "02.png", "02.regions.png", "02.pts", ".hidden.png", "notes.txt"],
+        "bob": ["b.webp", "a.jpeg"],
+        "empty": [],
+        ".git": ["x.png"],
+    }
+    root = make_folder(tmp_path / "people", tree)
+    (root / "bob" / "nested").mkdir()
+    (root / "bob" / "nested" / "c.jpg").write_bytes(b"")
+    (root / "readme.jpg").write_bytes(b"")
+    return root
+
+
+def table(tmp_path, source, per_job=1):
+    links.list_links(tmp_path / "links.parquet", source=source, identities_per_job=per_job)
+    return pd.read_parquet(tmp_path / "links.parquet")
+
+
+def test_folder_lists_pictures_only(tmp_path, folder):
+    found = table(tmp_path, {"kind": "folder", "path": folder})
+    assert list(found.columns) == list(links.COLUMNS)
+    assert list(zip(found.identity, found.image, found.url, strict=True)) == [
+        ("ann", "01.JPG", "ann/01.JPG"),
+        ("ann", "02.png", "ann/02.png"),
+        ("bob", "a.jpeg", "bob/a.jpeg"),
+        ("bob", "b.webp", "bob/b.webp"),
+        ("empty", "", ""),
+    ]
+    assert (found[["rect", "height", "width"]] == "").all().all()
+
+
+def test_own_label_suffix_is_no_picture(folder):
+    (folder / "ann" / "02_LABEL.PNG").write_bytes(b"")
+    assert links.folder_images(folder, "ann", "_label.png") == ["01.JPG", "02.png"]
+
+
+def test_include_filters_and_must_exist(tmp_path, folder):
+    assert set(table(tmp_path, {"kind": "folder", "path": folder, "include": ["bob"]}).identity) == {"bob"}
+    with pytest.raises(ValueError, match="no subfolder 'carl'"):
+        links.folder_identities(folder, ["bob", "carl"])
+    with pytest.raises(ValueError, match="holds no identities"):
+        links.folder_identities(folder, [])
+
+
+@pytest.mark.parametrize("name, message", [("absent", "does not exist"), ("bare", "holds no identities")])
+def test_unusable_folder_is_one_clear_error(tmp_path, name, message):
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ValueError, match=f"{name}.*{message}.*identity/image.jpg"):
+        links.folder_identities(tmp_path / name)
+
+
+def test_names_must_be_utf8(tmp_path):
+    try:
+        (tmp_path / "caf\udce9").mkdir()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with pytest.raises(ValueError, match="expected UTF-8"):
+        links.folder_identities(tmp_path)
+
+
+def test_sample_has_every_picture_of_every_person(tmp_path):
+    found = table(tmp_path, {"kind": "sample", "identities": 3, "images": 2}, per_job=2)
+    assert list(found.identity + "/" + found.image) == [f"s00{i}/0{k}" for i in range(3) for k in range(2)]
+    assert list(found.shard) == ["00000"] * 4 + ["00001"] * 2
+    assert (found.url == "").all()
+
+
+def test_sample_names_sort_as_they_count():
+    names = links.sample_identities(1001)
+    assert names == sorted(names)
+    assert names[-1] == "s1000"
+
+
+def test_unknown_source_is_named():
+    with pytest.raises(ValueError, match="'imdb': expected 'sample' or 'folder'"):
+        links.list_identities({"kind": "imdb"})
+
+
+@pytest.mark.parametrize("n, per_job, expected", [(1, 1, 1), (10, 3, 4), (9, 3, 3), (5, 100, 1)])
+def test_shards_are_contiguous_and_even(n, per_job, expected):
+    assert links.count_shards(n, per_job) == expected
+    shards = links.assign_shards([f"i{k:02d}" for k in range(n)][::-1], per_job)
+    assert sorted(set(shards.values())) == links.shard_names(expected)
+    in_order = [shards[identity] for identity in sorted(shards)]
+    assert in_order == sorted(in_order)
+    assert max(in_order.count(name) for name in in_order) <= per_job
+
+
+@pytest.mark.parametrize("n, per_job", [(0, 1), (3, 0), (3, 1.5), (3, True)])
+def test_shard_counts_are_checked(n, per_job):
+    with pytest.raises(ValueError, match="whole number of at least 1"):
+        links.count_shards(n, per_job)
+
+
+def test_two_runs_write_the_same_bytes(tmp_path, folder):
+    table(tmp_path, {"kind": "folder", "path": folder})
+    first = (tmp_path / "links.parquet").read_bytes()
+    table(tmp_path, {"kind": "folder", "path": folder})
+    assert (tmp_path / "links.parquet").read_bytes() == first
+
+
+def test_import_is_light():
+    code = "import sys; from leam import links; sys.exit(bool({'pandas', 'torch', 'h5py'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+
+
+def test_listing_digest_follows_added_pictures(folder):
+    source = {"kind": "folder", "path": folder}
+    before = links.digest_listing(source)
+    assert links.digest_listing(source) == before
+    (folder / "bob" / "z.png").write_bytes(b"")
+    os.utime(folder / "bob", (1, 1))  # file systems with coarse times would not show it
+    assert links.digest_listing(source) != before
+    assert links.digest_listing({"kind": "sample"}) == ""

@@ -1,0 +1,110 @@
+"""Region orders, resizing, and the counts per identity against sums worked by hand."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from leam import regions, storage
+from leam.regions import REGIONS
+
+
+def test_region_order_is_farls():
+    assert len(REGIONS) == len(set(REGIONS)) == len(regions.REGION_TITLES) == 19
+    assert [REGIONS.index(name) for name in ("background", "face", "nose", "hair", "neck_l")] == [0, 2, 10, 14, 18]
+    assert regions.REGION_TITLES[REGIONS.index("rb")] == "right eyebrow"
+    assert regions.REGION_TITLES[REGIONS.index("le")] == "left eye"
+
+
+def test_celebamask_hq_holds_the_same_regions_in_another_order():
+    published = (
+        "skin nose eye_g l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat ear_r neck_l neck cloth"
+    )
+    ours = {"skin": "face", "eye_g": "eyeg", "l_eye": "le", "r_eye": "re", "l_brow": "lb", "r_brow": "rb"}
+    ours |= {"l_ear": "lr", "r_ear": "rr", "mouth": "imouth", "u_lip": "ulip", "l_lip": "llip", "ear_r": "earr"}
+    expected = ["background", *(ours.get(name, name) for name in published.split())]
+    assert list(regions.CELEBAMASK_HQ) == expected
+    assert set(expected) == set(REGIONS)
+
+
+def test_regions_are_resized_at_pixel_centres():
+    labels = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
+    np.testing.assert_array_equal(regions.resize_regions(labels, 2)[0], [[5, 7], [13, 15]])
+    np.testing.assert_array_equal(regions.resize_regions(labels, 8)[0, ::2, ::2], labels[0])
+    np.testing.assert_array_equal(regions.resize_regions(labels, 4), labels)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two identities, two images each; counts are written as such, so that the sums are known."""
+    rng = np.random.default_rng(0)
+    counts = {}
+    maps_path, faces_path = tmp_path / "maps.h5", tmp_path / "faces.h5"
+    attributes = {"layers": json.dumps(["a/b", "c"]), "thresholds": json.dumps([0.5, 1, "full"])}
+    with storage.create_shard(maps_path, "maps", **attributes) as shard:
+        for identity in ("p", "q"):
+            counts[identity] = rng.integers(0, 50, (2, 2, 2, 3, 19)).astype(np.uint16)  # polarity, P, L, T, R
+            counts[identity][0, 0, 0] = 0  # an empty map
+            maps = {
+                polarity: {layer: np.zeros((2, 2, 2), np.float32) for layer in ("a/b", "c")} for polarity in ("loss",)
+            }
+            storage.write_maps(
+                shard,
+                storage.IdentityMaps(
+                    identity,
+                    ["1", "2"],
+                    np.array([[0, 1], [1, 0]], np.int16),
+                    np.zeros(2, np.float32),
+                    np.zeros((2, 4), np.float32),
+                    maps,
+                    dict(zip(("loss", "similarity"), counts[identity], strict=True)),
+                ),
+            )
+    with storage.create_shard(faces_path, "faces") as shard:
+        for identity in ("p", "q"):
+            labels = np.zeros((3, 4, 4), np.uint8)
+            labels[1:, :2] = 2  # the images used are half face; the first is not used
+            blank = np.zeros((3, 4, 4, 3), np.uint8)
+            points = np.zeros((3, 68, 2), np.float32)
+            storage.write_faces(shard, storage.Faces(identity, ["0", "1", "2"], blank, labels, points, points[:, :5]))
+    return maps_path, faces_path, counts
+
+
+def test_counts_per_identity(shards, tmp_path):
+    maps_path, faces_path, counts = shards
+    output = tmp_path / "regions.parquet"
+    regions.count_regions([maps_path], [faces_path], output, "m", grid=4)
+    table = pd.read_parquet(output)
+    assert len(table) == 2 * 2 * 3 * 3 * 19  # identities, polarities, layers and all, thresholds, regions
+    assert list(table["layer"].unique()) == ["a/b", "c", "all"]
+    row = table.set_index(["identity", "polarity", "layer", "threshold", "region"]).sort_index()
+    expected = counts["q"][1, :, 1, 2, 10].sum()
+    assert row.loc[("q", "similarity", "c", "full", "nose"), "count"] == expected
+    total = counts["q"][1, :, 1, 2].sum()
+    assert row.loc[("q", "similarity", "c", "full", "nose"), "percent"] == pytest.approx(100 * expected / total)
+    both = counts["p"][0, :, :, 1, 10].sum()
+    assert row.loc[("p", "loss", "all", "1", "nose"), "count"] == both
+    empty = row.loc[("p", "loss", "a/b", "1", "nose")]
+    assert (empty["pairs"], empty["empty_pairs"]) == (2, 1)
+    assert row.loc[("p", "loss", "all", "1", "nose"), "pairs"] == 4
+    sums = table.groupby(["identity", "polarity", "layer", "threshold"], observed=True)["percent"].sum()
+    np.testing.assert_allclose(sums, 100)
+    assert row.loc[("p", "loss", "c", "1", "face"), "area_percent"] == 50
+
+
+def test_an_identity_without_any_activation_has_no_percent():
+    counts = np.zeros((2, 1, 1, 19), np.uint16)
+    axes = {"layer": ["a", "all"], "threshold": ["full"], "region": list(REGIONS)}
+    table = regions._count_polarity(counts, np.full(19, 100 / 19), axes)
+    assert table["percent"].isna().all()
+    assert (table["empty_pairs"] == 2).all()
+
+
+def test_no_usable_identity_is_one_clear_error(tmp_path):
+    attributes = {"layers": json.dumps(["a"]), "thresholds": json.dumps([1, "full"])}
+    for name, kind in (("maps", "maps"), ("faces", "faces")):
+        with storage.create_shard(tmp_path / name, kind, **attributes):
+            pass
+    with pytest.raises(ValueError, match="model m: no identity has two usable images"):
+        regions.count_regions([tmp_path / "maps"], [tmp_path / "faces"], tmp_path / "out", "m")

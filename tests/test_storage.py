@@ -1,0 +1,131 @@
+"""Files that appear only when whole, names that cannot break them, and a journal that survives being cut."""
+
+import numpy as np
+import pytest
+
+from conftest import make_faces
+from leam import storage
+
+
+def test_a_file_appears_only_when_whole(tmp_path):
+    path = tmp_path / "x.h5"
+    with pytest.raises(KeyError), storage.create_shard(path, "faces") as shard:
+        shard.attrs["half"] = True
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    with storage.create_shard(path, "faces", note="n") as shard:
+        assert not path.exists()
+    with storage.open_shard(path, "faces") as shard:
+        assert shard.attrs["note"] == "n"
+
+
+def test_a_shard_of_another_kind_or_a_damaged_one_is_named(tmp_path):
+    path = tmp_path / "x.h5"
+    with storage.create_shard(path, "faces") as shard:
+        storage.write_faces(shard, make_faces("a", 3))
+    with (
+        pytest.raises(storage.StorageError, match=r"x\.h5: expected a file of kind 'maps'"),
+        storage.open_shard(path, "maps"),
+    ):
+        pass
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with (
+        pytest.raises(storage.StorageError, match=r"x\.h5: not a readable HDF5 file"),
+        storage.open_shard(path, "faces"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("identity", ["a", "discarded", "ledger", "a/b", "50%", ".", "..", "Å 漢", "%discarded"])
+def test_any_identity_name_comes_back(tmp_path, identity):
+    with storage.create_shard(tmp_path / "x.h5", "faces") as shard:
+        storage.write_faces(shard, make_faces(identity, 2))
+        storage.write_discarded(shard, [storage.Discarded(identity, "1", "no face")])
+    with storage.open_shard(tmp_path / "x.h5", "faces") as shard:
+        assert storage.identities(shard) == [identity]
+        found = storage.read_faces(shard, identity)
+        assert storage.read_discarded(shard) == [storage.Discarded(identity, "1", "no face")]
+    np.testing.assert_array_equal(found.crops, make_faces(identity, 2).crops)
+
+
+def test_different_identities_have_different_groups():
+    names = ["a/b", "a%2Fb", "discarded", "%discarded", "%25discarded", ".", "%."]
+    assert len({storage.group_name(name) for name in names}) == len(names)
+
+
+def test_pictures_come_back_as_they_were(tmp_path):
+    pictures = storage.Pictures("a", ["1", "2"], [b"first", b""], [b"x", b"yz"], np.full((2, 68, 2), 1.5, np.float32))
+    with storage.create_shard(tmp_path / "x.h5", "images") as shard:
+        storage.write_pictures(shard, pictures)
+        storage.write_ledger(shard, [{"identity": "a", "image": "1", "url": "u", "status": "ok", "sha256": "s"}])
+    with storage.open_shard(tmp_path / "x.h5", "images") as shard:
+        found = storage.read_pictures(shard, "a")
+        assert storage.read_ledger(shard)[0]["status"] == "ok"
+    assert (found.images, found.encoded, found.labels) == (pictures.images, pictures.encoded, pictures.labels)
+    np.testing.assert_array_equal(found.landmarks, pictures.landmarks)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "x.h5"
+    with storage.create_shard(path, "faces") as shard:
+        storage.write_faces(shard, make_faces("a", 3))
+        offset = shard["a/crops"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 100] ^= 1
+    path.write_bytes(content)
+    with storage.open_shard(path, "faces") as shard, pytest.raises(OSError, match=r"(?i)read|filter|checksum"):
+        storage.read_faces(shard, "a")
+
+
+# ---------------------------------------------------------------------------------------------------------- journal
+
+
+def test_a_journal_goes_on_after_the_last_whole_record(tmp_path):
+    path = tmp_path / "j"
+    journal = storage.Journal(path, "work")
+    for name in "abc":
+        journal.add(name, values=np.arange(1000) + ord(name))
+    journal.close()
+    whole = path.read_bytes()
+    for cut in (len(whole) - 1, len(whole) - 4000, len(whole) - 8500):
+        path.write_bytes(whole[:cut])
+        journal = storage.Journal(path, "work")
+        assert "a" in journal and "c" not in journal
+        np.testing.assert_array_equal(journal.get("a")["values"], np.arange(1000) + ord("a"))
+        for name in "bc":
+            if name not in journal:
+                journal.add(name, values=np.arange(1000) + ord(name))
+        journal.close()
+        assert path.read_bytes() == whole
+
+
+def test_a_damaged_record_ends_what_is_trusted(tmp_path):
+    path = tmp_path / "j"
+    journal = storage.Journal(path, "work")
+    journal.add("a", values=np.arange(10))
+    end = path.stat().st_size
+    journal.add("b", values=np.arange(10))
+    journal.close()
+    content = bytearray(path.read_bytes())
+    content[end + 60] ^= 1
+    path.write_bytes(content)
+    journal = storage.Journal(path, "work")
+    assert "a" in journal and "b" not in journal
+    journal.remove()
+    assert not path.exists()
+
+
+def test_a_journal_of_other_work_is_emptied(tmp_path):
+    journal = storage.Journal(tmp_path / "j", "one")
+    journal.add("a", values=np.arange(10))
+    journal.close()
+    assert len(storage.Journal(tmp_path / "j", "two")) == 0
+
+
+def test_a_journal_has_one_writer(tmp_path):
+    journal = storage.Journal(tmp_path / "j", "work")
+    with pytest.raises(BlockingIOError, match="another process is writing this shard"):
+        storage.Journal(tmp_path / "j", "work")
+    journal.close()
+    storage.Journal(tmp_path / "j", "work").close()

@@ -1,0 +1,173 @@
+"""Shares, intervals and enrichment against a plain computation; accounts that must balance."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from leam import storage, tables
+from leam.regions import REGIONS
+
+
+def make_counts(identities=5, seed=0):
+    """The table of ``count_regions`` for one model, two layers and the whole model, thresholds 1 and full."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for identity in (f"p{number}" for number in range(identities)):
+        area = rng.dirichlet(np.ones(19)) * 100
+        for polarity in ("loss", "similarity"):
+            for layer in ("conv1", "conv2", "all"):
+                for threshold in ("1", "full"):
+                    count = rng.integers(1, 100, 19)
+                    percent = 100 * count / count.sum()
+                    rows += [
+                        (polarity, layer, threshold, identity, *cell, 12, 0)
+                        for cell in zip(REGIONS, count, percent, area, strict=True)
+                    ]
+    names = ["polarity", "layer", "threshold", "identity", "region", "count", "percent", "area_percent"]
+    table = pd.DataFrame(rows, columns=[*names, "pairs", "empty_pairs"])
+    table.insert(0, "model", "m")
+    return table
+
+
+def test_shares_against_a_plain_computation():
+    counts = make_counts()
+    found = tables.share_regions(counts, samples=200).set_index(tables.CELL).sort_index()
+    for cell, rows in counts.groupby(tables.CELL):
+        row = found.loc[cell]
+        assert row["percent"] == pytest.approx(rows["percent"].mean())
+        assert row["area_percent"] == pytest.approx(rows["area_percent"].mean())
+        assert row["enrichment"] == pytest.approx(rows["percent"].mean() / rows["area_percent"].mean())
+        assert row["percent_low"] <= row["percent"] <= row["percent_high"]
+        assert row["enrichment_low"] <= row["enrichment"] <= row["enrichment_high"]
+        assert (row["identities"], row["pairs"]) == (5, 60)
+    shares = found.groupby(["polarity", "layer", "threshold"])[["percent", "pooled_percent"]].sum()
+    np.testing.assert_allclose(shares, 100)
+
+
+def test_pooled_shares_weigh_identities_by_their_pixels():
+    counts = make_counts(2)
+    counts.loc[counts["identity"] == "p0", "count"] *= 10
+    one = tables.share_regions(counts, samples=100)
+    cell = counts[(counts["layer"] == "conv1") & (counts["threshold"] == "1") & (counts["polarity"] == "loss")]
+    expected = 100 * cell.groupby("region", sort=False)["count"].sum() / cell["count"].sum()
+    found = one[(one["layer"] == "conv1") & (one["threshold"] == "1") & (one["polarity"] == "loss")]
+    np.testing.assert_allclose(found["pooled_percent"], expected)
+
+
+def test_bootstrap_interval_is_that_of_resampled_identities():
+    counts = make_counts(8)
+    found = tables.share_regions(counts, samples=4000, confidence=0.9, seed=1).set_index(tables.CELL).sort_index()
+    cell = ("loss", "conv1", "1", "nose")
+    values = counts.set_index(tables.CELL).sort_index().loc[cell, "percent"].to_numpy()
+    rng = np.random.default_rng(5)
+    means = [rng.choice(values, 8).mean() for _ in range(4000)]
+    expected = np.percentile(means, [5, 95])
+    row = found.loc[cell]
+    np.testing.assert_allclose([row["percent_low"], row["percent_high"]], expected, atol=0.05 * np.ptp(values))
+
+
+def test_intervals_are_the_same_for_the_same_seed():
+    counts = make_counts()
+    pd.testing.assert_frame_equal(tables.share_regions(counts, seed=3), tables.share_regions(counts, seed=3))
+
+
+def test_one_identity_has_no_interval_and_a_region_without_area_no_enrichment():
+    counts = make_counts(1)
+    counts.loc[counts["region"] == "hat", "area_percent"] = 0.0
+    found = tables.share_regions(counts, samples=100)
+    assert found["percent_low"].isna().all()
+    assert found.loc[found["region"] == "hat", "enrichment"].isna().all()
+    assert found.loc[found["region"] == "nose", "enrichment"].notna().all()
+
+
+def test_identities_without_activation_are_left_out_of_the_mean():
+    counts = make_counts(3)
+    silent = (counts["identity"] == "p1") & (counts["layer"] == "conv1")
+    counts.loc[silent, "percent"] = np.nan
+    found = tables.share_regions(counts, samples=100).set_index(tables.CELL).sort_index()
+    rows = counts[(counts["layer"] == "conv1") & (counts["region"] == "nose") & (counts["threshold"] == "1")]
+    expected = rows[rows["polarity"] == "loss"]["percent"].mean()
+    assert found.loc[("loss", "conv1", "1", "nose"), "percent"] == pytest.approx(expected)
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    paths = {}
+    for model, seed in (("m", 0), ("n", 1)):
+        paths[model] = str(tmp_path / f"{model}.parquet")
+        make_counts(seed=seed).assign(model=model).to_parquet(paths[model])
+    names = ("regions", "table01", "table02", "table10", "table11")
+    files = {name: str(tmp_path / f"{name}.csv") for name in names}
+    tables.tabulate_regions(paths, files, polarity="similarity", bootstrap_samples=100)
+    return {name: pd.read_csv(path, dtype={"threshold": str}) for name, path in files.items()}
+
+
+def test_paper_shaped_tables_hold_the_cells_of_the_long_one(outputs):
+    long = outputs["regions"].set_index(["model", *tables.CELL])["percent"].sort_index()
+    first = outputs["table01"].set_index(["model", "threshold", "layer"])
+    assert first.loc[("n", "full", "conv2"), "nose"] == long[("n", "similarity", "conv2", "full", "nose")]
+    assert list(outputs["table01"]["layer"].unique()) == ["conv1", "conv2"]
+    second = outputs["table02"].set_index(["threshold", "region"])
+    assert second.loc[("1", "hair"), "m"] == long[("m", "similarity", "conv1", "1", "hair")]
+    for name, threshold in (("table10", "full"), ("table11", "1")):
+        table = outputs[name].set_index("region")
+        assert list(table.index) == list(REGIONS)
+        assert table.loc["llip", "n"] == long[("n", "similarity", "all", threshold, "llip")]
+        np.testing.assert_allclose(table[["m", "n", "area"]].sum(), 100, rtol=1e-4)
+
+
+def test_groups_are_shares_of_their_own_identities(tmp_path):
+    counts = make_counts(5)
+    counts.to_parquet(tmp_path / "m.parquet")
+    people = tmp_path / "people.csv"
+    people.write_text("identity,gender\np0,female\np1,male\np2,female\np3,\n")
+    tables.tabulate_groups(
+        {"m": str(tmp_path / "m.parquet")}, people, tmp_path / "out.csv", polarity="loss", bootstrap_samples=100
+    )
+    found = pd.read_csv(tmp_path / "out.csv", dtype={"threshold": str}).set_index(["group", "threshold", "region"])
+    sizes = found.groupby("group")["identities"].first()
+    assert sizes.to_dict() == {"female": 2, "male": 1, "unknown": 2}
+    cell = counts.set_index([*tables.CELL, "identity"]).sort_index().loc[("loss", "all", "1", "nose")]
+    expected = cell.loc[["p0", "p2"], "percent"].mean()
+    assert found.loc[("female", "1", "nose"), "percent"] == pytest.approx(expected, rel=1e-5)
+
+
+# -------------------------------------------------------------------------------------------------------- retention
+
+
+def write_stage(tmp_path, kept, discarded):
+    links = pd.DataFrame(
+        [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1"), ("c", "")], columns=["identity", "image"], dtype="string"
+    )
+    links.to_parquet(tmp_path / "links.parquet")
+    with storage.create_shard(tmp_path / "faces.h5", "faces") as shard:
+        for identity, images in kept.items():
+            n = len(images)
+            points = np.zeros((n, 68, 2), np.float32)
+            blank = np.zeros((n, 4, 4, 3), np.uint8)
+            storage.write_faces(shard, storage.Faces(identity, images, blank, blank[..., 0], points, points[:, :5]))
+        storage.write_discarded(shard, [storage.Discarded(*row) for row in discarded])
+    with storage.create_shard(tmp_path / "maps.h5", "maps") as shard:
+        storage.write_discarded(shard, [storage.Discarded("a", "2", "embedding is zero or not finite")])
+    out = tmp_path / "retention.csv", tmp_path / "discarded.csv"
+    tables.tabulate_retention(
+        tmp_path / "links.parquet", [str(tmp_path / "faces.h5")], {"m": [str(tmp_path / "maps.h5")]}, *out
+    )
+    return pd.read_csv(out[0]).set_index("identity"), pd.read_csv(out[1])
+
+
+FEW = "identity has fewer than two usable images"
+
+
+def test_linked_is_kept_plus_discarded(tmp_path):
+    lost = [("a", "3", "no face"), ("b", "1", FEW), ("b", "", FEW), ("c", "", FEW)]
+    retention, discarded = write_stage(tmp_path, {"a": ["1", "2"]}, lost)
+    assert retention.loc["all"].to_dict() == {"linked": 4, "kept": 2, "discarded": 2, "kept_percent": 50.0}
+    assert retention.loc["a", "kept_percent"] == pytest.approx(66.67)
+    assert set(discarded["stage"]) == {"faces", "maps/m"}
+    assert (discarded["reason"] == "no face").sum() == 1
+
+
+def test_a_lost_image_is_an_error_that_names_whose(tmp_path):
+    with pytest.raises(ValueError, match="images of a were lost: 3 linked, but 2 kept \\+ 0 discarded"):
+        write_stage(tmp_path, {"a": ["1", "2"]}, [("b", "1", FEW)])

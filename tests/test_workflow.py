@@ -1,0 +1,232 @@
+"""The workflow as a user runs it: planned anywhere, stopped by wrong settings, run once for real on few people."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from leam import storage
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "workflow_scripts"
+RULES = {
+    name: path
+    for path in sorted((ROOT / "rules").glob("*.smk"))
+    for name in re.findall(r"^ *rule (\w+):", path.read_text(), re.M)
+}
+
+
+def snakemake(*arguments, directory, check=True):
+    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", directory, *arguments]
+    found = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert not check or found.returncode == 0, found.stdout + found.stderr
+    return found.stdout + found.stderr
+
+
+def write_config(path, **changes):
+    path.write_text(yaml.safe_dump(changes))
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------------ names
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rule_adapter_function_log_and_benchmark_share_one_name(rule):
+    text = re.search(rf"^( *)rule {rule}:\n(.*?)(?=^\1\S|\Z)", RULES[rule].read_text(), re.M | re.S).group(2)
+    assert f'"../workflow_scripts/{rule}.py"' in text
+    assert re.search(rf'results\("logs/{rule}[./]', text)
+    assert re.search(rf'results\("benchmarks/{rule}[./]', text)
+    assert '"../envs/leam.yaml"' in text
+    adapter = (SCRIPTS / f"{rule}.py").read_text()
+    module = re.search(rf"from leam\.(\w+) import .*\b{rule}\b", adapter).group(1)
+    functions = [
+        node.name
+        for node in ast.parse((SCRIPTS / "leam" / f"{module}.py").read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert rule in functions
+
+
+def test_adapters_are_thin_and_none_is_an_orphan():
+    adapters = {path.stem: path for path in SCRIPTS.glob("*.py")}
+    assert set(adapters) == set(RULES)
+    for name, path in adapters.items():
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        assert len(lines) <= 22, name
+
+
+def test_the_library_never_sees_snakemake_and_has_no_drawer_of_odds_and_ends():
+    for path in (SCRIPTS / "leam").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        imported = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        imported += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        assert not [name for name in imported if name.startswith("snakemake")], path.name
+        assert path.stem not in ("utils", "helpers", "common", "misc")
+
+
+def test_conda_environment_holds_the_pins_of_requirements():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all("==" in pin for pin in pins)
+    environment = yaml.safe_load((ROOT / "envs" / "leam.yaml").read_text())["dependencies"]
+    assert next(part["pip"] for part in environment if isinstance(part, dict)) == pins
+
+
+# --------------------------------------------------------------------------------------------------------- planning
+
+
+def jobs(text):
+    """{rule: number of jobs} from a dry run."""
+    table = text.split("Job stats:")[1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+def test_a_dry_run_needs_no_weights_no_gpu_and_no_slurm(tmp_path):
+    people = tmp_path / "people"
+    for number in range(4):
+        (people / f"p{number}").mkdir(parents=True)
+        (people / f"p{number}" / "1.jpg").touch()
+    settings = {
+        "source": {"kind": "folder", "folder": {"path": "people"}},
+        "faces": {"detector": "none", "regions": "pyfacer", "parser_weights": "absent.pt", "landmarks": "none"},
+        "models": ["AF_R18", "IR_CASIA", "VGG_16"],
+        "identities_per_job": 3,
+    }
+    file = write_config(tmp_path / "mine.yaml", **settings)
+    found = jobs(snakemake("-n", "--configfile", file, directory=tmp_path))
+    assert (found["compute_maps"], found["import_images"], found["fetch_weights"]) == (6, 2, 3)
+
+
+def test_the_slurm_profile_plans_without_slurm(tmp_path):
+    found = jobs(snakemake("-n", "--profile", ROOT / "profiles" / "slurm", directory=tmp_path))
+    assert found["compute_maps"] == 4
+
+
+def test_a_thousand_identities_under_nine_models_are_ninety_gpu_jobs(tmp_path):
+    found = jobs(snakemake("-n", "--configfile", ROOT / "tests/configs/paper_scale.yaml", directory=tmp_path))
+    assert (found["compute_maps"], found["parse_faces"], found["count_regions"]) == (90, 10, 9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"maps": {"batch": "many"}}, "maps.batch is 'many'; allowed: integer, at least 1, in images"),
+        (
+            {
+                "source": {
+                    "kind": "folder",
+                    "folder": {"path": "absent", "label_suffix": ".png", "landmark_suffix": ".npy"},
+                }
+            },
+            "does not exist or is no folder",
+        ),
+    ],
+)
+def test_a_wrong_configuration_stops_before_the_first_job(tmp_path, settings, message):
+    file = write_config(tmp_path / "wrong.yaml", **settings)
+    text = snakemake("--cores", 1, "--configfile", file, directory=tmp_path, check=False)
+    assert message in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "results").exists()
+
+
+# ---------------------------------------------------------------------------------------------------------- running
+
+FEW = {
+    "identities_per_job": 2,
+    "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
+    "analysis": {"bootstrap_samples": 100, "figure_identities": 1, "figure_images": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A finished run on three rendered people."""
+    directory = tmp_path_factory.mktemp("few")
+    file = write_config(directory / "few.yaml", **FEW)
+    snakemake("--cores", 2, "--configfile", file, directory=directory)
+    return directory
+
+
+def test_every_output_is_there_and_nothing_is_left_over(few):
+    results = few / "results"
+    assert {path.name for path in (results / "maps" / "sample_arcface").iterdir()} == {"00000.h5", "00001.h5"}
+    for table in ("retention", "discarded", "verification", "regions", "table10_regions_full"):
+        assert (results / "tables" / f"{table}.csv").stat().st_size > 0
+    for figure in ("regions.png", "regions.pdf", "maps_sample_cosface.png"):
+        assert (results / "figures" / figure).stat().st_size > 5000
+    assert not list(results.rglob("*.part")) and not list(results.rglob("*.journal"))
+    merged = yaml.safe_load((results / "config.yaml").read_text())
+    assert merged["source"]["sample"]["identities"] == 3 and merged["maps"]["grid"] == 112
+
+
+def test_one_line_per_identity_in_the_log(few):
+    log = (few / "results/logs/compute_maps/sample_arcface/00000.log").read_text()
+    assert "s000 (1 of 2): 3 images" in log and "s001 (2 of 2): 3 images" in log
+
+
+def test_images_in_are_kept_plus_discarded(few):
+    table = pd.read_csv(few / "results/tables/retention.csv").set_index("identity")
+    assert table.loc["all", "linked"] == 9 == table.loc["all", "kept"] + table.loc["all", "discarded"]
+
+
+def test_shares_of_the_run_add_up(few):
+    table = pd.read_csv(few / "results/tables/regions.csv", dtype={"threshold": str})
+    keys = ["model", "polarity", "layer", "threshold"]
+    assert len(table) == 2 * 2 * 10 * 15 * 19
+    np.testing.assert_allclose(table.groupby(keys)["percent"].sum(), 100, atol=1e-3)
+    np.testing.assert_allclose(table.groupby(keys)["area_percent"].sum(), 100, atol=1e-3)
+
+
+def test_one_photograph_can_be_followed_from_its_link_to_a_table_cell(few):
+    results = few / "results"
+    links = pd.read_parquet(results / "links.parquet")
+    link = links[(links["identity"] == "s002") & (links["image"] == "01")].iloc[0]
+    assert link["shard"] == "00001"
+    with storage.open_shard(results / "images/00001.h5", "images") as shard:
+        assert "01" in storage.read_pictures(shard, "s002").images
+    with storage.open_shard(results / "faces/00001.h5", "faces") as shard:
+        number = storage.read_images(shard, "s002").index("01")
+        regions = storage.read_regions(shard, "s002")
+    with storage.open_shard(results / "maps/sample_arcface/00001.h5", "maps") as shard:
+        maps = storage.read_maps(shard, "s002")
+    assert maps.maps["loss"]["conv1"][number].sum() == pytest.approx(1, rel=1e-5)
+    counts = maps.counts["loss"][maps.pairs[:, 0] >= 0].sum(0, dtype=int)  # (L, T, R), every pair of the identity
+    table = pd.read_parquet(results / "regions/sample_arcface.parquet")
+    chosen = (table["identity"] == "s002") & (table["polarity"] == "loss") & (table["layer"] == "conv1")
+    row = table[chosen & (table["threshold"] == "full") & (table["region"] == "nose")].iloc[0]
+    assert row["count"] == counts[0, 14, 10]
+    assert row["area_percent"] == pytest.approx(100 * (regions == 10).mean())
+
+
+def test_a_second_run_finds_nothing_to_do(few):
+    assert "Nothing to be done" in snakemake("--cores", 1, "--configfile", few / "few.yaml", directory=few)
+
+
+def test_the_same_seed_gives_the_same_bytes(few, tmp_path):
+    first = {
+        path: path.read_bytes()
+        for path in (few / "results").rglob("*")
+        if path.suffix in (".h5", ".csv", ".png", ".pdf")
+    }
+    shutil.copy(few / "few.yaml", tmp_path)
+    snakemake("--cores", 2, "--configfile", tmp_path / "few.yaml", directory=tmp_path)
+    for path, content in first.items():
+        again = tmp_path / path.relative_to(few)
+        assert again.read_bytes() == content, path.name
+
+
+def test_the_report_is_made(few):
+    snakemake("--configfile", few / "few.yaml", "--report", "results/report.html", directory=few)
+    text = (few / "results/report.html").read_text()
+    assert len(text) > 100_000
+    for words in ("Shares and enrichment", "Maps over the pictures", "Images kept and discarded"):
+        assert words in text

@@ -1,0 +1,294 @@
+"""Pictures as they were found, packed into one file per shard, with a ledger of every link.
+
+A picture is kept as the encoded file it came in; `decode` is the one place where it becomes pixels, so that
+orientation and colour are treated alike everywhere. What comes with a picture (label map, landmarks) refers to the
+picture as it is displayed, EXIF orientation applied.
+
+Pixel coordinates: x then y, the centre of the top left pixel is (0, 0).
+"""
+
+import hashlib
+import io
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from leam import storage
+from leam.regions import LABEL_ORDERS, REGIONS
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MAX_MEGAPIXELS = 64
+MAX_SIDE_PX = 32_000  # OpenCV's remap counts source pixels in 16 bits
+MAX_FILE_MB = 512  # 64 megapixels of 16-bit RGB, uncompressed, are 384
+N_LANDMARKS = 68
+
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
+
+
+class UnusablePictureError(Exception):
+    """A picture (or what came with it) that cannot be used; the message is the reason for the ledger."""
+
+
+# ---------------------------------------------------------------------------------------------------------- pictures
+
+
+def decode(encoded: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+    """The pixels of an encoded picture, as it is displayed.
+
+    EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures become 8-bit RGB; transparent parts are laid
+    on black; embedded colour profiles are ignored; of an animation the first frame counts.
+
+    Returns (H, W, 3) uint8 RGB. Raises UnusablePictureError, whose message is "unreadable: ...", "unsupported format"
+    or "too large: ..." (checked on the header, before anything is decompressed).
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+            _check_size(image.size, max_megapixels)
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except (UnusablePictureError, MemoryError):
+        raise
+    except Image.UnidentifiedImageError:
+        damaged = not encoded or encoded.startswith(_SIGNATURES)
+        raise UnusablePictureError("unreadable: damaged or empty file" if damaged else "unsupported format") from None
+    except Image.DecompressionBombError as error:
+        raise UnusablePictureError(f"too large: {error}") from error
+    except Exception as error:  # decoders raise almost anything on damaged files
+        raise UnusablePictureError(f"unreadable: {one_line(error)}") from error
+
+
+def _check_size(size: tuple[int, int], max_megapixels: float) -> None:
+    width, height = size
+    if width * height > max_megapixels * 1e6 or max(size) > MAX_SIDE_PX:
+        raise UnusablePictureError(f"too large: {width} x {height} px")
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8. Pillow clips 16-bit grey to 8 bits instead of scaling it, so that is done here."""
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        over_black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(over_black, image.convert("RGBA"))
+    return np.array(image.convert("RGB"))
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, short enough for a reason."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+# -------------------------------------------------------------------------------------------------------- label maps
+
+
+def decode_labels(encoded: bytes, shape: tuple[int, int], label_order: str = "farl") -> np.ndarray:
+    """A label map in FaRL order, whatever the order it came in.
+
+    encoded : a PNG of one channel (grey or palette), one label per pixel; shape : (H, W) it must have
+    label_order : a key of `leam.regions.LABEL_ORDERS`
+    Returns (H, W) uint8. Raises UnusablePictureError: "label map unreadable: ...", "label map of another size",
+    "label out of range".
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("PNG",)) as image:
+            mode, size = image.mode, image.size
+            labels = np.array(image) if size == shape[::-1] else None
+    except Exception as error:
+        raise UnusablePictureError(f"label map unreadable: {one_line(error)}") from error
+    if labels is None:
+        raise UnusablePictureError(f"label map of another size: {size[0]} x {size[1]} px")
+    if labels.ndim != 2:
+        raise UnusablePictureError(f"label map unreadable: expected one channel, found mode {mode}")
+    if labels.max() >= len(REGIONS):
+        raise UnusablePictureError(f"label out of range: {labels.max()}")
+    return _farl_labels(label_order)[labels.astype(np.uint8)]
+
+
+def _farl_labels(label_order: str) -> np.ndarray:
+    """(R,) uint8: the FaRL label of each label of another order."""
+    return np.array([REGIONS.index(name) for name in LABEL_ORDERS[label_order]], np.uint8)
+
+
+def encode_labels(labels: np.ndarray) -> bytes:
+    """An (H, W) uint8 label map as PNG."""
+    packed = io.BytesIO()
+    Image.fromarray(labels).save(packed, "PNG")
+    return packed.getvalue()
+
+
+# --------------------------------------------------------------------------------------------------------- landmarks
+
+
+def read_landmarks(path: Path) -> np.ndarray:
+    """68 landmarks in iBUG order from a file beside a picture.
+
+    ``.npy``: an array (68, 2). ``.pts``: iBUG's own format, which counts pixels from 1, so 1 is subtracted.
+    Any other suffix: text of 68 lines "x y" or "x,y" (a heading that is no number is skipped).
+    Returns (68, 2) float32 px. Raises UnusablePictureError("landmarks unreadable: ...").
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            landmarks = np.load(path, allow_pickle=False)
+        else:
+            landmarks = _text_landmarks(path.read_text())
+    except (OSError, ValueError, EOFError) as error:
+        raise UnusablePictureError(f"landmarks unreadable: {one_line(error)}") from error
+    if landmarks.shape != (N_LANDMARKS, 2) or not np.issubdtype(landmarks.dtype, np.number):
+        raise UnusablePictureError(f"landmarks unreadable: expected (68, 2) numbers, found {landmarks.shape}")
+    return landmarks.astype(np.float32) - (path.suffix.lower() == ".pts")
+
+
+def _text_landmarks(text: str) -> np.ndarray:
+    """The lines made of two numbers, as (n, 2); this also skips the version, count and braces of a .pts file."""
+    rows = [re.split(r"[\s,;]+", line.strip()) for line in text.splitlines()]
+    return np.array([row for row in map(_numbers, rows) if len(row) == 2], float).reshape(-1, 2)
+
+
+def _numbers(fields: list[str]) -> list[float]:
+    try:
+        return [float(field) for field in fields]
+    except ValueError:
+        return []
+
+
+# ------------------------------------------------------------------------------------------------------------ import
+
+FOLDER_SETTINGS = ("label_suffix", "label_order", "landmark_suffix", "max_megapixels")  # of a source of kind folder
+
+
+@dataclass(frozen=True)
+class FolderLayout:
+    """What lies in a source folder beside each picture ``KK.jpg``: ``KK`` + suffix. None: there is no such file."""
+
+    folder: Path
+    label_suffix: str | None = None
+    label_order: str = "farl"
+    landmark_suffix: str | None = None
+    max_megapixels: float = MAX_MEGAPIXELS
+
+    def __post_init__(self):
+        if not self.folder.is_dir():
+            raise ValueError(f"source folder {str(self.folder)!r} does not exist or is no folder")
+        if self.label_order not in LABEL_ORDERS:
+            raise ValueError(f"label_order {self.label_order!r}: expected one of {', '.join(LABEL_ORDERS)}")
+        if "" in (self.label_suffix, self.landmark_suffix):
+            raise ValueError("label_suffix and landmark_suffix: expected the end of a file name or null, found ''")
+
+
+@dataclass
+class Found:
+    """One picture with what came with it."""
+
+    image: str
+    encoded: bytes
+    labels: bytes | None
+    landmarks: np.ndarray  # (68, 2), NaN where there are none
+
+
+def _locate(layout: FolderLayout, identity: str, image: str, url: str) -> Path:
+    """The file of a link; a name that would lead out of the source folder is refused."""
+    if url != f"{identity}/{image}" or any(Path(name).name != name or name == ".." for name in (identity, image)):
+        raise UnusablePictureError("unreadable: not the name of a file in the source folder")
+    path = layout.folder / identity / image
+    if not path.is_file():
+        raise UnusablePictureError("missing")
+    if path.stat().st_size > MAX_FILE_MB * 2**20:
+        raise UnusablePictureError(f"too large: {path.stat().st_size >> 20} MB")
+    return path
+
+
+def _check(path: Path, encoded: bytes, layout: FolderLayout) -> Found:
+    """Decode a picture in full, with all that belongs to it; raises UnusablePictureError with the reason."""
+    height, width, _ = decode(encoded, layout.max_megapixels).shape
+    labels, landmarks = None, np.full((N_LANDMARKS, 2), np.nan, np.float32)
+    if layout.label_suffix is not None:
+        beside = path.with_name(path.stem + layout.label_suffix)
+        if not beside.is_file():
+            raise UnusablePictureError("label map missing")
+        labels = encode_labels(decode_labels(beside.read_bytes(), (height, width), layout.label_order))
+    if layout.landmark_suffix is not None:
+        beside = path.with_name(path.stem + layout.landmark_suffix)
+        landmarks = read_landmarks(beside) if beside.is_file() else landmarks
+    return Found(path.name, encoded, labels, landmarks)
+
+
+def _import_identity(links, layout: FolderLayout) -> tuple[list[Found], list[dict[str, str]]]:
+    """The usable pictures of one identity, and its rows of the ledger."""
+    found, rows, first_of = [], [], {}
+    for link in links:
+        sha256 = ""
+        try:
+            if not link.image:
+                raise UnusablePictureError("no images")
+            path = _locate(layout, link.identity, link.image, link.url)
+            encoded = path.read_bytes()
+            sha256 = hashlib.sha256(encoded).hexdigest()
+            if sha256 in first_of:
+                raise UnusablePictureError(f"duplicate of {first_of[sha256]}")
+            found.append(_check(path, encoded, layout))
+            first_of[sha256], status = link.image, "ok"
+        except UnusablePictureError as reason:
+            status = str(reason)
+        except OSError as error:
+            status = f"unreadable: {error.strerror or one_line(error)}"
+        rows.append(dict(zip(storage.LEDGER_COLUMNS, (*link[:3], status, sha256), strict=True)))
+    return found, rows
+
+
+def _pack(identity: str, found: list[Found], layout: FolderLayout) -> storage.Pictures:
+    return storage.Pictures(
+        identity=identity,
+        images=[picture.image for picture in found],
+        encoded=[picture.encoded for picture in found],
+        labels=None if layout.label_suffix is None else [picture.labels for picture in found],
+        landmarks=None if layout.landmark_suffix is None else np.stack([picture.landmarks for picture in found]),
+    )
+
+
+def import_images(
+    links: str | Path,
+    output: str | Path,
+    *,
+    shard: str,
+    folder: str | Path,
+    label_suffix: str | None = None,
+    label_order: str = "farl",
+    landmark_suffix: str | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    attributes: dict[str, str] | None = None,
+) -> None:
+    """Pack the pictures of one shard, from a folder of identity/image.jpg, into images/{shard}.h5.
+
+    links : the table of `leam.links.list_links`
+    label_suffix : beside KK.jpg stands KK + this suffix, a label map in ``label_order``; None: no label maps
+    landmark_suffix : likewise the landmarks (`read_landmarks`); a picture without such a file has NaN landmarks
+
+    Each link gets one row in the ledger: "ok", or the reason why it is not packed: "missing", "unreadable: ...",
+    "unsupported format", "too large: ...", "duplicate of ...", "label map missing", "label map of another size: ...",
+    "label map unreadable: ...", "label out of range: ...", "landmarks unreadable: ...". An identity without pictures
+    has a row with image "" and status "no images". Raises ValueError for a shard that has no links.
+    """
+    import pandas as pd
+
+    layout = FolderLayout(Path(folder), label_suffix, label_order, landmark_suffix, max_megapixels)
+    table = pd.read_parquet(links).sort_values(["identity", "image"]).query("shard == @shard")
+    if table.empty:
+        raise ValueError(f"{links}: no links of shard {shard!r}")
+    ledger = []
+    with storage.create_shard(output, kind="images", **(attributes or {})) as file:
+        for identity, rows in table.groupby("identity"):
+            links_of = rows[["identity", "image", "url"]].itertuples(index=False, name="Link")
+            found, entries = _import_identity(links_of, layout)
+            if found:
+                storage.write_pictures(file, _pack(identity, found, layout))
+            ledger += entries
+            log.info("%s: %d of %d pictures packed", identity, len(found), sum(rows.image != ""))
+        if len(ledger) != len(table):
+            raise storage.StorageError(f"{output}: {len(table)} links, but {len(ledger)} accounted for")
+        storage.write_ledger(file, ledger)

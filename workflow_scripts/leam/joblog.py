@@ -1,0 +1,58 @@
+"""Where a job's messages go: its log file, and the terminal too when someone is watching.
+
+Imports nothing heavy, so that a job can start it before the imports which may fail.
+"""
+
+import faulthandler
+import functools
+import logging
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+
+class _Plain(logging.Formatter):
+    """The bare message; the level is named only from warnings upwards."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"{record.levelname}: {text}" if record.levelno >= logging.WARNING else text
+
+
+def _report(streams: list[TextIO], kind: type, error: BaseException, trace) -> None:
+    """What Python calls for an unhandled exception: the traceback goes to every stream."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    for stream in streams:
+        stream.write(text)
+        stream.flush()
+
+
+def start(log_path: str | Path) -> None:
+    """Send stdout, stderr, logging, crashes of native code and unhandled exceptions to ``log_path``.
+
+    Log records also reach the stderr that was there before if it is a terminal; unhandled exceptions reach it always,
+    because there Snakemake's user looks first.
+    """
+    Path(log_path).parent.mkdir(parents=True, exist_ok=True)
+    terminal = sys.stderr
+    log = open(log_path, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 (until the end)
+    sys.stdout = sys.stderr = log
+    faulthandler.enable(log)
+    handlers = [logging.StreamHandler(stream) for stream in ((log, terminal) if terminal.isatty() else (log,))]
+    for handler in handlers:
+        handler.setFormatter(_Plain())
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every step of writing a PDF
+    sys.excepthook = functools.partial(_report, [log, terminal])
+
+
+def progress(items: Sequence) -> Iterable:
+    """The items, with a bar where a terminal watches (a log has one line per item instead)."""
+    terminal = sys.__stderr__
+    if terminal is None or not terminal.isatty():
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, file=terminal, unit="identity", leave=False)
