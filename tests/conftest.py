@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from leam import models, storage
 
 

@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 import h5py
-import naive
 import numpy as np
 import pytest
 import torch
-from leam import maps, models, storage
-from leam.regions import REGIONS
 from torch import nn
 from torch.nn import functional
+
+import naive
+from leam import maps, models, storage
+from leam.regions import REGIONS
 
 
 def sizes_of(side, percents=maps.TOP_PERCENTS):

@@ -1,0 +1,98 @@
+"""The whole workflow on real photographs with real recognisers, when there are any (LEAM_REAL or ../shared/real).
+
+A subset with other people and other numbers of images than the folder has, so that nothing depends on those.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from leam import maps, storage
+from test_workflow import snakemake
+
+ROOT = Path(__file__).parents[1]
+REAL = Path(os.environ.get("LEAM_REAL", ROOT.parent / "shared" / "real"))
+pytestmark = pytest.mark.skipif(
+    not (REAL / "faces").is_dir(), reason=f"no real photographs at {REAL} (set LEAM_REAL to a folder that has them)"
+)
+MODELS = ("mobilefacenet_y1", "mobilefacenet_casia")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run on 3 to 7 images of every other person, one of whom has a picture that is none."""
+    root, directory = tmp_path_factory.mktemp("subset"), tmp_path_factory.mktemp("run")
+    for name in ("models", "demographics.csv"):
+        (root / name).symlink_to(REAL / name)
+    people = sorted(path.name for path in (REAL / "faces").iterdir())[::2]
+    for number, person in enumerate(people):
+        (root / "faces" / person).mkdir(parents=True)
+        for picture in sorted((REAL / "faces" / person).glob("[0-9]*[0-9].png"))[: 3 + number % 5]:
+            for suffix in (".png", ".regions.png"):
+                shutil.copy(picture.with_suffix(suffix), root / "faces" / person)
+    (root / "faces" / people[0] / "99.png").write_text("this is no picture")
+    config = ROOT / "tests" / "configs" / "real.yaml"
+    snakemake("--cores", 2, "--configfile", config, "--config", f"root={root}", directory=directory)
+    return directory / "results" / "real", people
+
+
+def test_both_recognisers_verify_these_people(finished):
+    table = pd.read_csv(finished[0] / "tables" / "verification.csv").set_index("model")
+    assert (table["auc"] > 0.97).all(), table["auc"].to_dict()
+    assert list(table.index) == list(MODELS)
+
+
+def test_every_map_is_finite_and_none_is_empty(finished):
+    results, people = finished
+    seen = []
+    for path in sorted((results / "maps").glob("*/*.h5")):
+        with storage.open_shard(path, "maps") as shard:
+            for identity in storage.identities(shard):
+                found = storage.read_maps(shard, identity)
+                seen.append((path.parent.name, identity))
+                assert found.nonfinite == 0
+                for polarity in maps.POLARITIES:
+                    assert (found.counts[polarity].sum(3) > 0).all(), (path, identity)
+                    for layer, array in found.maps[polarity].items():
+                        assert np.isfinite(array).all() and (array.max((1, 2)) > 0).all(), (path, identity, layer)
+                        np.testing.assert_allclose(array.sum((1, 2)), 1, rtol=1e-4)
+    assert sorted(seen) == sorted((model, person) for model in MODELS for person in people)
+
+
+def test_a_recogniser_that_sees_a_window_marks_nothing_outside_it(finished):
+    """mobilefacenet_casia sees the columns 8 to 103: no counted pixel may lie in a region that is only outside them."""
+    results, people = finished
+    with storage.open_shard(results / "maps/mobilefacenet_casia/00000.h5", "maps") as shard:
+        found = storage.read_maps(shard, people[0])
+    assert found.maps["loss"]["conv1/conv/Conv"].shape[1:] == (56, 48)
+    grid = maps.Grid(112, (0, 8, 112, 104))
+    placed = grid.place(maps.torch.from_numpy(found.maps["loss"]["conv1/conv/Conv"])).numpy()
+    assert placed[:, :, :8].max() == placed[:, :, 104:].max() == 0
+    assert (placed[:, :, 8:104].sum((1, 2)) > 0).all()
+
+
+def test_crops_are_the_pictures_themselves_and_the_broken_one_is_recorded(finished):
+    from PIL import Image
+
+    results, people = finished
+    with storage.open_shard(results / "faces/00000.h5", "faces") as shard:
+        faces = storage.read_faces(shard, people[0])
+        discarded = {(row.identity, row.image): row.reason for row in storage.read_discarded(shard)}
+    for name, crop, regions in zip(faces.images, faces.crops, faces.regions, strict=True):
+        path = REAL / "faces" / people[0] / name
+        np.testing.assert_array_equal(crop, np.asarray(Image.open(path).convert("RGB")))
+        np.testing.assert_array_equal(regions, np.asarray(Image.open(path.with_suffix(".regions.png"))))
+    assert "unreadable" in discarded[people[0], "99.png"] or "unsupported" in discarded[people[0], "99.png"]
+    table = pd.read_csv(results / "tables" / "retention.csv").set_index("identity")
+    assert table.loc[people[0]].to_dict() == {"linked": 4, "kept": 3, "discarded": 1, "kept_percent": 75.0}
+
+
+def test_shares_by_gender_are_given(finished):
+    table = pd.read_csv(finished[0] / "tables" / "groups.csv")
+    assert set(table["group"]) <= {"female", "male"}
+    sums = table.groupby(["model", "group", "threshold"])["percent"].sum()
+    np.testing.assert_allclose(sums, 100, atol=1e-3)
