@@ -1,0 +1,144 @@
+"""The sample's recognisers: how they are measured, that training works, and that the weights that ship are good."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pytorch_metric_learning.losses import ArcFaceLoss, CosFaceLoss
+from sklearn.metrics import roc_auc_score
+
+from leam import faces, models, sample, training
+
+
+def naive_auc(genuine: np.ndarray, impostor: np.ndarray) -> float:
+    return float(np.mean([1.0 if g > i else 0.5 if g == i else 0.0 for g in genuine for i in impostor]))
+
+
+def test_area_under_curve_is_the_count_of_ordered_pairs():
+    random = np.random.default_rng(0)
+    genuine, impostor = random.integers(2, 9, 30) / 8, random.integers(0, 7, 50) / 8  # eighths: many ties
+    found = training.area_under_curve(genuine, impostor)
+    assert found == pytest.approx(naive_auc(genuine, impostor))
+    truth = np.repeat([1, 0], [30, 50])
+    assert found == pytest.approx(roc_auc_score(truth, np.concatenate([genuine, impostor])))
+
+
+def test_area_under_curve_at_its_limits():
+    assert training.area_under_curve(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1
+    assert training.area_under_curve(np.array([0.0]), np.array([1.0, 2.0])) == 0
+    assert training.area_under_curve(np.ones(3), np.ones(4)) == 0.5
+
+
+def test_verification_is_over_all_unordered_pairs():
+    embeddings = np.array([[2.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 3.0], [1.0, 1.0]])
+    found = training.measure_verification(embeddings, np.array([0, 0, 1, 1, 2]))
+    assert (found.genuine, found.impostor, found.auc) == (2, 8, 1.0)
+
+
+def test_verification_needs_both_kinds_of_pairs():
+    with pytest.raises(ValueError, match="found 3 of 3 same"):
+        training.measure_verification(np.eye(3), np.zeros(3, int))
+
+
+def test_recipes_state_their_margins_in_the_units_of_the_losses():
+    arcface, cosface = (training.RECIPES[name].build(5, 8) for name in ("sample_arcface", "sample_cosface"))
+    assert type(arcface) is ArcFaceLoss and arcface.margin == pytest.approx(np.radians(20))
+    assert type(cosface) is CosFaceLoss and cosface.margin == 0.25
+
+
+def test_crop_is_the_square_around_the_landmarks():
+    """A picture whose pixel (x, y) has the colours x and y tells where each pixel of its crop came from."""
+    y, x = np.mgrid[:200, :200].astype(np.uint8)
+    image = np.stack([x, y, 0 * x], -1)
+    landmarks = np.array([[60.0, 80.0], [140.0, 120.0]])  # 80 wide, 40 high, around (100, 100)
+    crop = training.crop_face(image, landmarks, margin=0.25, size=120).astype(int)
+    # the side is 80 * 1.5 = 120 px, from 40 to 160 in pixel-index coordinates, so pixels have their own size
+    assert np.abs(crop[60, :, 0] - (np.arange(120) + 40.5)).max() <= 1
+    assert np.abs(crop[:, 60, 1] - (np.arange(120) + 40.5)).max() <= 1
+
+
+def test_crop_is_black_outside_the_picture():
+    crop = training.crop_face(np.full((50, 50, 3), 200, np.uint8), np.array([[0.0, 0.0], [20.0, 20.0]]), 0.5, 40)
+    assert (crop[:8] == 0).all() and (crop[:, :8] == 0).all() and (crop[12:, 12:] == 200).all()
+
+
+def test_crops_are_those_of_the_workflow():
+    found = sample.render(sample.draw_identity(7, 1), sample.draw_picture(7, 1, 0), 160)
+    settings = faces.FaceSettings(crop_mode="box", crop_margin=training.MARGIN, crop_size=112)
+    (face,) = faces.face_of_landmarks(found.landmarks, found.image.shape)
+    frame = faces.crop_frame(face, found.image.shape, settings)
+    expected = faces.warp(found.image, frame, 112).astype(int)
+    crop = training.crop_face(found.image, found.landmarks, training.MARGIN, 112)
+    assert np.abs(crop - expected).mean() < 1.5
+    moved = np.abs(np.roll(crop, 1, axis=1) - expected)  # half of such a shift would be noticed
+    assert np.abs(crop - expected).mean() < 0.3 * moved.mean()
+
+
+def test_wide_and_plain_crops_have_one_scale():
+    """The middle of a wide crop is the plain crop, so training sees what the workflow will give."""
+    wide, _ = training.render_crops(7, 1, 1, margin=training.SPARE_MARGIN, size=training.SPARE_PX)
+    plain, _ = training.render_crops(7, 1, 1)
+    edge = (training.SPARE_PX - training.INPUT_PX) // 2
+    inner = wide[:, edge : edge + training.INPUT_PX, edge : edge + training.INPUT_PX].astype(int)
+    assert np.abs(inner - plain).mean() < 3
+
+
+def test_rendering_does_not_depend_on_the_number_of_workers():
+    (one, labels), (two, _) = (training.render_crops(7, 3, 2, workers=workers) for workers in (1, 2))
+    assert (one == two).all() and labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_people_may_differ_in_one_region_only():
+    crops, _ = training.render_crops(7, 2, 1, region="hair")
+    who = sample.draw_identity(7, 1, "hair")
+    found = sample.render(who, sample.draw_picture(7, 1, 0), training.RENDER_PX)
+    assert (crops[1] == training.crop_face(found.image, found.landmarks, training.MARGIN, 112)).all()
+
+
+@pytest.fixture(scope="module")
+def few() -> tuple[np.ndarray, np.ndarray]:
+    return training.render_crops(7, 4, 6, margin=training.SPARE_MARGIN, size=training.SPARE_PX)
+
+
+@pytest.mark.parametrize("model", training.RECIPES)
+def test_training_lowers_the_loss(few, model):
+    recipe = dataclasses.replace(training.RECIPES[model], margin=0.0)  # a margin that grows would raise the loss
+    _, losses = training.fit(*few, recipe, epochs=3, seed=0, batch=8)
+    assert len(losses) == 3 and losses[-1] < 0.8 * losses[0]
+
+
+def test_training_is_determined_by_its_seed(few):
+    recipe = training.RECIPES["sample_cosface"]
+    states = [training.fit(*few, recipe, epochs=1, seed=seed, batch=16)[0].state_dict() for seed in (3, 3, 4)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["conv1.weight"], states[2]["conv1.weight"])
+
+
+def test_stage_writes_weights_that_load_and_a_report(tmp_path):
+    weights, report = tmp_path / "training" / "w.safetensors", tmp_path / "training" / "w.json"
+    threads = torch.get_num_threads()
+    found = training.train_recogniser("sample_arcface", weights, report, people=2, pictures=16, epochs=1, held_out=2)
+    torch.set_num_threads(threads)
+    facts = json.loads(report.read_text())
+    assert facts["auc"] == found.auc and len(facts["loss"]) == 1 and facts["people"] == 2
+
+
+@pytest.fixture(scope="module")
+def held_out() -> tuple[np.ndarray, np.ndarray]:
+    return training.render_crops(training.HELD_OUT_SEED, 24, 4)
+
+
+@pytest.mark.parametrize("model", training.RECIPES)
+def test_weights_that_ship_tell_people_apart(held_out, model):
+    weights = Path(models.REGISTRY[model].weights)
+    assert weights.stat().st_size <= 2_000_000
+    assert training.verify_file(model, weights, *held_out).auc >= 0.95
+    network = models.build(models.recogniser(model))
+    assert all(value.dtype == torch.float32 for value in network.parameters())
+
+
+def test_seeds_are_apart():
+    assert len({training.DEMO_SEED, training.TRAINING_SEED, training.HELD_OUT_SEED}) == 3
