@@ -98,22 +98,23 @@ def outputs(tmp_path):
         make_counts(seed=seed).assign(model=model).to_parquet(paths[model])
     names = ("regions", "table01", "table02", "table10", "table11")
     files = {name: str(tmp_path / f"{name}.csv") for name in names}
-    tables.tabulate_regions(paths, files, polarity="similarity", bootstrap_samples=100)
+    tables.tabulate_regions(paths, files, bootstrap_samples=100)
     return {name: pd.read_csv(path, dtype={"threshold": str}) for name, path in files.items()}
 
 
 def test_paper_shaped_tables_hold_the_cells_of_the_long_one(outputs):
     long = outputs["regions"].set_index(["model", *tables.CELL])["percent"].sort_index()
-    first = outputs["table01"].set_index(["model", "threshold", "layer"])
-    assert first.loc[("n", "full", "conv2"), "nose"] == long[("n", "similarity", "conv2", "full", "nose")]
+    first = outputs["table01"].set_index(["model", "polarity", "threshold", "layer"]).sort_index()
+    expected = long[("n", "similarity", "conv2", "full", "nose")]
+    assert first.loc[("n", "similarity", "full", "conv2"), "nose"] == expected
     assert list(outputs["table01"]["layer"].unique()) == ["conv1", "conv2"]
-    second = outputs["table02"].set_index(["threshold", "region"])
-    assert second.loc[("1", "hair"), "m"] == long[("m", "similarity", "conv1", "1", "hair")]
+    second = outputs["table02"].set_index(["polarity", "threshold", "region"])
+    assert second.loc[("loss", "1", "hair"), "m"] == long[("m", "loss", "conv1", "1", "hair")]
     for name, threshold in (("table10", "full"), ("table11", "1")):
-        table = outputs[name].set_index("region")
-        assert list(table.index) == list(REGIONS)
-        assert table.loc["llip", "n"] == long[("n", "similarity", "all", threshold, "llip")]
-        np.testing.assert_allclose(table[["m", "n", "area"]].sum(), 100, rtol=1e-4)
+        table = outputs[name].set_index(["polarity", "region"])
+        assert list(table.loc["similarity"].index) == list(REGIONS)
+        assert table.loc[("similarity", "llip"), "n"] == long[("n", "similarity", "all", threshold, "llip")]
+        np.testing.assert_allclose(table.loc["loss"][["m", "n", "area"]].sum(), 100, rtol=1e-4)
 
 
 def test_groups_are_shares_of_their_own_identities(tmp_path):

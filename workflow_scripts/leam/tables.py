@@ -101,12 +101,11 @@ def tabulate_regions(
     counts: dict[str, str],
     outputs: dict[str, str],
     *,
-    polarity: str,
     bootstrap_samples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> None:
-    """regions.csv (everything, long form) and the shapes of the paper's tables 1, 2, 10 and 11 (one polarity).
+    """regions.csv (everything, long form) and the shapes of the paper's tables 1, 2, 10 and 11, both polarities.
 
     counts : the file of ``count_regions`` per model; outputs : paths by the names regions, table01, table02, table10,
     table11
@@ -116,52 +115,48 @@ def tabulate_regions(
         table = share_regions(pd.read_parquet(path), bootstrap_samples, confidence, seed)
         tables.append(table.assign(model=model)[REGION_COLUMNS].astype(dict.fromkeys(CELL, str)))
     regions = pd.concat(tables, ignore_index=True)
-    shaped = regions[regions["polarity"] == polarity]
     for name, table in {
         "regions": regions,
-        "table01": layer_table(shaped),
-        "table02": first_layer_table(shaped),
-        "table10": model_table(shaped, FULL),
-        "table11": model_table(shaped, TOP_1),
+        "table01": layer_table(regions),
+        "table02": first_layer_table(regions),
+        "table10": model_table(regions, FULL),
+        "table11": model_table(regions, TOP_1),
     }.items():
         with storage.whole_file(outputs[name]) as part:
             table.to_csv(part, index=False, float_format="%.6g")
 
 
-def _wide(table: pd.DataFrame, keys: list[str], columns: str) -> pd.DataFrame:
-    """One row per ``keys``, one column per value of ``columns`` (percent), in the order in which they come."""
-    order = {key: pd.unique(table[key]) for key in (*keys, columns)}
-    wide = table.pivot(index=keys, columns=columns, values="percent")[list(order[columns])]
-    index = pd.MultiIndex.from_product([order[key] for key in keys], names=keys)
-    wide = wide.reindex(index.intersection(wide.index, sort=False) if len(keys) > 1 else order[keys[0]])
+def _wide(table: pd.DataFrame, keys: list[str], columns: str, value: str = "percent") -> pd.DataFrame:
+    """One row per ``keys`` and one column per value of ``columns``, all in the order in which they come."""
+    order = list(pd.unique(table[columns]))
+    rows = table[keys].drop_duplicates()
+    wide = table.pivot(index=keys, columns=columns, values=value)[order].reset_index()
     wide.columns.name = None
-    wide = wide.rename_axis(keys[0]) if len(keys) == 1 else wide
-    return wide.reset_index()
+    return rows.merge(wide, on=keys, how="left", sort=False)
 
 
 def layer_table(regions: pd.DataFrame) -> pd.DataFrame:
     """Paper table 1: percent per region and layer, of every model; full activation and top 1 %.
 
-    Long in the model, because models have different layers: columns model, threshold, layer, then the regions.
+    Regions are the columns, because models have different layers.
     """
     chosen = regions[(regions["layer"] != WHOLE_MODEL) & regions["threshold"].isin([FULL, TOP_1])]
-    return _wide(chosen, ["model", "threshold", "layer"], "region")
+    return _wide(chosen, ["model", "polarity", "threshold", "layer"], "region")
 
 
 def first_layer_table(regions: pd.DataFrame) -> pd.DataFrame:
     """Paper table 2: percent per region and model in the first layer; full activation and top 1 %."""
     first = regions.groupby("model", sort=False)["layer"].transform("first")
     chosen = regions[(regions["layer"] == first) & regions["threshold"].isin([FULL, TOP_1])]
-    return _wide(chosen, ["threshold", "region"], "model")
+    return _wide(chosen, ["polarity", "threshold", "region"], "model")
 
 
 def model_table(regions: pd.DataFrame, threshold: str) -> pd.DataFrame:
     """Paper tables 10 and 11: percent per region and model over all layers, with the area base rate beside it."""
     chosen = regions[(regions["layer"] == WHOLE_MODEL) & (regions["threshold"] == threshold)]
-    wide = _wide(chosen, ["region"], "model")
-    area = chosen.groupby("region", sort=False)["area_percent"].mean()
-    wide["area"] = wide["region"].map(area)
-    wide.insert(1, "title", wide["region"].map(dict(zip(REGIONS, REGION_TITLES, strict=True))))
+    wide = _wide(chosen, ["polarity", "region"], "model")
+    wide.insert(2, "title", wide["region"].map(dict(zip(REGIONS, REGION_TITLES, strict=True))))
+    wide["area"] = wide["region"].map(chosen.groupby("region", sort=False)["area_percent"].mean())
     return wide
 
 
