@@ -21,6 +21,6 @@ rule train_recogniser:
         "../envs/leam.yaml"
     threads: 1
     params:
-        settings=dict(people=260, pictures=20, epochs=6, seed=1001),
+        settings=dict(people=260, pictures=20, epochs=7),
     script:
         "../workflow_scripts/train_recogniser.py"

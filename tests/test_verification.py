@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from leam import storage, verification
 
@@ -39,7 +40,16 @@ def test_area_under_curve_against_a_count_with_ties():
     genuine, impostor = rng.integers(2, 9, 40) / 10, rng.integers(0, 7, 70) / 10
     wins = sum((g > i) + 0.5 * (g == i) for g in genuine for i in impostor)
     assert verification.area_under_curve(genuine, impostor) == pytest.approx(wins / (40 * 70))
+    truth = np.repeat([1, 0], [40, 70])
+    expected = roc_auc_score(truth, np.concatenate((genuine, impostor)))
+    assert verification.area_under_curve(genuine, impostor) == pytest.approx(expected)
     assert np.isnan(verification.area_under_curve(genuine, impostor[:0]))
+
+
+def test_area_under_curve_at_its_limits():
+    assert verification.area_under_curve(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1
+    assert verification.area_under_curve(np.array([0.0]), np.array([1.0, 2.0])) == 0
+    assert verification.area_under_curve(np.ones(3), np.ones(4)) == 0.5
 
 
 def test_threshold_lets_through_at_most_the_false_match_rate():
