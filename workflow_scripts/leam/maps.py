@@ -508,6 +508,7 @@ def _write_shard(
         "grid": settings.grid,
         "thresholds": json.dumps([*settings.top_percents, "full"]),
         "regions": json.dumps(REGIONS),
+        "config_digest": storage.digest(attributes),
     }
     discarded = []
     with storage.create_shard(output, "maps", **described, **attributes) as shard:
