@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -201,6 +202,43 @@ def test_an_onnx_file_with_layers_by_node_name(tmp_path):
     assert list(models.find_layers(network, recogniser.layers)) == ["stem/Conv"]
     with pytest.raises(models.ModelError, match="no layer is called 'Conv'; convolutions are stem/Conv"):
         models.find_layers(network, ("Conv",))
+
+
+def export(network, path):
+    """As InsightFace's packs were made: TorchScript export with constant folding, which folds BatchNorm away."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            torch.zeros(1, 3, 112, 112),
+            path,
+            dynamo=False,
+            input_names=["input.1"],
+            output_names=["embedding"],
+            dynamic_axes={"input.1": {0: "N"}},
+            opset_version=11,
+        )
+
+
+def test_an_exported_iresnet_gives_the_same_embeddings_and_names_what_was_folded(tmp_path, narrow):
+    network = models.build(narrow, seed=3)
+    export(network, tmp_path / "m.onnx")  # untrained: equal BatchNorm weights are shared through Identity nodes
+    entry = {"architecture": "onnx", "weights": str(tmp_path / "m.onnx"), "layers": ["/layer1/layer1.0/conv2/Conv"]}
+    entry |= {key: list(getattr(narrow, key)) for key in ("input_size", "mean", "std")}
+    recogniser = models.recogniser("pack", entry)
+    found = models.build(recogniser)
+    x = torch.randn(3, 3, 112, 112)
+    torch.testing.assert_close(found(x), network(x), atol=1e-4, rtol=1e-4)
+    assert len(models.find_layers(found, recogniser.layers)) == 1
+    with pytest.raises(models.ModelError, match="BatchNorm into convolutions"):
+        models.find_layers(found, ("/layer1/layer1.0/bn3/BatchNormalization",))
+
+
+def test_a_file_that_is_no_onnx_is_named(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"not a model")
+    recogniser = models.recogniser("mine", OWN | {"architecture": "onnx", "weights": str(tmp_path / "m.onnx")})
+    with pytest.raises(models.ModelError, match=r"m\.onnx cannot be turned into a PyTorch network"):
+        models.build(recogniser)
 
 
 def test_an_incomplete_description_names_what_is_missing():

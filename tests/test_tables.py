@@ -26,7 +26,7 @@ def make_counts(identities=5, seed=0):
     names = ["polarity", "layer", "threshold", "identity", "region", "count", "percent", "area_percent"]
     table = pd.DataFrame(rows, columns=[*names, "pairs", "empty_pairs"])
     table.insert(0, "model", "m")
-    return table
+    return table.assign(untrained=False)
 
 
 def test_shares_against_a_plain_computation():

@@ -2,13 +2,15 @@
 
 import dataclasses
 import hashlib
+import http.server
 import json
+import threading
 from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
 
-from leam import models, weights
+from leam import models, storage, weights
 
 
 @pytest.fixture
@@ -32,6 +34,52 @@ def test_another_file_than_expected_is_refused(saved, tmp_path):
     with pytest.raises(models.ModelError, match=f"has SHA-256 [0-9a-f]{{64}}, expected {'0' * 64}"):
         weights.fetch_weights(tmp_path / "ok", wrong)
     assert not (tmp_path / "ok").exists()
+
+
+def test_another_size_than_expected_is_refused(saved, tmp_path):
+    with pytest.raises(models.ModelError, match=r"has bytes \d+, expected 5; get the file from here"):
+        weights.fetch_weights(tmp_path / "ok", dataclasses.replace(saved, bytes=5))
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server on loopback that serves tmp_path, and counts what it was asked for."""
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=tmp_path)
+
+        def log_message(self, _format, *arguments):
+            asked.append(arguments[0])
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}", asked
+        running.shutdown()
+
+
+def test_a_url_is_fetched_once_and_verified(saved, tmp_path, server):
+    address, asked = server
+    sha256 = storage.sha256(saved.weights)
+    remote = dataclasses.replace(saved, weights=f"{address}/w.safetensors", sha256=sha256)
+    for _ in range(2):
+        weights.fetch_weights(tmp_path / "weights" / "narrow.ok", remote)
+    assert len(asked) == 1
+    found = weights.fetched(tmp_path / "weights" / "narrow.ok", remote)
+    assert Path(found.weights).name == "narrow.safetensors" and storage.sha256(found.weights) == sha256
+    wrong = dataclasses.replace(remote, sha256="0" * 64)
+    with pytest.raises(models.ModelError, match="has SHA-256"):
+        weights.fetch_weights(tmp_path / "other" / "narrow.ok", wrong)
+
+
+def test_a_url_that_fails_says_so_and_leaves_nothing(saved, tmp_path, server):
+    remote = dataclasses.replace(saved, weights=f"{server[0]}/absent.pt")
+    with pytest.raises(models.ModelError, match=r"absent\.pt: HTTP Error 404.*get the file from here"):
+        weights.fetch_weights(tmp_path / "weights" / "narrow.ok", remote)
+    assert not list((tmp_path / "weights").iterdir())
+    with pytest.raises(models.ModelError, match="expected http, https or a path"):
+        weights.fetch_weights(tmp_path / "weights" / "narrow.ok", dataclasses.replace(saved, weights="ftp://x/w.pt"))
 
 
 def test_a_wrong_layer_stops_here(saved, tmp_path):

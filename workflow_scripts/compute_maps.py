@@ -8,12 +8,13 @@ import torch
 
 from leam.maps import compute_maps, settings_of
 from leam.models import recogniser
+from leam.weights import fetched
 
 torch.set_num_threads(snakemake.threads)
 compute_maps(
     snakemake.input.faces,
     snakemake.output[0],
-    recogniser(snakemake.wildcards.model, snakemake.params.recogniser),
+    fetched(snakemake.input.weights, recogniser(snakemake.wildcards.model, snakemake.params.recogniser)),
     settings_of(snakemake.params.settings),
     device="cuda" if snakemake.resources.get("gpu") else "auto",
     seed=snakemake.params.seed,

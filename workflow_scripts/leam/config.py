@@ -154,8 +154,8 @@ def _sample_region(region: str | None) -> list[str]:
 
 
 def resolve(config: dict, path: str | None) -> str | None:
-    """An input path as jobs use it: relative ones start from ``root``."""
-    return None if path is None else str(Path(config["root"]) / path)
+    """An input path as jobs use it: relative ones start from ``root``; a URL stays what it is."""
+    return path if path is None or "://" in path else str(Path(config["root"]) / path)
 
 
 def source_settings(config: dict) -> dict:

@@ -22,6 +22,7 @@ from leam.tables import TOP_1
 
 INK, MUTED = "#1a1a1a", "#8a8a8a"
 SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
+UNTRAINED = " (untrained: random weights)"
 STYLE = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -67,9 +68,11 @@ def plot_regions(regions: str | Path, png: str | Path, pdf: str | Path, *, polar
         )
         for row, model in zip(axes, models, strict=True):
             of_model = table[table["model"] == model]
+            title = model + UNTRAINED * bool(of_model["untrained"].any())
             _plot_shares(row[0], of_model[of_model["layer"] == WHOLE_MODEL], shown, f"{100 * confidence:g} % interval")
-            row[0].set_title(f"{model}: where the activated pixels are", loc="left")
-            _plot_enrichment(row[1], of_model, shown, model)
+            row[0].set_title(f"{title}: where the activated pixels are", loc="left")
+            _plot_enrichment(row[1], of_model, shown)
+            row[1].set_title(f"{title}: enrichment of the top 1 %", loc="left")
         save(figure, png, pdf)
 
 
@@ -102,8 +105,8 @@ def _plot_shares(axis: Axes, table: pd.DataFrame, regions: list[str], interval: 
     axis.legend(frameon=False, loc="lower right")
 
 
-def _plot_enrichment(axis: Axes, table: pd.DataFrame, regions: list[str], model: str) -> None:
-    """log2 of share / area in the top 1 %: 0 is chance; hatched cells have an interval that includes chance."""
+def _plot_enrichment(axis: Axes, table: pd.DataFrame, regions: list[str]) -> None:
+    """log2 of share / area in the top 1 %: 0 is chance; a dot marks intervals that include it."""
     top = table[table["threshold"] == TOP_1]
     layers = list(pd.unique(top["layer"]))
     ratio, low, high = (
@@ -117,7 +120,6 @@ def _plot_enrichment(axis: Axes, table: pd.DataFrame, regions: list[str], model:
         axis.plot(x, y, marker=".", ms=3, color=INK)
     axis.set_xticks(range(len(regions)), _titles(regions), rotation=45, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(layers)), ["whole model" if layer == WHOLE_MODEL else layer for layer in layers])
-    axis.set_title(f"{model}: enrichment of the top 1 %", loc="left")
     axis.set_xlabel("1 is chance; a dot: the interval includes it", labelpad=2)
     bar = axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.02)
     bar.set_ticks([-4, -2, 0, 2, 4], labels=["≤ 1/16", "1/4", "1", "4", "≥ 16"])
@@ -146,6 +148,7 @@ def plot_maps(
     columns = [(found, crop, number) for found, crops in people for number, crop in enumerate(crops[:images])]
     with storage.open_shard(maps[0], "maps") as shard:
         layers, model = json.loads(shard.attrs["layers"]), str(shard.attrs["model"])
+        model += UNTRAINED * storage.is_untrained(shard)
         window = json.loads(shard.attrs["recogniser"])["window"]
     with pyplot.rc_context(STYLE):
         width, height = 1.15 * len(columns) + 1.3, 1.15 * (len(layers) + 1) + 0.6  # inches; 1.3 and 0.6 for labels

@@ -34,6 +34,7 @@ class Recogniser:
     layers : module paths; a block with a child ``conv`` may stand for that convolution
     window : (top, left, bottom, right) of the crop that it sees, in pixels of a 112 x 112 crop
     colour : channel order, "rgb" or "bgr"
+    weights : path or URL of a state dict or an ONNX file; sha256 and bytes are checked when given
     """
 
     name: str
@@ -47,6 +48,7 @@ class Recogniser:
     arguments: dict = field(default_factory=dict)
     weights: str | None = None
     sha256: str | None = None
+    bytes: int | None = None
     origin: str = ""
     licence: str = ""
     untrained: bool = False
@@ -255,11 +257,28 @@ def _onnx(recogniser: Recogniser) -> "nn.Module":
     if not recogniser.weights:
         raise ModelError(f"recogniser {recogniser.name}: architecture onnx needs weights: the path of the .onnx file")
     try:
-        return onnx2torch.convert(onnx.load(existing_weights(recogniser)))
-    except NotImplementedError as error:
+        return onnx2torch.convert(_without_identities(onnx.load(existing_weights(recogniser))))
+    except ModelError:
+        raise
+    except Exception as error:  # a damaged file, or a node that onnx2torch does not know, ends in almost any error
+        reason = " ".join(str(error).split())
         raise ModelError(
-            f"recogniser {recogniser.name}: {recogniser.weights} has an unsupported node: {error}"
+            f"recogniser {recogniser.name}: {recogniser.weights} cannot be turned into a PyTorch network: "
+            f"{type(error).__name__}: {reason[:300]}"
         ) from error
+
+
+def _without_identities(model):
+    """Exporters share equal weights through Identity nodes, which onnx2torch does not follow: give each its own."""
+    graph = model.graph
+    weights = {weight.name: weight for weight in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Identity" and node.input[0] in weights]:
+        copied = graph.initializer.add()
+        copied.CopyFrom(weights[node.input[0]])
+        copied.name = node.output[0]
+        weights[copied.name] = copied
+        graph.node.remove(node)
+    return model
 
 
 def _function(recogniser: Recogniser) -> "nn.Module":
@@ -347,15 +366,26 @@ def _check_input(network: "nn.Module", recogniser: Recogniser) -> None:
 def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.Module"]:
     """The modules of these names, in this order; a block with a child ``conv`` stands for that convolution.
 
+    Of an ONNX file the nodes' own names are taken, and onnx2torch's writing of them too.
+
     Raises ModelError, listing the convolutions there are, when one does not exist.
     """
+    import torch.fx
     from torch import nn
 
     modules = dict(network.named_modules())
-    found = {layer: modules.get(f"{layer}.conv", modules.get(layer)) for layer in layers}
+    found = {}
+    for layer in layers:
+        node = layer.strip("/").replace(".", "/")  # how onnx2torch writes the name of an ONNX node
+        found[layer] = next((modules[name] for name in (f"{layer}.conv", layer, node) if name in modules), None)
     if missing := [layer for layer, module in found.items() if module is None]:
         convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
-        raise ModelError(f"no layer is called {missing[0]!r}; convolutions are {', '.join(convolutions)}")
+        folded = (
+            "; an ONNX export folds some modules (BatchNorm into convolutions) away, which can then not be looked into"
+            if isinstance(network, torch.fx.GraphModule)
+            else ""
+        )
+        raise ModelError(f"no layer is called {missing[0]!r}; convolutions are {', '.join(convolutions)}{folded}")
     return found
 
 

@@ -110,10 +110,10 @@ def count_regions(
     maps, faces : the shards' files, in the same order
     One row per polarity, layer, threshold, identity and region: ``count`` (pixels, over all pairs of the identity),
     ``percent`` (of the identity's counted pixels; NaN when it has none), ``area_percent`` (the region's share of all
-    pixels of the same images), ``pairs`` and ``empty_pairs`` (whose map is zero everywhere). Layer "all" is the whole
-    model: the counts of its layers added up.
+    pixels of the same images), ``pairs``, ``empty_pairs`` (whose map is zero everywhere) and ``untrained``. Layer "all"
+    is the whole model: the counts of its layers added up.
     """
-    tables = []
+    tables, untrained = [], False
     for maps_path, faces_path in zip(maps, faces, strict=True):
         with storage.open_shard(maps_path, "maps") as shard, storage.open_shard(faces_path, "faces") as parsed:
             axes = {
@@ -121,6 +121,7 @@ def count_regions(
                 "threshold": [f"{threshold:g}" for threshold in json.loads(shard.attrs["thresholds"])[:-1]] + [FULL],
                 "region": list(REGIONS),
             }
+            untrained = storage.is_untrained(shard)
             names = storage.identities(shard)
             tables += [_count_identity(shard, parsed, identity, axes, grid) for identity in names]
         log.info("%s: %d identities", maps_path, len(names))
@@ -128,6 +129,7 @@ def count_regions(
         raise ValueError(f"model {model}: no identity has two usable images; see the discarded images in the tables")
     table = pd.concat(tables, ignore_index=True)
     table.insert(0, "model", model)
+    table["untrained"] = untrained
     for key in KEYS:
         table[key] = pd.Categorical(table[key], categories=table[key].unique())
     with storage.whole_file(output) as part:

@@ -306,6 +306,11 @@ def read_regions(shard: h5py.File, identity: str) -> np.ndarray:
     return shard[group_name(identity)]["regions"][()]
 
 
+def is_untrained(shard: h5py.File) -> bool:
+    """Whether the maps of this file come from random weights."""
+    return shard.attrs.get("untrained", "False") == "True"
+
+
 def read_embeddings(shard: h5py.File, identity: str) -> np.ndarray:
     """Only the embeddings (N, D) float32, of unit norm, in a maps file."""
     return shard[group_name(identity)]["embeddings"][()]

@@ -70,6 +70,7 @@ def share_regions(counts: pd.DataFrame, samples: int = 2000, confidence: float =
     table["identities"] = i
     for name in ("pairs", "empty_pairs"):
         table[name] = counts[name].to_numpy().reshape(i, -1).sum(0)
+    table["untrained"] = bool(counts["untrained"].iloc[0])
     return table
 
 
@@ -94,6 +95,7 @@ REGION_COLUMNS = [
     "identities",
     "pairs",
     "empty_pairs",
+    "untrained",
 ]
 
 

@@ -3,7 +3,6 @@
 LEAM of a recogniser that fails here says little. Shape letters: N images, D embedding size.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +95,7 @@ def _embeddings(paths: list[str]) -> tuple[np.ndarray, np.ndarray, bool]:
     embeddings, identities, untrained = [], [], False
     for path in paths:
         with storage.open_shard(path, "maps") as shard:
-            untrained = json.loads(shard.attrs["untrained"].lower())
+            untrained = storage.is_untrained(shard)
             for identity in storage.identities(shard):
                 found = storage.read_embeddings(shard, identity)
                 embeddings.append(found)

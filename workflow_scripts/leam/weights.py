@@ -1,7 +1,9 @@
-"""Weights: each recogniser's file is found, verified and tried before the first GPU job starts."""
+"""Weights: each recogniser's file is fetched or found, verified and tried before the first GPU job starts."""
 
+import dataclasses
 import json
 import logging
+import urllib.parse
 from pathlib import Path
 
 from leam import models, storage
@@ -11,15 +13,19 @@ log = logging.getLogger(__name__)
 
 
 def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> None:
-    """Check a recogniser's weights and write what they are: path, sha256, bytes, origin, licence, layers (JSON).
+    """Get, check and try a recogniser's weights; write what they are (JSON): path, sha256, bytes, origin, licence.
 
-    The network is built and its layers looked up, so that a wrong file or layer name stops the run here.
+    A URL is downloaded to the output's folder. The network is built and its layers looked up, so that a wrong file or
+    layer name stops the run here.
 
-    Raises ModelError: no file (where to get it, under which licence), another SHA-256, a file for another
-    architecture, a layer that does not exist.
+    Raises ModelError: no file (where to get it, under which licence), a failed download, another size or SHA-256, a
+    file for another architecture, a layer that does not exist.
     """
+    output = Path(output)
     facts = {"model": recogniser.name, "untrained": recogniser.untrained, "layers": list(recogniser.layers)}
     if not recogniser.untrained and recogniser.weights:
+        if is_url(recogniser.weights):
+            recogniser = dataclasses.replace(recogniser, weights=str(download(recogniser, output.parent)))
         facts |= verify(recogniser)
     network = models.build(recogniser, seed)
     models.find_layers(network, recogniser.layers)
@@ -31,13 +37,46 @@ def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> 
     )
 
 
+def fetched(ok: str | Path, recogniser: Recogniser) -> Recogniser:
+    """The recogniser with the weights that ``fetch_weights`` found, wherever they came from."""
+    facts = json.loads(Path(ok).read_text())
+    return dataclasses.replace(recogniser, weights=facts.get("path"))
+
+
+def is_url(weights: str) -> bool:
+    return "://" in weights
+
+
+def download(recogniser: Recogniser, folder: Path) -> Path:
+    """Fetch the weights' URL (http or https) to ``folder``; a file that is there and verified is not fetched again."""
+    import torch
+
+    url = urllib.parse.urlsplit(recogniser.weights)
+    if url.scheme not in ("http", "https"):
+        raise ModelError(
+            f"recogniser {recogniser.name}: weights are {recogniser.weights}; expected http, https or a path"
+        )
+    path = folder / f"{recogniser.name}{Path(url.path).suffix}"
+    if recogniser.sha256 and path.is_file() and storage.sha256(path) == recogniser.sha256:
+        return path
+    try:
+        with storage.whole_file(path) as part:
+            torch.hub.download_url_to_file(recogniser.weights, str(part), progress=False)
+    except OSError as error:
+        where = models.where_to_get(recogniser)
+        raise ModelError(f"recogniser {recogniser.name}: {recogniser.weights}: {error}; {where}") from error
+    return path
+
+
 def verify(recogniser: Recogniser) -> dict[str, str | int]:
     """Path, SHA-256 and size of the weights' file. Raises ModelError when it is missing or another one."""
     path = models.existing_weights(recogniser)
-    found = storage.sha256(path)
-    if recogniser.sha256 and found != recogniser.sha256:
-        raise ModelError(
-            f"recogniser {recogniser.name}: {path} has SHA-256 {found}, expected {recogniser.sha256}; "
-            f"{models.where_to_get(recogniser)}"
-        )
-    return {"path": str(path), "sha256": found, "bytes": path.stat().st_size}
+    found = {"bytes": path.stat().st_size, "sha256": storage.sha256(path)}
+    for key, label in (("bytes", "bytes"), ("sha256", "SHA-256")):
+        expected = getattr(recogniser, key)
+        if expected and found[key] != expected:
+            raise ModelError(
+                f"recogniser {recogniser.name}: {path} has {label} {found[key]}, expected {expected}; "
+                f"{models.where_to_get(recogniser)}"
+            )
+    return {"path": str(path)} | found
