@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_models import export
-from test_workflow import snakemake
 
 from leam import models, storage
+from test_models import export
+from test_workflow import snakemake
 
 NORMALISED = {"input_size": [112, 112], "mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5]}
 
@@ -21,9 +21,8 @@ from torch import nn
 
 def build(width):
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, width, 5, stride=2), nn.ReLU(inplace=True), nn.Conv2d(width, 8, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten()
-    )
+    layers = nn.Conv2d(3, width, 5, stride=2), nn.ReLU(inplace=True), nn.Conv2d(width, 8, 3)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
 """
 
 
@@ -36,7 +35,7 @@ def directory(tmp_path_factory):
     shutil.copy(shipped.weights, folder / "mine.safetensors")
     (folder / "my_networks.py").write_text(FUNCTION)
     config = {
-        "source": {"sample": {"identities": 2, "images": 2, "size": 96}},
+        "source": {"sample": {"identities": 2, "images": 2, "size": 128}},
         "models": ["my_onnx", "my_function", "my_iresnet", "AF_R18"],
         "recognisers": {
             "my_onnx": NORMALISED | {"architecture": "onnx", "weights": "mine.onnx", "layers": ["/conv1/Conv"]},
@@ -55,7 +54,8 @@ def directory(tmp_path_factory):
     }
     (folder / "mine.yaml").write_text(yaml.safe_dump(config))
     targets = [f"results/maps/{model}/00000.h5" for model in config["models"]]
-    snakemake("--cores", 2, "--configfile", "mine.yaml", *targets, "results/tables/verification.csv", directory=folder)
+    targets += ["results/tables/verification.csv"]
+    snakemake(*targets, "--cores", 2, "--configfile", folder / "mine.yaml", directory=folder)
     return folder
 
 

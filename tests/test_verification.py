@@ -77,3 +77,12 @@ def test_table_of_models(tmp_path):
     assert (row["genuine_pairs"], row["impostor_pairs"], row["images"]) == (12, 54, 12)
     assert row["auc"] == 1.0 and row["true_match_rate"] == 1.0
     assert row["untrained"]
+
+
+def test_no_usable_identity_is_a_row_of_zeros(tmp_path):
+    with storage.create_shard(tmp_path / "m.h5", "maps"):
+        pass
+    verification.tabulate_verification({"m": [str(tmp_path / "m.h5")]}, tmp_path / "out.csv")
+    row = pd.read_csv(tmp_path / "out.csv").iloc[0]
+    assert (row["identities"], row["genuine_pairs"], row["impostor_pairs"]) == (0, 0, 0)
+    assert np.isnan(row["auc"])

@@ -145,6 +145,8 @@ def plot_maps(
     Each map is scaled to its own maximum.
     """
     people = choose_identities(maps, faces, identities, seed)
+    if not people:
+        raise ValueError(f"{maps[0]}: no identity has two usable images; see the discarded images in the tables")
     columns = [(found, crop, number) for found, crops in people for number, crop in enumerate(crops[:images])]
     with storage.open_shard(maps[0], "maps") as shard:
         layers, model = json.loads(shard.attrs["layers"]), str(shard.attrs["model"])

@@ -34,7 +34,7 @@ def split_pairs(
         first, second = rng.integers(0, n, (2, limit))
     other = identities[first] != identities[second]
     impostor = _cosines(embeddings, first[other], second[other])
-    return np.concatenate(genuine), impostor
+    return np.concatenate(genuine or [np.empty(0, embeddings.dtype)]), impostor
 
 
 def _cosines(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray, block: int = 100_000) -> np.ndarray:
@@ -63,7 +63,7 @@ def threshold_at(impostor: np.ndarray, false_match_rate: float = FALSE_MATCH_RAT
 
 
 def tabulate_verification(maps: dict[str, list[str]], output: str | Path, seed: int = 0) -> None:
-    """verification.csv: one row per model, from the embeddings in its maps files.
+    """verification.csv: one row per model, from the embeddings in its maps files; NaN where there are no pairs.
 
     Columns: model, untrained, identities, images, genuine_pairs, impostor_pairs, auc, false_match_rate, threshold
     (cosine), true_match_rate.
@@ -87,7 +87,7 @@ def _verify(model: str, paths: list[str], seed: int) -> dict[str, object]:
         "auc": area_under_curve(genuine, impostor),
         "false_match_rate": FALSE_MATCH_RATE,
         "threshold": threshold,
-        "true_match_rate": float((genuine > threshold).mean()) if len(impostor) else float("nan"),
+        "true_match_rate": float((genuine > threshold).mean()) if len(genuine) and len(impostor) else float("nan"),
     }
 
 
@@ -100,4 +100,4 @@ def _embeddings(paths: list[str]) -> tuple[np.ndarray, np.ndarray, bool]:
                 found = storage.read_embeddings(shard, identity)
                 embeddings.append(found)
                 identities += [identity] * len(found)
-    return np.concatenate(embeddings), np.array(identities), untrained
+    return np.concatenate(embeddings or [np.empty((0, 1), np.float32)]), np.array(identities), untrained
