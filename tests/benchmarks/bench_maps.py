@@ -1,0 +1,251 @@
+"""LEAM's engine against other implementations of LayerCAM and against the floor, all on the same work in one run.
+
+    PYTHONPATH=workflow_scripts python tests/benchmarks/bench_maps.py [--models AF_R18 ...] [--device cuda]
+
+The work: one identity of 12 images, 132 ordered pairs, nine layers, one map per pair and layer. The others compute one
+polarity, ours both. The floor is 132 bare image-backwards to the first layer, batched alike, without hooks on other
+layers and without reductions. Rounds are interleaved and medians taken, as machines are shared; only ratios count.
+
+Needs tests/benchmarks/requirements.txt.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+import warnings
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from leam import maps, models
+from leam.regions import REGIONS
+
+IMAGES = 12
+
+
+def build(name: str, device: str, seed: int = 0) -> tuple[nn.Module, models.Recogniser]:
+    """The architecture with random weights and BatchNorm statistics as they would be after seeing such images."""
+    recogniser = dataclasses.replace(models.REGISTRY[name], untrained=True)
+    network = models.build(recogniser, seed)
+    norms = [module for module in network.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    for module in norms:
+        module.train()
+        module.momentum = None
+    with torch.no_grad():
+        network(inputs(recogniser, "cpu", seed + 1))
+    return network.eval().to(device), recogniser
+
+
+def inputs(recogniser: models.Recogniser, device: str, seed: int = 0) -> torch.Tensor:
+    """(12, 3, h, w): one smooth random face-like field with a variation per image."""
+    random = torch.Generator().manual_seed(seed)
+    shared = torch.randn(1, 3, 14, 14, generator=random)
+    own = torch.randn(IMAGES, 3, 14, 14, generator=random)
+    field = functional.interpolate(shared + 0.5 * own, size=recogniser.input_size, mode="bicubic")
+    scale = 100.0 if recogniser.std[0] == 1.0 else 1.0
+    return (scale * (field + 0.1 * torch.randn(field.shape, generator=random))).to(device)
+
+
+# ------------------------------------------------------------------------------------------------------ contestants
+#
+# Each returns {(anchor, positive): [map per layer]} for the similarity, as tensors on the CPU, or None for the floor.
+
+
+def collect(found: dict, positives: torch.Tensor, per_layer: list) -> None:
+    per_layer = [torch.as_tensor(layer).detach().cpu() for layer in per_layer]
+    for anchor, positive in enumerate(positives.tolist()):
+        found[anchor, positive] = [layer[anchor] for layer in per_layer]
+
+
+def shifts(n: int):
+    return [(torch.arange(n) + shift) % n for shift in range(1, n)]
+
+
+def run_ours(network, recogniser, x, found=None):
+    with maps.Taps(network, recogniser.layers) as taps:
+        embeddings, activations = taps.run(x)
+        unit = functional.normalize(embeddings.detach())
+        for batch in maps.pair_batches(activations, embeddings, torch.arange(len(x), device=x.device), unit):
+            if found is not None:
+                collect(found, batch.positives.cpu(), [layer[1] for layer in batch.maps])
+
+
+def run_ours_with_counts(network, recogniser, x, found=None):
+    regions = (torch.arange(112 * 112, device=x.device) % len(REGIONS)).to(torch.uint8).view(1, 112, 112)
+    counter = maps.RegionCounter(regions.expand(len(x), -1, -1).contiguous())
+    maps.leam(network, recogniser.layers, x, counter, maps.Grid(112))
+
+
+def run_floor(network, recogniser, x, found=None):
+    with maps.Taps(network, recogniser.layers[:1]) as taps:
+        embeddings, activations = taps.run(x)
+        unit = functional.normalize(embeddings.detach())
+        own = functional.normalize(embeddings)
+        for positives in shifts(len(x)):
+            torch.autograd.grad(own, activations, unit[positives], retain_graph=True)
+
+
+def run_grad_cam(network, recogniser, x, found=None):
+    """pytorch-grad-cam as its users run it: the parameters keep their gradients, a forward per call."""
+    from pytorch_grad_cam import LayerCAM
+
+    network.requires_grad_(True)
+    layers = list(models.find_layers(network, recogniser.layers).values())
+    cam = LayerCAM(network, layers)
+    try:
+        with torch.no_grad():
+            unit = functional.normalize(network(x))
+        cam.activations_and_grads.clear()
+        for positives in shifts(len(x)):
+            outputs = functional.normalize(cam.activations_and_grads(x))
+            network.zero_grad()
+            (outputs * unit[positives]).sum().backward()
+            recorded = zip(cam.activations_and_grads.activations, cam.activations_and_grads.gradients, strict=True)
+            per_layer = [
+                np.maximum(cam.get_cam_image(x, layer, None, a.numpy(), g.numpy(), False), 0)
+                for layer, (a, g) in zip(layers, recorded, strict=True)
+            ]
+            if found is not None:
+                collect(found, positives, per_layer)
+    finally:
+        cam.activations_and_grads.release()
+        network.zero_grad(set_to_none=True)
+        network.requires_grad_(False)
+
+
+class Cosines(nn.Module):
+    """Scores (N, N): each image's cosine with every image, the others constant; torch-cam explains columns of it."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        unit = functional.normalize(self.network(x))
+        return unit @ unit.detach().T
+
+
+def run_torch_cam(network, recogniser, x, found=None):
+    """torch-cam at its best: one forward, frozen parameters, a list of layers, retained graph, rotating targets."""
+    from torchcam.methods import LayerCAM
+
+    modules = list(models.find_layers(network, recogniser.layers).values())
+    model = Cosines(network).eval()
+    with LayerCAM(model, modules) as cam:
+        scores = model(x.clone().requires_grad_())
+        for positives in shifts(len(x)):
+            per_layer = cam(class_idx=positives.tolist(), scores=scores, normalized=False, retain_graph=True)
+            if found is not None:
+                collect(found, positives, per_layer)
+
+
+def run_captum(network, recogniser, x, found=None):
+    """captum's own gradients of several layers at once, a forward per call."""
+    from captum._utils.gradient import compute_layer_gradients_and_eval
+
+    modules = list(models.find_layers(network, recogniser.layers).values())
+    with torch.no_grad():
+        unit = functional.normalize(network(x))
+    for positives in shifts(len(x)):
+
+        def cosine(batch, positives=positives):
+            return (functional.normalize(network(batch)) * unit[positives]).sum(1)
+
+        gradients, activations = compute_layer_gradients_and_eval(cosine, modules, x.clone().requires_grad_())
+        per_layer = [torch.relu((torch.relu(g[0]) * a[0]).sum(1)) for g, a in zip(gradients, activations, strict=True)]
+        if found is not None:
+            collect(found, positives, per_layer)
+
+
+CONTESTANTS = {
+    "ours": run_ours,
+    "ours_with_counts": run_ours_with_counts,
+    "floor": run_floor,
+    "torch_cam": run_torch_cam,
+    "grad_cam": run_grad_cam,
+    "captum": run_captum,
+}
+
+
+# ------------------------------------------------------------------------------------------------------ measurement
+
+
+def naive(network, recogniser, x, pairs):
+    """The naive loop of the tests on some pairs, in double precision."""
+    from naive import pair_map
+
+    double = network.double()
+    names = {id(module): name for name, module in double.named_modules()}
+    layers = [names[id(module)] for module in models.find_layers(double, recogniser.layers).values()]
+    found = {
+        (i, j): [pair_map(double, layer, x[i].double(), x[j].double(), "similarity").cpu() for layer in layers]
+        for i, j in pairs
+    }
+    network.float()
+    return found
+
+
+def largest_relative_error(found, expected) -> float:
+    """The largest difference of any pixel, relative to its map's maximum."""
+    return max(
+        float((a - b).abs().max() / b.abs().max())
+        for pair in expected
+        for a, b in zip(found[pair], expected[pair], strict=True)
+    )
+
+
+def measure(name: str, device: str, rounds: int, contestants: list[str]) -> None:
+    network, recogniser = build(name, device)
+    x = inputs(recogniser, device)
+    expected = naive(network, recogniser, x, [(0, 1), (5, 2), (11, 10)])
+    for contestant in contestants:
+        if contestant in ("floor", "ours_with_counts"):
+            continue
+        found: dict = {}
+        CONTESTANTS[contestant](network, recogniser, x, found)
+        print(f"figure {name}_{contestant}_largest_relative_error {largest_relative_error(found, expected):.1e} -")
+    seconds = {contestant: [] for contestant in contestants}
+    for _ in range(rounds):
+        for contestant in contestants:
+            started = time.perf_counter()
+            CONTESTANTS[contestant](network, recogniser, x)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            seconds[contestant].append(time.perf_counter() - started)
+    report(name, {contestant: statistics.median(found) for contestant, found in seconds.items()}, device)
+
+
+def report(name: str, seconds: dict[str, float], device: str) -> None:
+    ours, counted, floor = (seconds[key] for key in ("ours", "ours_with_counts", "floor"))
+    print(f"figure {name}_ours_of_floor {100 * floor / ours:.0f} percent")
+    print(f"figure {name}_ours_with_counts_of_floor {100 * floor / counted:.0f} percent")
+    for other in ("grad_cam", "torch_cam", "captum"):
+        if other in seconds:
+            print(f"figure {name}_ours_faster_than_{other} {seconds[other] / ours:.2f} times")
+    if device == "cuda":
+        for contestant, found in seconds.items():
+            print(f"figure {name}_{contestant}_seconds {found:.4f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["AF_R18", "AF_R50", "AF_R100", "IR_CASIA", "VGG_16"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS))
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    torch.set_flush_denormal(True)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    if given.device == "cuda":
+        print(torch.cuda.get_device_name())
+    for name in given.models:
+        measure(name, given.device, given.rounds, given.contestants)
+
+
+if __name__ == "__main__":
+    main()
