@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 import naive
+from conftest import make_faces
 from leam import maps, models, storage
 from leam.regions import REGIONS
 
@@ -24,9 +26,8 @@ def sizes_of(side, percents=maps.TOP_PERCENTS):
 
 
 def engine(network, layers, x, side=28, **options):
-    regions = torch.arange(side * side).reshape(side, side).remainder(19).to(torch.uint8)
-    counter = maps.RegionCounter(regions.expand(len(x), side, side))
-    return maps.leam(network, layers, x, counter, maps.Grid(side), **options)
+    regions = (np.arange(side * side) % 19).astype(np.uint8).reshape(1, side, side).repeat(len(x), axis=0)
+    return maps.leam(network, layers, x, regions, maps.MapSettings(grid=side, **options))
 
 
 def naive_image_maps(network, layer, x, polarity):
@@ -165,18 +166,17 @@ def test_counts_equal_a_full_sort_with_ties():
     grids[1, 1, 3, 4] = 2.0  # fewer positive pixels than any set but the smallest
     grids[2, 2] = rng.random((side, side), dtype=np.float32)
     regions = rng.integers(0, 19, (3, side, side)).astype(np.uint8)
-    counter = maps.RegionCounter(torch.from_numpy(regions))
-    found = counter.count(torch.from_numpy(grids), torch.tensor([2, 0, 1])).numpy()
-    for row, image in enumerate((2, 0, 1)):
+    found = maps.RegionCounter(torch.from_numpy(regions)).count(torch.from_numpy(grids)).numpy()
+    for image in range(3):
         for m in range(4):
-            expected = naive.count(grids[row, m].ravel(), regions[image].ravel(), maps.TOP_PERCENTS, len(REGIONS))
-            np.testing.assert_array_equal(found[row, m], expected)
+            expected = naive.count(grids[image, m].ravel(), regions[image].ravel(), maps.TOP_PERCENTS, len(REGIONS))
+            np.testing.assert_array_equal(found[image, m], expected)
 
 
 def test_ties_fall_to_the_lowest_index():
     grids = torch.ones(1, 1, 10, 10)
     regions = torch.arange(100).reshape(1, 10, 10).remainder(19).to(torch.uint8)
-    counts = maps.RegionCounter(regions, (2.0,)).count(grids, torch.tensor([0]))
+    counts = maps.RegionCounter(regions, (2.0,)).count(grids)
     assert counts[0, 0, 0].nonzero().flatten().tolist() == [0, 1]
 
 
@@ -238,6 +238,25 @@ def test_out_of_memory_halves_the_batch_and_goes_on(limit):
     found = engine(network, recogniser.layers[:2], x, batch=4)
     np.testing.assert_allclose(found["maps.1"], expected["maps.1"], rtol=1e-9)
     np.testing.assert_array_equal(found["counts"], expected["counts"])
+
+
+def test_many_images_are_filled_in_block_by_block(tmp_path, narrow):
+    """A file of 5 images in blocks of 2 holds the same as one of a single block, wherever chunks and blocks end."""
+    path = tmp_path / "faces.h5"
+    with storage.create_shard(path, "faces") as shard:
+        storage.write_faces(shard, make_faces("a", 5))
+    found = []
+    for batch in (2, 5):
+        maps.compute_maps(path, tmp_path / f"{batch}.h5", narrow, settings(batch=batch, pair_maps=True))
+        with storage.open_shard(tmp_path / f"{batch}.h5", "maps") as shard:
+            found.append(storage.read_maps(shard, "a", pair_maps=True))
+    one, two = found
+    np.testing.assert_allclose(one.maps["loss"]["conv1"], two.maps["loss"]["conv1"], rtol=1e-3, atol=1e-8)
+    np.testing.assert_allclose(one.cosine, two.cosine, atol=1e-5)
+    assert one.counts["loss"].shape == two.counts["loss"].shape == (20, 9, 15, 19)
+    totals = [found.counts["similarity"].sum(3, dtype=int) for found in (one, two)]
+    assert np.abs(totals[0] - totals[1]).max() <= 0.02 * 56 * 56
+    assert one.pair_maps["loss"]["layer2.1.conv2"].shape == (20, 28, 28)
 
 
 def test_other_errors_are_not_taken_for_memory():
@@ -358,7 +377,7 @@ def test_killed_half_way_and_started_again_gives_the_undisturbed_file(tmp_path, 
     entry = {key: value for key, value in dataclasses.asdict(narrow).items() if key != "name"}
     code = KILLED.format(entry=entry, faces=str(faces_shard), output=str(output))
     path = str(Path(maps.__file__).parents[1])
-    killed = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True)
+    killed = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not output.exists()
     journal = output.with_name("00000.h5.journal")
@@ -419,8 +438,6 @@ def blind():
 
 
 def test_an_image_without_an_embedding_is_recorded_and_the_run_goes_on(tmp_path):
-    from conftest import make_faces
-
     path = tmp_path / "faces.h5"
     with storage.create_shard(path, "faces") as shard:
         for identity, black in (("a", [1]), ("b", [0, 1]), ("c", [])):

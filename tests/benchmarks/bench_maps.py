@@ -74,9 +74,8 @@ def run_ours(network, recogniser, x, found=None):
 
 
 def run_ours_with_counts(network, recogniser, x, found=None):
-    regions = (torch.arange(112 * 112, device=x.device) % len(REGIONS)).to(torch.uint8).view(1, 112, 112)
-    counter = maps.RegionCounter(regions.expand(len(x), -1, -1).contiguous())
-    maps.leam(network, recogniser.layers, x, counter, maps.Grid(112))
+    regions = (np.arange(112 * 112) % len(REGIONS)).astype(np.uint8).reshape(1, 112, 112).repeat(len(x), axis=0)
+    maps.leam(network, recogniser.layers, x, regions)
 
 
 def run_floor(network, recogniser, x, found=None):

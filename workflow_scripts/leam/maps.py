@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 POLARITIES = ("loss", "similarity")
 TOP_PERCENTS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 5.0, 10.0)
+REGION_BITS = 5  # hold 19 regions
+CACHED = 2**20  # numbers that are multiplied at once on a CPU: 4 MB in float32
 FULL_ACTIVATION = 0.01  # of the map's maximum
 NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
 NO_EMBEDDING = "embedding is zero or not finite"
@@ -46,6 +48,14 @@ SHUTDOWN_S = 30  # kept free at the end of a job's time
 
 class MapsError(Exception):
     """LEAM cannot be computed for this network or these layers."""
+
+
+class UnusableImagesError(Exception):
+    """Images whose embedding is zero or not finite: they have no cosine. ``usable`` (N,) says which are not."""
+
+    def __init__(self, usable: np.ndarray):
+        super().__init__(f"{(~usable).sum()} of {len(usable)} embeddings are zero or not finite")
+        self.usable = usable
 
 
 class OutOfTimeError(Exception):
@@ -125,9 +135,18 @@ def weighted_activation(gradient: Tensor, activation: Tensor) -> Tensor:
 
     ``gradient`` is that of the similarity. ReLU(g) * A is not ReLU(g * A): activations before BN are signed.
     """
-    loss = gradient.clamp(max=0).mul_(activation).sum(1).neg_()  # (b, h, w); d(1 - cos) = -d cos
-    similarity = gradient.clamp(min=0).mul_(activation).sum(1)
-    return torch.stack((loss, similarity)).relu_()
+    b, c, h, w = gradient.shape
+    maps = gradient.new_empty(2, b, h, w)
+    step = b if gradient.is_cuda else max(1, CACHED // (c * h * w))
+    product = gradient.new_empty(min(step, b), c, h, w)  # on a CPU small enough to stay in its cache
+    for start in range(0, b, step):
+        part = slice(start, start + step)
+        g, a = gradient[part], activation[part]
+        wa = product[: len(g)]
+        torch.sum(torch.clamp(g, max=0, out=wa).mul_(a), 1, out=maps[0, part])  # d(1 - cos) = -d cos
+        torch.sum(torch.clamp(g, min=0, out=wa).mul_(a), 1, out=maps[1, part])
+    maps[0].neg_()
+    return maps.relu_()
 
 
 @dataclass
@@ -212,37 +231,38 @@ class RegionCounter:
 
     def __init__(self, regions: Tensor, top_percents: tuple[float, ...] = TOP_PERCENTS):
         """regions : (N, G, G) uint8, on the device of the maps."""
-        self.regions = regions.flatten(1).long()  # (N, G*G)
-        self.one_hot = functional.one_hot(self.regions, len(REGIONS)).float()  # (N, G*G, R)
-        pixels = self.regions.shape[1]
+        regions = regions.flatten(1).long()  # (N, G*G)
+        pixels = regions.shape[1]
+        self.one_hot = functional.one_hot(regions, len(REGIONS)).float()  # (N, G*G, R)
+        # Below the bits of a value stand first the pixel's place from the end, so that ties fall to the lowest index
+        # whatever the sorting algorithm, then its region, so that a sorted key needs no looking up.
+        self.low_bits = (torch.arange(pixels - 1, -1, -1, device=regions.device) << REGION_BITS) | regions
         self.sizes = [max(1, int(percent / 100 * pixels + 0.5)) for percent in top_percents]
         order = sorted(set(self.sizes))
-        ranks = torch.arange(order[-1], device=regions.device)
         edges = torch.tensor(order, device=regions.device)
-        self.bins = torch.bucketize(ranks, edges, right=True)  # the smallest set that a rank belongs to
+        ranks = torch.arange(order[-1], device=regions.device)
+        self.cells = torch.bucketize(ranks, edges, right=True) * len(REGIONS)  # the smallest set a rank belongs to
         self.columns = torch.tensor([order.index(size) for size in self.sizes], device=regions.device)
-        # Non-negative floats order as their bits do; the index below the bits makes keys unique, so that ties fall to
-        # the lowest index whatever the sorting algorithm.
-        self.tie_break = torch.arange(pixels - 1, -1, -1, device=regions.device)
 
-    def count(self, grids: Tensor, images: Tensor) -> Tensor:
-        """Maps (b, M, G, G) of the images (b,), M maps each -> (b, M, T, R) int64; T: top-p sets, then full."""
-        grids = grids.flatten(2).float()  # (b, M, G*G)
-        top = self._count_top(grids, images)
-        full = (grids / grids.amax(2, keepdim=True) > FULL_ACTIVATION).float() @ self.one_hot[images]  # (b, M, R)
-        return torch.cat((top, full.long().unsqueeze(2)), dim=2)
+    def count(self, grids: Tensor) -> Tensor:
+        """Maps (N, M, G, G), M of each image -> (N, M, T, R) int64; T: top-p sets, then full."""
+        step = len(grids) if grids.is_cuda else 1  # on a CPU, what stays in its cache
+        parts = (tensor.split(step) for tensor in (grids.flatten(2).float(), self.low_bits, self.one_hot))
+        return torch.cat([self._count(*part) for part in zip(*parts, strict=True)])
 
-    def _count_top(self, grids: Tensor, images: Tensor) -> Tensor:
-        b, m, pixels = grids.shape
-        keys = (grids.abs().view(torch.int32).long() << 32) | self.tie_break
-        keys = keys.topk(len(self.bins), dim=2).values  # (b, M, K), largest first
-        pixel = pixels - 1 - (keys & 0xFFFFFFFF)
-        region = self.regions[images].gather(1, pixel.flatten(1)).view_as(pixel)
-        cells = self.bins * len(REGIONS) + region
-        histogram = torch.zeros(b, m, (int(self.bins[-1]) + 1) * len(REGIONS), dtype=torch.long, device=grids.device)
-        histogram.scatter_add_(2, cells, ((keys >> 32) > 0).long())
-        sets = histogram.view(b, m, -1, len(REGIONS)).cumsum(2)  # a larger set contains the smaller ones
-        return sets[:, :, self.columns]
+    def _count(self, grids: Tensor, low_bits: Tensor, one_hot: Tensor) -> Tensor:
+        full = (grids / grids.amax(2, keepdim=True) > FULL_ACTIVATION).float() @ one_hot  # (N, M, R)
+        return torch.cat((self._count_top(grids, low_bits), full.long().unsqueeze(2)), dim=2)
+
+    def _count_top(self, grids: Tensor, low_bits: Tensor) -> Tensor:
+        # Non-negative floats order as their bits do.
+        keys = (grids.abs().view(torch.int32).long() << 32) | low_bits.unsqueeze(1)
+        keys = keys.topk(len(self.cells), dim=2).values  # (b, M, K), largest first
+        region = keys & (2**REGION_BITS - 1)
+        shape = (*keys.shape[:2], len(set(self.sizes)), len(REGIONS))
+        histogram = torch.zeros(shape, dtype=torch.long, device=keys.device)
+        histogram.flatten(2).scatter_add_(2, self.cells + region, (keys >= 2**32).long())  # only pixels > 0
+        return histogram.cumsum(2)[:, :, self.columns]  # a larger set contains the smaller ones
 
 
 # ------------------------------------------------------------------------------------------------------ one identity
@@ -251,8 +271,11 @@ class RegionCounter:
 class Block:
     """Gathers the maps of b anchors with all their N-1 positives: image maps, counts and, if asked for, pair maps."""
 
-    def __init__(self, n: int, counter: RegionCounter, grid: Grid, pair_maps: bool):
-        self.n, self.counter, self.grid, self.keep = n, counter, grid, pair_maps
+    def __init__(self, n: int, anchors: Tensor, regions: np.ndarray, settings: MapSettings, grid: Grid):
+        """regions : (N, S, S) uint8 of all images; only the anchors' are used."""
+        self.n, self.anchors, self.grid, self.keep = n, anchors, grid, settings.pair_maps
+        placed = torch.from_numpy(resize_regions(regions[anchors.cpu().numpy()], grid.side))
+        self.counter = RegionCounter(placed.to(anchors.device), settings.top_percents)
         self.sums: list[Tensor] = []  # per layer (2, b, h, w): pair maps, each summing to 1, added up
         self.filled: list[Tensor] = []  # per layer (2, b): how many of them were not empty
         self.counts: np.ndarray | None = None  # (2, b, N-1, L, T, R)
@@ -263,21 +286,24 @@ class Block:
         if self.counts is None:
             self._allocate(batch.maps)
         totals = [m.sum((2, 3), keepdim=True) for m in batch.maps]  # (2, b, 1, 1)
-        self.nonfinite += sum(int((~total.isfinite()).sum()) for total in totals)
-        maps = [torch.where(total.isfinite(), m, 0) for m, total in zip(batch.maps, totals, strict=True)]
+        finite = torch.stack(totals).isfinite()
+        maps = batch.maps
+        if not finite.all():
+            self.nonfinite += int((~finite).sum())
+            maps = [torch.where(f, m, 0) for f, m in zip(finite, maps, strict=True)]
+            totals = [torch.where(f, total, 0) for f, total in zip(finite, totals, strict=True)]
         for layer, (m, total) in enumerate(zip(maps, totals, strict=True)):
-            filled = (total > 0) & total.isfinite()
-            self.sums[layer] += torch.where(filled, m / total, 0)
-            self.filled[layer] += filled.flatten(1)
-        rows = np.arange(len(batch.anchors))
+            self.sums[layer].addcmul_(m, torch.where(total > 0, 1 / total, 0))
+            self.filled[layer] += total.flatten(1) > 0
+        rows = np.arange(len(self.anchors))
         slots = (batch.positives - (batch.positives > batch.anchors).long()).cpu().numpy()  # among the N-1 partners
-        self.counts[:, rows, slots] = self._count(maps, batch.anchors)
+        self.counts[:, rows, slots] = self._count(maps)
         for layer, kept in enumerate(self.pair_maps):
             peak = maps[layer].amax((2, 3), keepdim=True)
             kept[:, rows, slots] = torch.where(peak > 0, maps[layer] / peak, 0).half().cpu().numpy()
 
     def _allocate(self, maps: list[Tensor]) -> None:
-        b, partners = maps[0].shape[1], self.n - 1
+        b, partners = len(self.anchors), self.n - 1
         self.sums = [torch.zeros_like(m) for m in maps]
         self.filled = [torch.zeros(m.shape[:2], dtype=torch.long, device=m.device) for m in maps]
         dtype = np.uint16 if self.grid.side**2 < 2**16 else np.uint32
@@ -285,54 +311,75 @@ class Block:
         if self.keep:
             self.pair_maps = [np.zeros((2, b, partners, *m.shape[2:]), np.float16) for m in maps]
 
-    def _count(self, maps: list[Tensor], anchors: Tensor) -> np.ndarray:
+    def _count(self, maps: list[Tensor]) -> np.ndarray:
         grids = torch.stack([self.grid.place(m) for m in maps], dim=1)  # (2, L, b, G, G)
-        counts = self.counter.count(grids.flatten(0, 1).transpose(0, 1), anchors)  # (b, 2 * L, T, R)
+        counts = self.counter.count(grids.flatten(0, 1).transpose(0, 1))  # (b, 2 * L, T, R)
         return counts.unflatten(1, (2, len(maps))).transpose(0, 1).cpu().numpy()  # (2, b, L, T, R)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What ``leam_blocks`` yields for these anchors."""
+        found = {
+            "anchors": self.anchors.cpu().numpy(),
+            "counts": _per_pair(self.counts),
+            "nonfinite": np.array(self.nonfinite),
+        }
+        for layer, (total, filled) in enumerate(zip(self.sums, self.filled, strict=True)):
+            found[f"maps.{layer}"] = (total / filled.clamp(min=1)[..., None, None]).cpu().numpy()
+        return found | {f"pair_maps.{layer}": _per_pair(kept) for layer, kept in enumerate(self.pair_maps)}
 
-def leam(
-    network: nn.Module,
-    layers: tuple[str, ...],
-    x: Tensor,
-    counter: RegionCounter,
-    grid: Grid,
-    batch: int = 32,
-    pair_maps: bool = False,
-) -> dict[str, np.ndarray]:
-    """LEAM of one identity: all ordered pairs of its images, every layer, both polarities.
 
-    x : (N, 3, height, width) the recogniser's input, on its device, N >= 2
-    batch : anchors per forward and backward; halved, and that block done again, when memory runs out
+def _per_pair(array: np.ndarray) -> np.ndarray:
+    """(2, b, N-1, ...) -> (2, b * (N-1), ...): pairs sorted by anchor, then positive."""
+    return array.reshape(2, -1, *array.shape[3:])
 
-    Returns pairs (P, 2) int16, cosine (P,), embeddings (N, D) of unit norm, counts (2, P, L, T, R), nonfinite (the
-    number of maps that were not finite, taken as empty), and for layer l maps.l (2, N, h, w), the image maps (METHOD
-    4: mean over the anchor's pairs of the pair maps, each normalised to sum 1), and pair_maps.l (2, P, h, w).
+
+def leam_blocks(
+    network: nn.Module, layers: tuple[str, ...], x: Tensor, regions: np.ndarray, settings: MapSettings, grid: Grid
+) -> Iterator[dict[str, np.ndarray]]:
+    """LEAM of one identity, at most ``settings.batch`` anchors at a time, so that memory does not grow with N.
+
+    x : (N, 3, height, width) the recogniser's input, on its device, N >= 2; regions : (N, S, S) uint8
+    The batch is halved, and the block done again, when memory runs out.
+
+    Yields for b anchors: anchors (b,), embeddings (b, D) of unit norm, counts (2, b (N-1), L, T, R), nonfinite (the
+    number of maps that were not finite, taken as empty), and for layer l maps.l (2, b, h, w), the image maps (METHOD
+    4: mean over the anchor's pairs of the pair maps, each normalised to sum 1), and pair_maps.l (2, b (N-1), h, w).
+
+    Raises UnusableImagesError when an embedding is zero or not finite.
     """
-    n, start, blocks = len(x), 0, []
-    unit = functional.normalize(embed(network, x, batch)) if n > batch else None
+    n, start, batch = len(x), 0, settings.batch
+    unit = unit_embeddings(embed(network, x, batch)) if n > batch else None
     with Taps(network, layers) as taps:
         while start < n:
             anchors = torch.arange(start, min(start + batch, n), device=x.device)
-            block = Block(n, counter, grid, pair_maps)
+            block = Block(n, anchors, regions, settings, grid)
             try:
-                unit = _compute_block(taps, x, anchors, unit, block)
-                blocks.append(block)
-                start += len(anchors)
+                unit = _compute_block(taps, x, unit, block)
             except RuntimeError as error:
-                batch = _smaller_batch(error, len(anchors))
-            if unit is None:  # memory ran out within the first forward
-                unit = functional.normalize(embed(network, x, batch))
-    return _join(blocks, unit)
+                batch, block = _smaller_batch(error, len(anchors)), None
+            if block is not None:
+                yield block.arrays() | {"embeddings": unit[anchors].float().cpu().numpy()}
+                start += len(anchors)
+            elif unit is None:
+                unit = unit_embeddings(embed(network, x, batch))
 
 
-def _compute_block(taps: Taps, x: Tensor, anchors: Tensor, unit: Tensor | None, block: Block) -> Tensor:
+def _compute_block(taps: Taps, x: Tensor, unit: Tensor | None, block: Block) -> Tensor:
     """Fill one block of anchors; where it is the whole identity, its own forward gives the positives (``unit``)."""
-    embeddings, activations = taps.run(x[anchors])
-    unit = functional.normalize(embeddings.detach()) if unit is None else unit
-    for pair_batch in pair_batches(activations, embeddings, anchors, unit):
+    embeddings, activations = taps.run(x[block.anchors])
+    unit = unit_embeddings(embeddings.detach()) if unit is None else unit
+    for pair_batch in pair_batches(activations, embeddings, block.anchors, unit):
         block.add(pair_batch)
     return unit
+
+
+def unit_embeddings(embeddings: Tensor) -> Tensor:
+    """Embeddings (N, D) at unit norm. Raises UnusableImagesError when some are zero or not finite."""
+    norms = embeddings.norm(dim=1)
+    usable = norms.isfinite() & (norms > 0)
+    if not usable.all():
+        raise UnusableImagesError(usable.cpu().numpy())
+    return functional.normalize(embeddings)
 
 
 def embed(network: nn.Module, x: Tensor, batch: int = 32) -> Tensor:
@@ -352,35 +399,34 @@ def _smaller_batch(error: RuntimeError, batch: int) -> int:
     if batch == 1:
         raise MapsError("memory does not suffice for one image; take fewer layers or a larger machine") from error
     log.warning("memory ran out with %d anchors at once; going on with %d", batch, batch // 2)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     return batch // 2
 
 
-def _join(blocks: list[Block], unit: Tensor) -> dict[str, np.ndarray]:
-    n = len(unit)
-    pairs = [(anchor, positive) for anchor in range(n) for positive in range(n) if anchor != positive]
-    anchors, positives = np.array(pairs).T
-    cosine = (unit @ unit.T).float().cpu().numpy()
+def ordered_pairs(n: int) -> np.ndarray:
+    """(P, 2) int16: every anchor with every other image, sorted."""
+    return np.array([(i, j) for i in range(n) for j in range(n) if i != j], np.int16)
+
+
+def leam(
+    network: nn.Module,
+    layers: tuple[str, ...],
+    x: Tensor,
+    regions: np.ndarray,
+    settings: MapSettings | None = None,
+    grid: Grid | None = None,
+) -> dict[str, np.ndarray]:
+    """``leam_blocks``, joined: LEAM of one identity with all its images, and its pairs (P, 2) and cosine (P,)."""
+    settings = settings or MapSettings()
+    blocks = list(leam_blocks(network, layers, x, regions, settings, grid or Grid(settings.grid)))
+    per_anchor = {"anchors", "embeddings"}
     joined = {
-        "pairs": np.array(pairs, np.int16),
-        "cosine": cosine[anchors, positives],
-        "embeddings": unit.float().cpu().numpy(),
-        "counts": _per_pair([block.counts for block in blocks]),
-        "nonfinite": np.array(sum(block.nonfinite for block in blocks)),
+        key: np.concatenate([block[key] for block in blocks], axis=0 if key in per_anchor else 1)
+        for key in blocks[0]
+        if key != "nonfinite"
     }
-    for layer in range(len(blocks[0].sums)):
-        means = [block.sums[layer] / block.filled[layer].clamp(min=1)[..., None, None] for block in blocks]
-        joined[f"maps.{layer}"] = torch.cat(means, dim=1).cpu().numpy()
-        if blocks[0].keep:
-            joined[f"pair_maps.{layer}"] = _per_pair([block.pair_maps[layer] for block in blocks])
-    return joined
-
-
-def _per_pair(parts: list[np.ndarray]) -> np.ndarray:
-    """[(2, b, N-1, ...)] -> (2, P, ...): anchors joined, pairs sorted by anchor, then positive."""
-    joined = np.concatenate(parts, axis=1)
-    return joined.reshape(2, -1, *joined.shape[3:])
+    pairs = ordered_pairs(len(x))
+    cosine = (joined["embeddings"] @ joined["embeddings"].T)[tuple(pairs.T)]
+    return joined | {"pairs": pairs, "cosine": cosine, "nonfinite": sum(int(block["nonfinite"]) for block in blocks)}
 
 
 # --------------------------------------------------------------------------------------------------------- the stage
@@ -446,20 +492,22 @@ def _compute_identities(
     started, longest = time.monotonic(), 0.0
     names = storage.identities(shard)
     missing = [name for name in names if name not in journal]
-    log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), len(journal), device)
+    done = len(names) - len(missing)
+    log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
     network = models.build(recogniser, seed).to(device) if missing else None
     for name in progress(missing):
         begun = time.monotonic()
         if minutes and begun - started + SAFETY * longest > 60 * minutes - SHUTDOWN_S:
             raise OutOfTimeError(
-                f"stopped {recogniser.name} before its limit of {minutes:g} min with {len(journal)} of {len(names)} "
+                f"stopped {recogniser.name} before its limit of {minutes:g} min with {done} of {len(names)} "
                 f"identities done; the next run goes on from there"
             )
         found = storage.read_faces(shard, name)
-        journal.add(name, **_compute_identity(network, recogniser, settings, found, device))
+        _compute_identity(network, recogniser, settings, found, device, journal)
+        done += 1
         seconds = time.monotonic() - begun
         longest, n = max(longest, seconds), len(found.images)
-        log.info("%s (%d of %d): %d images, %.0f pairs/s", name, len(journal), len(names), n, n * (n - 1) / seconds)
+        log.info("%s (%d of %d): %d images, %.0f pairs/s", name, done, len(names), n, n * (n - 1) / seconds)
 
 
 def choose_device(device: str) -> torch.device:
@@ -475,23 +523,43 @@ def choose_device(device: str) -> torch.device:
 
 
 def _compute_identity(
-    network: nn.Module, recogniser: Recogniser, settings: MapSettings, faces: storage.Faces, device: torch.device
-) -> dict[str, np.ndarray]:
-    """LEAM of one identity; images whose embedding is zero or not finite are left out and named in ``dropped``."""
+    network: nn.Module,
+    recogniser: Recogniser,
+    settings: MapSettings,
+    faces: storage.Faces,
+    device: torch.device,
+    journal: storage.Journal,
+) -> None:
+    """LEAM of one identity into the journal, block by block; the record under its own name says that it is whole.
+
+    Images whose embedding is zero or not finite are left out and named in ``dropped``.
+    """
     x = models.prepare(faces.crops, recogniser)
-    grid = Grid(settings.grid, recogniser.window)
-    regions = torch.from_numpy(resize_regions(faces.regions, settings.grid))
-    images, usable = np.array(faces.images), np.ones(len(faces.images), bool)
+    grid, images = Grid(settings.grid, recogniser.window), np.array(faces.images)
+    usable, facts = np.ones(len(images), bool), {"blocks": 0}
     while usable.sum() >= 2:
-        counter = RegionCounter(regions[usable].to(device), settings.top_percents)
-        arrays = leam(
-            network, recogniser.layers, x[usable].to(device), counter, grid, settings.batch, settings.pair_maps
-        )
-        sound = np.isclose(np.linalg.norm(arrays["embeddings"], axis=1), 1, atol=1e-3)  # NaN and 0 are not
-        if sound.all():
-            return arrays | {"images": images[usable], "dropped": images[~usable]}
-        usable[np.flatnonzero(usable)[~sound]] = False
-    return {"images": images[:0], "dropped": images}
+        try:
+            found = leam_blocks(network, recogniser.layers, x[usable].to(device), faces.regions[usable], settings, grid)
+            facts = _add_blocks(journal, faces.identity, found)
+            break
+        except UnusableImagesError as error:
+            usable[np.flatnonzero(usable)[~error.usable]] = False
+    if usable.sum() < 2:
+        usable[:] = False
+    journal.add(faces.identity, images=images[usable], dropped=images[~usable], **facts)
+
+
+def _add_blocks(journal: storage.Journal, identity: str, blocks: Iterator[dict[str, np.ndarray]]) -> dict:
+    embeddings, nonfinite = [], 0
+    for number, block in enumerate(blocks):
+        embeddings.append(block.pop("embeddings"))
+        nonfinite += int(block["nonfinite"])
+        journal.add(_block_name(identity, number), **block)
+    return {"blocks": len(embeddings), "embeddings": np.concatenate(embeddings), "nonfinite": nonfinite}
+
+
+def _block_name(identity: str, number: int) -> str:
+    return f"{identity}\n{number}"  # no identity's own name has a line break
 
 
 def _write_shard(
@@ -513,31 +581,40 @@ def _write_shard(
     discarded = []
     with storage.create_shard(output, "maps", **described, **attributes) as shard:
         for name in storage.identities(faces):
-            arrays = journal.get(name)
-            discarded += [storage.Discarded(name, str(image), NO_EMBEDDING) for image in arrays["dropped"]]
-            if len(arrays["images"]):
-                storage.write_maps(shard, _identity_maps(name, arrays, recogniser.layers), settings.dtype)
+            facts = journal.get(name)
+            discarded += [storage.Discarded(name, str(image), NO_EMBEDDING) for image in facts["dropped"]]
+            if len(facts["images"]):
+                _write_identity(shard, name, facts, journal, recogniser.layers, settings.dtype)
             else:
                 discarded.append(storage.Discarded(name, "", "identity has fewer than two usable images"))
         storage.write_discarded(shard, discarded)
         shard.attrs["complete"] = True
 
 
-def _identity_maps(name: str, arrays: dict[str, np.ndarray], layers: tuple[str, ...]) -> storage.IdentityMaps:
-    def by_polarity(kind: str) -> dict[str, dict[str, np.ndarray]]:
-        if f"{kind}.0" not in arrays:
-            return {}
-        return {
-            polarity: {layer: arrays[f"{kind}.{number}"][sign] for number, layer in enumerate(layers)}
-            for sign, polarity in enumerate(POLARITIES)
-        }
+def _write_identity(
+    shard: h5py.File,
+    name: str,
+    facts: dict[str, np.ndarray],
+    journal: storage.Journal,
+    layers: tuple[str, ...],
+    dtype: str,
+) -> None:
+    images, unit = [str(image) for image in facts["images"]], facts["embeddings"]
+    pairs = ordered_pairs(len(images))
+    cosine = (unit @ unit.T)[tuple(pairs.T)]
+    group = storage.start_maps(shard, name, images, pairs, cosine, unit, int(facts["nonfinite"]))
+    for number in range(int(facts["blocks"])):
+        block = journal.get(_block_name(name, number))
+        counts = dict(zip(POLARITIES, block["counts"], strict=True))
+        maps, pair_maps = (_by_polarity(block, kind, layers) for kind in ("maps", "pair_maps"))
+        storage.add_maps(group, int(block["anchors"][0]), counts, maps, pair_maps, dtype)
 
-    return storage.IdentityMaps(
-        identity=name,
-        images=[str(image) for image in arrays["images"]],
-        maps=by_polarity("maps"),
-        counts={polarity: arrays["counts"][sign] for sign, polarity in enumerate(POLARITIES)},
-        pair_maps=by_polarity("pair_maps"),
-        nonfinite=int(arrays["nonfinite"]),
-        **{key: arrays[key] for key in ("pairs", "cosine", "embeddings")},
-    )
+
+def _by_polarity(block: dict[str, np.ndarray], kind: str, layers: tuple[str, ...]) -> dict[str, dict[str, np.ndarray]]:
+    """{polarity: {layer: maps}} of a block; {} where this kind of map is not kept."""
+    if f"{kind}.0" not in block:
+        return {}
+    return {
+        polarity: {layer: block[f"{kind}.{number}"][sign] for number, layer in enumerate(layers)}
+        for sign, polarity in enumerate(POLARITIES)
+    }

@@ -26,6 +26,7 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 SCHEMA = "leam-1"
+PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
 
 
@@ -176,8 +177,7 @@ def identities(shard: h5py.File) -> list[str]:
 
 
 def _put(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
-    packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True} if array.size else {}
-    return group.create_dataset(name, data=array, **packed)
+    return group.create_dataset(name, data=array, **(PACKED if array.size else {}))
 
 
 def _put_strings(group: h5py.Group, name: str, strings: Iterable[str]) -> None:
@@ -279,21 +279,62 @@ def read_faces(shard: h5py.File, identity: str) -> Faces:
 
 
 def write_maps(shard: h5py.File, maps: IdentityMaps, dtype: str = "float32") -> None:
-    """Image maps as float32, or as float16 scaled by ``scale`` (h * w, so that a flat map is 1 everywhere)."""
-    group = _group_of(shard, maps.identity)
-    _put_strings(group, "images", maps.images)
-    for name in ("pairs", "cosine", "embeddings"):
-        _put(group, name, getattr(maps, name))
-    for polarity, counts in maps.counts.items():
-        _put(group, f"counts/{polarity}", counts)
-    for polarity, layers in maps.maps.items():
+    """Everything of one identity at once; see ``start_maps`` and ``add_maps`` for identities with many images."""
+    group = start_maps(shard, maps.identity, maps.images, maps.pairs, maps.cosine, maps.embeddings, maps.nonfinite)
+    add_maps(group, 0, maps.counts, maps.maps, maps.pair_maps, dtype)
+
+
+def start_maps(
+    shard: h5py.File,
+    identity: str,
+    images: list[str],
+    pairs: np.ndarray,
+    cosine: np.ndarray,
+    embeddings: np.ndarray,
+    nonfinite: int,
+) -> h5py.Group:
+    """The group of an identity, with what is not per anchor; ``add_maps`` fills in the rest, some anchors at a time."""
+    group = _group_of(shard, identity)
+    _put_strings(group, "images", images)
+    for name, array in (("pairs", pairs), ("cosine", cosine), ("embeddings", embeddings)):
+        _put(group, name, array)
+    group.attrs.update({"nonfinite": nonfinite, "complete": True})
+    return group
+
+
+def add_maps(
+    group: h5py.Group,
+    anchor: int,
+    counts: dict[str, np.ndarray],
+    maps: dict[str, dict[str, np.ndarray]],
+    pair_maps: dict[str, dict[str, np.ndarray]],
+    dtype: str = "float32",
+) -> None:
+    """Fill in b anchors from number ``anchor`` on: counts and pair maps of their b (N-1) pairs, and b image maps.
+
+    Image maps are stored as float32, or as float16 times ``scale`` (h * w, so that a flat map is 1 everywhere).
+    """
+    n = len(group["images"])
+    for polarity, array in counts.items():
+        _fill(group, f"counts/{polarity}", array, anchor * (n - 1), n * (n - 1), n - 1)
+    for polarity, layers in maps.items():
         for layer, array in layers.items():
             scale = array.shape[1] * array.shape[2] if dtype == "float16" else 1
-            _put(group, f"maps/{polarity}/{layer_name(layer)}", (array * scale).astype(dtype)).attrs["scale"] = scale
-    for polarity, layers in maps.pair_maps.items():
+            scaled = (array * np.float32(scale)).astype(dtype)
+            _fill(group, f"maps/{polarity}/{layer_name(layer)}", scaled, anchor, n, 1).attrs["scale"] = scale
+    for polarity, layers in pair_maps.items():
         for layer, array in layers.items():
-            _put(group, f"pair_maps/{polarity}/{layer_name(layer)}", array)
-    group.attrs.update({"nonfinite": maps.nonfinite, "complete": True})
+            _fill(group, f"pair_maps/{polarity}/{layer_name(layer)}", array, anchor * (n - 1), n * (n - 1), 1)
+
+
+def _fill(group: h5py.Group, name: str, rows: np.ndarray, start: int, total: int, chunk: int) -> h5py.Dataset:
+    """Write rows into a dataset of ``total`` rows, made when first needed; a chunk never spans two anchors."""
+    if name not in group:
+        shape = (total, *rows.shape[1:])
+        packed = PACKED | {"chunks": (chunk, *rows.shape[1:])} if rows.size else {}
+        group.create_dataset(name, shape=shape, dtype=rows.dtype, **packed)
+    group[name][start : start + len(rows)] = rows
+    return group[name]
 
 
 def read_images(shard: h5py.File, identity: str) -> list[str]:
