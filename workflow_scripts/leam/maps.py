@@ -15,6 +15,7 @@ Shape letters: N images, P = N(N-1) ordered pairs, b anchors of a block, L layer
 G side of the common grid, K largest pixels, T thresholds, R regions, D embedding size.
 """
 
+import ctypes
 import dataclasses
 import json
 import logging
@@ -43,6 +44,7 @@ FULL_ACTIVATION = 0.01  # of the map's maximum
 NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
 NO_EMBEDDING = "embedding is zero or not finite"
 SAFETY = 1.5  # an identity may take this many times the longest one so far
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 SHUTDOWN_S = 30  # kept free at the end of a job's time
 
 
@@ -432,6 +434,21 @@ def leam(
 # --------------------------------------------------------------------------------------------------------- the stage
 
 
+def tune_cpu() -> None:
+    """Process-wide settings that make maps on a CPU faster: denormals count as zero, and freed memory is kept.
+
+    By default glibc gives every large buffer back to the kernel when it is freed and takes it anew for the next
+    gradient; the page faults cost about a third of a backward. Elsewhere than on glibc only denormals are set.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**30)
+    except (OSError, AttributeError):
+        return
+
+
 def compute_maps(
     faces: str | Path,
     output: str | Path,
@@ -494,7 +511,7 @@ def _compute_identities(
     missing = [name for name in names if name not in journal]
     done = len(names) - len(missing)
     log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
-    network = models.build(recogniser, seed).to(device) if missing else None
+    network = _network(recogniser, seed, device) if missing else None
     for name in progress(missing):
         begun = time.monotonic()
         if minutes and begun - started + SAFETY * longest > 60 * minutes - SHUTDOWN_S:
@@ -508,6 +525,12 @@ def _compute_identities(
         seconds = time.monotonic() - begun
         longest, n = max(longest, seconds), len(found.images)
         log.info("%s (%d of %d): %d images, %.0f pairs/s", name, done, len(names), n, n * (n - 1) / seconds)
+
+
+def _network(recogniser: Recogniser, seed: int, device: torch.device) -> nn.Module:
+    if device.type == "cpu":
+        tune_cpu()
+    return models.fold_norms(models.build(recogniser, seed), recogniser.layers).to(device)
 
 
 def choose_device(device: str) -> torch.device:
