@@ -11,7 +11,7 @@ rule plot_regions:
             results("figures/regions.png"),
             caption="captions/plot_regions.rst",
             category="Regions",
-            labels={"figure": "Shares and enrichment"},
+            labels={"shows": "Shares and enrichment"},
         ),
         pdf=results("figures/regions.pdf"),
     log:
@@ -36,7 +36,7 @@ rule plot_maps:
             results("figures/maps_{model}.png"),
             caption="captions/plot_maps.rst",
             category="Maps",
-            labels={"figure": "Maps over the pictures", "recogniser": "{model}"},
+            labels={"shows": "Maps over the pictures", "recogniser": "{model}"},
         ),
         pdf=results("figures/maps_{model}.pdf"),
     log:

@@ -1,0 +1,54 @@
+"""Peak memory of one map job on the CPU: bounded by ``maps.batch``, not by the number of a person's images.
+
+    PYTHONPATH=workflow_scripts python tests/benchmarks/bench_memory.py [--model AF_R100]
+
+Every measurement is a process of its own: the first block of anchors of one person, its graph and two of its backwards,
+where the peak lies. Prints MB.
+"""
+
+import argparse
+import dataclasses
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from leam import maps, models
+
+
+def measure(name: str, images: int, batch: int) -> int:
+    """Peak MB after two backwards of the first block of ``batch`` anchors of ``images``."""
+    maps.tune_cpu()
+    recogniser = dataclasses.replace(models.REGISTRY[name], untrained=True)
+    network = models.fold_norms(models.build(recogniser), recogniser.layers)
+    x = torch.randn(images, 3, *recogniser.input_size)
+    grid, settings = maps.Grid(112), maps.MapSettings(batch=batch)
+    regions = np.zeros((images, 112, 112), np.uint8)
+    unit = functional.normalize(maps.embed(network, x, batch))
+    with maps.Taps(network, recogniser.layers) as taps:
+        block = maps.Block(images, torch.arange(batch), regions, settings, grid)
+        embeddings, activations = taps.run(x[block.anchors])
+        for _, pairs in zip(range(2), maps.pair_batches(activations, embeddings, block.anchors, unit), strict=False):
+            block.add(pairs)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="AF_R100")
+    parser.add_argument("--one", nargs=2, type=int, metavar=("IMAGES", "BATCH"))
+    given = parser.parse_args()
+    if given.one:
+        print(measure(given.model, *given.one))
+        return
+    for images, batch in ((8, 8), (200, 8), (32, 32), (200, 32)):
+        command = [sys.executable, __file__, "--model", given.model, "--one", str(images), str(batch)]
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+        print(f"figure {given.model}_{images}_images_batch_{batch}_peak {found} MB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
