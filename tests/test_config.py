@@ -55,6 +55,10 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ({"models": ["x"], "recognisers": {"x": {"architecture": "iresnet18"}}}, "input_size, mean, std, layers must"),
         ({"source": {"kind": "folder"}}, "config: source.folder.path is null; source.kind folder needs a path there"),
         ({"faces": {"regions": "pyfacer"}}, "faces.parser_weights is null; faces.regions pyfacer needs a path"),
+        (
+            {"faces": {"detector": "none", "landmarks": "none", "crop_mode": "aligned"}},
+            "faces.crop_mode is 'aligned'; allowed only with a detector or landmarks",
+        ),
         ({"source": {"sample": {"region": "chin"}}}, "source.sample.region is 'chin'; allowed: null or "),
         ({"demographics": "nowhere.csv"}, "config: demographics: .*nowhere.csv"),
     ],

@@ -96,7 +96,13 @@ def test_a_dry_run_needs_no_weights_no_gpu_and_no_slurm(tmp_path):
         (people / f"p{number}" / "1.jpg").touch()
     settings = {
         "source": {"kind": "folder", "folder": {"path": "people"}},
-        "faces": {"detector": "none", "regions": "pyfacer", "parser_weights": "absent.pt", "landmarks": "none"},
+        "faces": {
+            "detector": "retinaface",
+            "detector_weights": "absent.pth",
+            "regions": "pyfacer",
+            "parser_weights": "absent.pt",
+            "landmarks": "none",
+        },
         "models": ["AF_R18", "IR_CASIA", "VGG_16"],
         "identities_per_job": 3,
     }

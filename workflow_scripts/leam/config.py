@@ -118,8 +118,10 @@ def _contradictions(config: dict) -> list[str]:
     for key in ("detector", "landmarks"):
         if no_landmarks and faces[key] == "given":
             faults.append(f"faces.{key} is 'given', but source.folder.landmark_suffix is null; allowed: a suffix there")
-    if faces["crop_mode"] == "aligned" and faces["detector"] == "none" and faces["landmarks"] == "none":
-        faults.append("faces.crop_mode is 'aligned'; allowed only with a detector or landmarks that give five points")
+    if faces["detector"] == faces["landmarks"] == "none":
+        for key, value in (("crop_mode", "aligned"), ("regions", "pyfacer"), ("landmarks_required", True)):
+            if faces[key] == value:
+                faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
     faults += _demographics(resolve(config, config["demographics"]))
     for name in config["models"]:
         try:
