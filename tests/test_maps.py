@@ -266,6 +266,16 @@ def test_other_errors_are_not_taken_for_memory():
         engine(network, recogniser.layers[:1], torch.randn(2, 3, 112, 112, dtype=torch.float64))
 
 
+def test_precision_is_set_for_the_block_and_restored():
+    before = torch.backends.fp32_precision
+    with maps.arithmetic("tf32", torch.device("cpu")):
+        assert torch.backends.fp32_precision == "tf32"
+    with pytest.raises(KeyError), maps.arithmetic("bf16", torch.device("cpu")):
+        assert torch.backends.fp32_precision == "bf16"
+        raise KeyError
+    assert torch.backends.fp32_precision == before
+
+
 def test_hooks_are_always_removed():
     network, recogniser = network_of("sample_arcface")
     x = torch.randn(2, 3, 112, 112, dtype=torch.float64)

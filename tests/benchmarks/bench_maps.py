@@ -199,7 +199,7 @@ def largest_relative_error(found, expected) -> float:
     )
 
 
-def measure(name: str, device: str, rounds: int, contestants: list[str]) -> None:
+def measure(name: str, device: str, rounds: int, contestants: list[str], precisions: list[str]) -> None:
     network, recogniser = build(name, device)
     x = inputs(recogniser, device)
     expected = naive(network, recogniser, x, [(0, 1), (5, 2), (11, 10)])
@@ -211,6 +211,7 @@ def measure(name: str, device: str, rounds: int, contestants: list[str]) -> None
         found: dict = {}
         CONTESTANTS[contestant](networks.get(contestant, network), recogniser, x, found)
         print(f"figure {name}_{contestant}_largest_relative_error {largest_relative_error(found, expected):.1e} -")
+    compare_precisions(network, folded, recogniser, x, device, name, precisions)
     seconds = {contestant: [] for contestant in contestants}
     for _ in range(rounds):
         for contestant in contestants:
@@ -220,6 +221,35 @@ def measure(name: str, device: str, rounds: int, contestants: list[str]) -> None
                 torch.cuda.synchronize()
             seconds[contestant].append(time.perf_counter() - started)
     report(name, {contestant: statistics.median(found) for contestant, found in seconds.items()}, device)
+
+
+def top_pixels(network, recogniser, x) -> np.ndarray:
+    """Which pixels are in the top 1 % of the common grid: (132, L, 112 * 112) bool."""
+    grid, found = maps.Grid(112, recogniser.window), {}
+    run_ours(network, recogniser, x, found)
+    placed = torch.stack([torch.stack([grid.place(m.double()) for m in found[pair]]) for pair in sorted(found)])
+    pixels = placed.flatten(2)
+    chosen = torch.zeros(pixels.shape, dtype=torch.bool)
+    chosen.scatter_(2, pixels.argsort(2, descending=True, stable=True)[..., :125], True)
+    return (chosen & (pixels > 0)).numpy()
+
+
+def compare_precisions(network, folded, recogniser, x, device: str, name: str, precisions: list[str]) -> None:
+    """Mean Jaccard index of the top-1 % sets with those in double precision, and the speed against float32."""
+    expected = top_pixels(network.double(), recogniser, x.double())
+    network.float()
+    seconds = {}
+    for precision in precisions:
+        with maps.arithmetic(precision, torch.device(device)):
+            found = top_pixels(folded, recogniser, x)
+            started = time.perf_counter()
+            run_ours(folded, recogniser, x)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            seconds[precision] = time.perf_counter() - started
+        jaccard = (found & expected).sum(2) / np.maximum((found | expected).sum(2), 1)
+        print(f"figure {name}_{precision}_top1_jaccard {jaccard.mean():.4f} -")
+        print(f"figure {name}_{precision}_speedup {seconds['float32'] / seconds[precision]:.2f} times", flush=True)
 
 
 def report(name: str, seconds: dict[str, float], device: str) -> None:
@@ -242,6 +272,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS))
+    parser.add_argument("--precisions", nargs="+", default=["float32", "tf32", "bf16"], help="float32 first")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
@@ -251,7 +282,7 @@ def main() -> None:
     if given.device == "cuda":
         print(torch.cuda.get_device_name())
     for name in given.models:
-        measure(name, given.device, given.rounds, given.contestants)
+        measure(name, given.device, given.rounds, given.contestants, given.precisions)
 
 
 if __name__ == "__main__":

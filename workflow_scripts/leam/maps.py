@@ -15,6 +15,7 @@ Shape letters: N images, P = N(N-1) ordered pairs, b anchors of a block, L layer
 G side of the common grid, K largest pixels, T thresholds, R regions, D embedding size.
 """
 
+import contextlib
 import ctypes
 import dataclasses
 import json
@@ -70,6 +71,7 @@ class MapSettings:
 
     grid : side of the common grid, pixels; batch : anchors per forward and backward, the bound on memory
     pair_maps : store every pair's map too (float16); dtype : of the stored image maps, "float32" or "float16"
+    precision : of the network's products, "float32", "tf32" or "bf16" (see ``arithmetic``)
     """
 
     grid: int = 112
@@ -77,6 +79,7 @@ class MapSettings:
     batch: int = 32
     pair_maps: bool = False
     dtype: str = "float32"
+    precision: str = "float32"
 
 
 def settings_of(section: dict) -> MapSettings:
@@ -268,6 +271,23 @@ class RegionCounter:
 
 
 # ------------------------------------------------------------------------------------------------------ one identity
+
+
+@contextlib.contextmanager
+def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """How convolutions and matrix products are computed, for the block; restored afterwards.
+
+    float32 : as such (PyTorch's own default on a GPU is tf32); tf32 : products rounded to 10 bits, on GPUs that can
+    bf16 : products rounded to 7 bits; on a GPU activations and gradients too (autocast)
+    Sums are kept in float32 in every case.
+    """
+    before = torch.backends.fp32_precision
+    torch.backends.fp32_precision = {"float32": "ieee", "tf32": "tf32", "bf16": "bf16"}[precision]
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" and device.type == "cuda"):
+            yield
+    finally:
+        torch.backends.fp32_precision = before
 
 
 class Block:
@@ -520,7 +540,8 @@ def _compute_identities(
                 f"identities done; the next run goes on from there"
             )
         found = storage.read_faces(shard, name)
-        _compute_identity(network, recogniser, settings, found, device, journal)
+        with arithmetic(settings.precision, device):
+            _compute_identity(network, recogniser, settings, found, device, journal)
         done += 1
         seconds = time.monotonic() - begun
         longest, n = max(longest, seconds), len(found.images)
