@@ -278,13 +278,13 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     """How convolutions and matrix products are computed, for the block; restored afterwards.
 
     float32 : as such (PyTorch's own default on a GPU is tf32); tf32 : products rounded to 10 bits, on GPUs that can
-    bf16 : products rounded to 7 bits; on a GPU activations and gradients too (autocast)
+    bf16 : activations, gradients and products rounded to 7 bits (autocast), on GPUs and CPUs that can
     Sums are kept in float32 in every case.
     """
     before = torch.backends.fp32_precision
-    torch.backends.fp32_precision = {"float32": "ieee", "tf32": "tf32", "bf16": "bf16"}[precision]
+    torch.backends.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" and device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             yield
     finally:
         torch.backends.fp32_precision = before

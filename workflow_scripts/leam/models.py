@@ -393,7 +393,8 @@ def fold_norms(network: "nn.Module", layers: tuple[str, ...]) -> "nn.Module":
     """The same function with fewer steps: each BatchNorm right behind a convolution is folded into it.
 
     A target layer's output must stay what it is, so convolutions named in ``layers`` are left alone. Exact but for
-    rounding, in eval mode. A network that cannot be traced comes back as it is.
+    rounding, in eval mode (in float32 an activation at a ReLU's kink may fall on its other side, as with any other
+    order of sums). A network that cannot be traced comes back as it is.
     """
     from torch import fx, nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
