@@ -18,7 +18,7 @@ rule compute_maps:
         results("benchmarks/compute_maps/{model}/{shard}.tsv")
     conda:
         "../envs/leam.yaml"
-    threads: 2
+    threads: 1
     params:
         recogniser=recogniser_entry,
         settings=lookup(within=config, dpath="maps"),
