@@ -74,7 +74,7 @@ def test_a_recogniser_of_the_user_gets_maps(directory, model, layers):
     for polarity in ("loss", "similarity"):
         for image_map in found.maps[polarity].values():
             np.testing.assert_allclose(image_map.sum((1, 2)), 1, rtol=1e-4)
-    assert attributes["untrained"] == "False"
+    assert not attributes["untrained"]
 
 
 def test_the_onnx_file_and_the_network_it_came_from_embed_alike(directory):
@@ -83,7 +83,7 @@ def test_the_onnx_file_and_the_network_it_came_from_embed_alike(directory):
 
 
 def test_an_untrained_model_says_so_in_attributes_facts_and_tables(directory):
-    assert read(directory, "AF_R18")[1]["untrained"] == "True"
+    assert read(directory, "AF_R18")[1]["untrained"]
     assert json.loads((directory / "results/weights/AF_R18.ok").read_text())["untrained"] is True
     rows = (directory / "results/tables/verification.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows[1:]] == ["False", "False", "False", "True"]

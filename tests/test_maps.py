@@ -1,7 +1,6 @@
 """The engine against a naive loop, its signs against a network worked by hand, its counts against a full sort."""
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -337,9 +336,9 @@ def test_file_holds_what_the_contract_says(tmp_path, faces_shard, narrow):
     assert [path.name for path in output.parent.iterdir()] == ["00000.h5"]  # no side file, no lock
     with storage.open_shard(output, "maps") as shard:
         assert storage.identities(shard) == list("abcd")
-        assert json.loads(shard.attrs["layers"]) == list(models.IRESNET_LAYERS)
-        assert json.loads(shard.attrs["thresholds"]) == [*maps.TOP_PERCENTS, "full"]
-        assert shard.attrs["untrained"] == "True" and shard.attrs["config_sha256"] == "x"
+        assert list(shard.attrs["layers"]) == list(models.IRESNET_LAYERS)
+        assert storage.read_thresholds(shard) == [f"{percent:g}" for percent in maps.TOP_PERCENTS] + ["full"]
+        assert shard.attrs["untrained"] and shard.attrs["config_sha256"] == "x"
         found = storage.read_maps(shard, "c", pair_maps=True)
     assert found.pairs.shape == (12, 2) and found.pairs.dtype == np.int16
     assert found.counts["loss"].shape == (12, 9, 15, 19)

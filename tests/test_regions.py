@@ -1,7 +1,5 @@
 """Region orders, resizing, and the counts per identity against sums worked by hand."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,7 +39,7 @@ def shards(tmp_path):
     rng = np.random.default_rng(0)
     counts = {}
     maps_path, faces_path = tmp_path / "maps.h5", tmp_path / "faces.h5"
-    attributes = {"layers": json.dumps(["a/b", "c"]), "thresholds": json.dumps([0.5, 1, "full"])}
+    attributes = {"layers": ["a/b", "c"], "thresholds": ["0.5", "1", "full"]}
     with storage.create_shard(maps_path, "maps", **attributes) as shard:
         for identity in ("p", "q"):
             counts[identity] = rng.integers(0, 50, (2, 2, 2, 3, 19)).astype(np.uint16)  # polarity, P, L, T, R
@@ -102,7 +100,7 @@ def test_an_identity_without_any_activation_has_no_percent():
 
 
 def test_no_usable_identity_is_one_clear_error(tmp_path):
-    attributes = {"layers": json.dumps(["a"]), "thresholds": json.dumps([1, "full"])}
+    attributes = {"layers": ["a"], "thresholds": ["1", "full"]}
     for name, kind in (("maps", "maps"), ("faces", "faces")):
         with storage.create_shard(tmp_path / name, kind, **attributes):
             pass

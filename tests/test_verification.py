@@ -1,7 +1,5 @@
 """Verification against a naive count over all pairs."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,7 +60,7 @@ def test_threshold_lets_through_at_most_the_false_match_rate():
 def test_table_of_models(tmp_path):
     rng = np.random.default_rng(3)
     centres = unit(rng, 4)
-    with storage.create_shard(tmp_path / "m.h5", "maps", layers=json.dumps([]), untrained="True") as shard:
+    with storage.create_shard(tmp_path / "m.h5", "maps", untrained=True) as shard:
         for identity, centre in zip("abcd", centres, strict=True):
             embeddings = centre + 0.05 * unit(rng, 3)
             embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)

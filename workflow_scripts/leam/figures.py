@@ -149,7 +149,7 @@ def plot_maps(
         raise ValueError(f"{maps[0]}: no identity has two usable images; see the discarded images in the tables")
     columns = [(found, crop, number) for found, crops in people for number, crop in enumerate(crops[:images])]
     with storage.open_shard(maps[0], "maps") as shard:
-        layers, model = json.loads(shard.attrs["layers"]), str(shard.attrs["model"])
+        layers, model = storage.read_layers(shard), str(shard.attrs["model"])
         model += UNTRAINED * storage.is_untrained(shard)
         window = json.loads(shard.attrs["recogniser"])["window"]
     with pyplot.rc_context(STYLE):

@@ -33,7 +33,7 @@ from torch.nn import functional
 
 from leam import models, storage
 from leam.models import CROP_UNITS, Recogniser
-from leam.regions import REGIONS, resize_regions
+from leam.regions import FULL, REGIONS, resize_regions
 
 log = logging.getLogger(__name__)
 
@@ -502,14 +502,14 @@ def compute_maps(
     journal.remove()
 
 
-def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed: int) -> dict[str, str]:
+def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed: int) -> dict[str, str | bool]:
     """Everything the maps depend on, as the attributes that the output carries."""
     trained = recogniser.weights and not recogniser.untrained
     return {
         "model": recogniser.name,
         "recogniser": json.dumps(dataclasses.asdict(recogniser) | {"weights": ""}, sort_keys=True),
         "weights_sha256": storage.sha256(recogniser.weights) if trained else "",
-        "untrained": str(recogniser.untrained),
+        "untrained": recogniser.untrained,
         "faces_sha256": storage.sha256(faces),
         "settings": json.dumps(dataclasses.asdict(settings) | {"seed": seed}, sort_keys=True),
         "versions": storage.versions(torch, np, h5py),
@@ -616,10 +616,10 @@ def _write_shard(
 ) -> None:
     """The journal's records, in the order of the identities, as one file."""
     described = {
-        "layers": json.dumps(recogniser.layers),
+        "layers": list(recogniser.layers),
         "grid": settings.grid,
-        "thresholds": json.dumps([*settings.top_percents, "full"]),
-        "regions": json.dumps(REGIONS),
+        "thresholds": [*(f"{percent:g}" for percent in settings.top_percents), FULL],
+        "regions": list(REGIONS),
         "config_digest": storage.digest(attributes),
     }
     discarded = []

@@ -3,7 +3,6 @@
 Shape letters: N images, P ordered pairs, L layers, T thresholds, R = 19 regions.
 """
 
-import json
 import logging
 from pathlib import Path
 
@@ -117,8 +116,8 @@ def count_regions(
     for maps_path, faces_path in zip(maps, faces, strict=True):
         with storage.open_shard(maps_path, "maps") as shard, storage.open_shard(faces_path, "faces") as parsed:
             axes = {
-                "layer": [*json.loads(shard.attrs["layers"]), WHOLE_MODEL],
-                "threshold": [f"{threshold:g}" for threshold in json.loads(shard.attrs["thresholds"])[:-1]] + [FULL],
+                "layer": [*storage.read_layers(shard), WHOLE_MODEL],
+                "threshold": storage.read_thresholds(shard),
                 "region": list(REGIONS),
             }
             untrained = storage.is_untrained(shard)

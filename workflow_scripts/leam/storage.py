@@ -337,6 +337,16 @@ def _fill(group: h5py.Group, name: str, rows: np.ndarray, start: int, total: int
     return group[name]
 
 
+def read_layers(shard: h5py.File) -> list[str]:
+    """The layers of a maps file, in the order of its counts."""
+    return [str(layer) for layer in shard.attrs["layers"]]
+
+
+def read_thresholds(shard: h5py.File) -> list[str]:
+    """The pixel sets of a maps file, in the order of its counts: percents as text, then "full"."""
+    return [str(threshold) for threshold in shard.attrs["thresholds"]]
+
+
 def read_images(shard: h5py.File, identity: str) -> list[str]:
     """The images of an identity, in any shard."""
     return _strings(shard[group_name(identity)], "images")
@@ -349,7 +359,7 @@ def read_regions(shard: h5py.File, identity: str) -> np.ndarray:
 
 def is_untrained(shard: h5py.File) -> bool:
     """Whether the maps of this file come from random weights."""
-    return shard.attrs.get("untrained", "False") == "True"
+    return bool(shard.attrs.get("untrained", False))
 
 
 def read_embeddings(shard: h5py.File, identity: str) -> np.ndarray:
@@ -365,7 +375,7 @@ def read_counts(shard: h5py.File, identity: str) -> dict[str, np.ndarray]:
 def read_maps(shard: h5py.File, identity: str, pair_maps: bool = False) -> IdentityMaps:
     """Maps come back as float32 that sum to 1, however they are stored; pair maps only when asked for."""
     group = shard[group_name(identity)]
-    layers = json.loads(shard.attrs["layers"])
+    layers = read_layers(shard)
 
     def by_polarity(kind: str) -> dict[str, dict[str, np.ndarray]]:
         return {
