@@ -1,7 +1,7 @@
 # Makes the two recognisers of the embedded sample anew. No other rule asks for its outputs, because the weights ship
 # with the project (workflow_scripts/leam/sample_weights); it stands here so that anyone can repeat how they came to be:
 #
-#     snakemake --cores 2 results/training/sample_{arcface,cosface}.safetensors     (some 20 minutes)
+#     snakemake --cores 2 results/training/sample_{arcface,cosface}.safetensors
 #
 # reads   nothing: the people are rendered
 # writes  results/training/{model}.safetensors, and beside it a .json with the losses and the verification AUC

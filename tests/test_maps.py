@@ -275,6 +275,20 @@ def test_precision_is_set_for_the_block_and_restored():
     assert torch.backends.fp32_precision == before and not torch.is_autocast_enabled("cpu")
 
 
+def test_bf16_maps_are_added_in_float32_and_close():
+    network, recogniser = network_of("sample_arcface")
+    network, x = network.float(), torch.randn(3, 3, 112, 112)
+    exact = engine(network, recogniser.layers, x)
+    with maps.arithmetic("bf16", torch.device("cpu")):
+        found = engine(network, recogniser.layers, x)
+    for layer in range(9):
+        assert found[f"maps.{layer}"].dtype == np.float32
+        for sign in range(2):
+            for one, two in zip(found[f"maps.{layer}"][sign], exact[f"maps.{layer}"][sign], strict=True):
+                assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.95
+    np.testing.assert_allclose(found["cosine"], exact["cosine"], atol=0.02)
+
+
 def test_hooks_are_always_removed():
     network, recogniser = network_of("sample_arcface")
     x = torch.randn(2, 3, 112, 112, dtype=torch.float64)

@@ -70,7 +70,7 @@ def shifts(n: int):
 def run_ours(network, recogniser, x, found=None):
     with maps.Taps(network, recogniser.layers) as taps:
         embeddings, activations = taps.run(x)
-        unit = functional.normalize(embeddings.detach())
+        unit = maps.normalise(embeddings.detach())
         for batch in maps.pair_batches(activations, embeddings, torch.arange(len(x), device=x.device), unit):
             if found is not None:
                 collect(found, batch.positives.cpu(), [layer[1] for layer in batch.maps])

@@ -141,12 +141,13 @@ def weighted_activation(gradient: Tensor, activation: Tensor) -> Tensor:
     ``gradient`` is that of the similarity. ReLU(g) * A is not ReLU(g * A): activations before BN are signed.
     """
     b, c, h, w = gradient.shape
-    maps = gradient.new_empty(2, b, h, w)
+    dtype = torch.promote_types(gradient.dtype, torch.float32)  # what comes in bf16 is multiplied and added in float32
+    maps = gradient.new_empty(2, b, h, w, dtype=dtype)
     step = b if gradient.is_cuda else max(1, CACHED // (c * h * w))
-    product = gradient.new_empty(min(step, b), c, h, w)  # on a CPU small enough to stay in its cache
+    product = gradient.new_empty(min(step, b), c, h, w, dtype=dtype)  # on a CPU small enough to stay in its cache
     for start in range(0, b, step):
         part = slice(start, start + step)
-        g, a = gradient[part], activation[part]
+        g, a = gradient[part].to(dtype), activation[part]
         wa = product[: len(g)]
         torch.sum(torch.clamp(g, max=0, out=wa).mul_(a), 1, out=maps[0, part])  # d(1 - cos) = -d cos
         torch.sum(torch.clamp(g, min=0, out=wa).mul_(a), 1, out=maps[1, part])
@@ -172,7 +173,7 @@ def pair_batches(activations: list[Tensor], block: Tensor, anchors: Tensor, unit
     n = len(unit)
     if not block.requires_grad:
         raise MapsError(NO_GRADIENT)
-    block_unit = functional.normalize(block)  # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|)
+    block_unit = normalise(block)  # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|)
     for shift in range(1, n):
         positives = (anchors + shift) % n
         gradients = torch.autograd.grad(
@@ -401,7 +402,12 @@ def unit_embeddings(embeddings: Tensor) -> Tensor:
     usable = norms.isfinite() & (norms > 0)
     if not usable.all():
         raise UnusableImagesError(usable.cpu().numpy())
-    return functional.normalize(embeddings)
+    return normalise(embeddings)
+
+
+def normalise(embeddings: Tensor) -> Tensor:
+    """Embeddings (N, D) at unit norm, in float32 at least."""
+    return functional.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)))
 
 
 def embed(network: nn.Module, x: Tensor, batch: int = 32) -> Tensor:
@@ -458,7 +464,8 @@ def tune_cpu() -> None:
     """Process-wide settings that make maps on a CPU faster: denormals count as zero, and freed memory is kept.
 
     By default glibc gives every large buffer back to the kernel when it is freed and takes it anew for the next
-    gradient; the page faults cost about a third of a backward. Elsewhere than on glibc only denormals are set.
+    gradient; the page faults cost little on an idle machine and up to a third of a backward on a busy one. Elsewhere
+    than on glibc only denormals are set.
     """
     torch.set_flush_denormal(True)
     try:
@@ -555,7 +562,7 @@ def _network(recogniser: Recogniser, seed: int, device: torch.device) -> nn.Modu
 
 
 def choose_device(device: str) -> torch.device:
-    """ "auto" is the GPU if there is one; "cuda" insists on it.
+    """The device to compute on: "cpu", "cuda", or "auto", which is the GPU if there is one.
 
     Raises MapsError when "cuda" is asked for and PyTorch sees none.
     """

@@ -5,7 +5,7 @@ are trained on, those they are measured on and those of the demonstration come f
 person is in two of them.
 
     PYTHONPATH=workflow_scripts python -m leam.training verify     the AUC of the weights that ship
-    PYTHONPATH=workflow_scripts python -m leam.training train      make both anew (about 10 minutes on two cores)
+    PYTHONPATH=workflow_scripts python -m leam.training train      make both anew, one after the other
 
 Shape letters: N images, D embedding size, C classes (people), E epochs.
 """
