@@ -66,9 +66,7 @@ FIGURES = [
 
 def library(*modules):
     """The library files that a stage depends on: a changed formula runs it again."""
-    return [
-        f"{workflow.basedir}/workflow_scripts/leam/{module}.py" for module in modules
-    ]
+    return [f"{LIBRARY}/{module}.py" for module in modules]
 
 
 def weights_file(wildcards):

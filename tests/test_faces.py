@@ -237,7 +237,7 @@ def test_without_landmarks_rows_are_nan_unless_required(tmp_path):
     assert reasons == {}
     found, reasons = parse(tmp_path, people, landmarks_required=True, **MODES["whole"])
     assert found == {}
-    assert reasons == {("ann", ""): faces.TOO_FEW, ("ann", "00"): "no landmarks", ("ann", "01"): "no landmarks"}
+    assert reasons == {("ann", ""): storage.TOO_FEW, ("ann", "00"): "no landmarks", ("ann", "01"): "no landmarks"}
 
 
 def test_given_landmarks_can_be_left_out(tmp_path):
@@ -299,19 +299,19 @@ def test_every_link_is_kept_or_discarded_with_its_reason(tmp_path, stub, caplog)
         ("ann", "02"): "several faces",
         ("ann", "x"): "missing",
         ("ann", "y"): "duplicate of 00",
-        ("bob", ""): faces.TOO_FEW,
-        ("bob", "00"): faces.TOO_FEW,
+        ("bob", ""): storage.TOO_FEW,
+        ("bob", "00"): storage.TOO_FEW,
         ("bob", "01"): "no face",
-        ("eve", ""): faces.TOO_FEW,
+        ("eve", ""): storage.TOO_FEW,
         ("eve", "00"): "no label map",
         ("eve", "01"): "no label map",
-        ("yan", ""): faces.TOO_FEW,
+        ("yan", ""): storage.TOO_FEW,
         ("yan", "0"): "missing",
-        ("zoe", ""): faces.TOO_FEW,
+        ("zoe", ""): storage.TOO_FEW,
     }
     assert caplog.messages == [
         "ann: 2 of 7 images kept (1 duplicate, 1 missing, 1 no face, 1 several faces, 1 unreadable)",
-        f"bob: 0 of 2 images kept (1 {faces.TOO_FEW}, 1 no face)",
+        f"bob: 0 of 2 images kept (1 {storage.TOO_FEW}, 1 no face)",
         "eve: 0 of 2 images kept (2 no label map)",
         "yan: 0 of 1 images kept (1 missing)",
         "zoe: 0 of 0 images kept",

@@ -71,7 +71,7 @@ def test_people_are_kept_and_groups_are_not(people):
     assert sorted(found) == [f"q0{number}" for number in range(1, 10)]
     assert sum(len(person.images) for person in found.values()) == 25
     assert reasons == {
-        ("several_faces", ""): faces.TOO_FEW,
+        ("several_faces", ""): storage.TOO_FEW,
         ("several_faces", "01.jpg"): "several faces",
         ("several_faces", "02.jpg"): "several faces",
     }

@@ -34,7 +34,6 @@ PARSERS = ("given", "pyfacer")
 PREDICTORS = ("given", "dlib", "none")
 CROP_MODES = ("box", "aligned", "whole")
 
-TOO_FEW = "identity has fewer than two usable images"
 
 # ArcFace's five points in a crop of 112 px: eyes, nose tip, mouth corners; the picture's left first.
 ARCFACE_POINTS = np.array(
@@ -651,7 +650,7 @@ def _usable(
         faces, found = parse_identity(storage.read_pictures(source, identity), settings, models)
         reasons |= found
     if faces is None or len(faces.images) < 2:
-        reasons |= dict.fromkeys(["", *(faces.images if faces else [])], TOO_FEW)
+        reasons |= dict.fromkeys(["", *(faces.images if faces else [])], storage.TOO_FEW)
         faces = None
     _log_identity(identity, faces, reasons)
     return faces, reasons

@@ -221,8 +221,7 @@ def choose_identities(
             for position in sorted(rng.permutation(len(names))[: count - len(chosen)]):
                 found = storage.read_maps(shard, names[position])
                 seen = storage.read_faces(parsed, names[position])
-                used = [seen.images.index(image) for image in found.images]
-                chosen.append((found, seen.crops[used]))
+                chosen.append((found, seen.crops[storage.used_faces(shard, parsed, names[position])]))
         if len(chosen) == count:
             break
     return sorted(chosen, key=lambda person: person[0].identity)

@@ -637,7 +637,7 @@ def _write_shard(
             if len(facts["images"]):
                 _write_identity(shard, name, facts, journal, recogniser.layers, settings.dtype)
             else:
-                discarded.append(storage.Discarded(name, "", "identity has fewer than two usable images"))
+                discarded.append(storage.Discarded(name, "", storage.TOO_FEW))
         storage.write_discarded(shard, discarded)
         shard.attrs["complete"] = True
 

@@ -136,8 +136,7 @@ def count_regions(
 
 
 def _count_identity(shard: h5py.File, parsed: h5py.File, identity: str, axes: dict, grid: int) -> pd.DataFrame:
-    position = {image: number for number, image in enumerate(storage.read_images(parsed, identity))}
-    used = [position[image] for image in storage.read_images(shard, identity)]
+    used = storage.used_faces(shard, parsed, identity)
     area = area_percents(resize_regions(storage.read_regions(parsed, identity)[used], grid))
     return pd.concat(
         [

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "leam-1"
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+TOO_FEW = "identity has fewer than two usable images"
 RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
 
 
@@ -350,6 +351,12 @@ def read_thresholds(shard: h5py.File) -> list[str]:
 def read_images(shard: h5py.File, identity: str) -> list[str]:
     """The images of an identity, in any shard."""
     return _strings(shard[group_name(identity)], "images")
+
+
+def used_faces(maps: h5py.File, faces: h5py.File, identity: str) -> list[int]:
+    """Which of an identity's faces its maps are of, as positions in the faces file."""
+    position = {image: number for number, image in enumerate(read_images(faces, identity))}
+    return [position[image] for image in read_images(maps, identity)]
 
 
 def read_regions(shard: h5py.File, identity: str) -> np.ndarray:

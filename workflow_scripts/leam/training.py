@@ -25,7 +25,7 @@ from pytorch_metric_learning.losses import ArcFaceLoss, CosFaceLoss
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from leam import models, sample, storage
+from leam import maps, models, sample, storage
 from leam.architectures import IResNet
 from leam.verification import area_under_curve, split_pairs
 
@@ -203,17 +203,11 @@ def measure_verification(embeddings: np.ndarray, labels: np.ndarray) -> Verifica
     return Verification(area_under_curve(genuine, impostor), len(genuine), len(impostor))
 
 
-def embed(network: nn.Module, crops: np.ndarray, recogniser: models.Recogniser) -> np.ndarray:
-    """Embeddings (N, D) float32 of crops (N, S, S, 3) uint8."""
-    with torch.inference_mode():
-        batches = (crops[start : start + 128] for start in range(0, len(crops), 128))
-        return torch.cat([network(models.prepare(batch, recogniser)) for batch in batches]).numpy()
-
-
 def verify_file(model: str, weights: str | Path, crops: np.ndarray, labels: np.ndarray) -> Verification:
     """Measure a weights file of the sample, loaded as the workflow loads it."""
     recogniser = models.recogniser(model, {"weights": str(weights)})
-    return measure_verification(embed(models.build(recogniser), crops, recogniser), labels)
+    embeddings = maps.embed(models.build(recogniser), models.prepare(crops, recogniser), batch=128)
+    return measure_verification(embeddings.numpy(), labels)
 
 
 # --------------------------------------------------------------------------------------------------------- the stage
