@@ -1,0 +1,50 @@
+"""The paper's own numbers (arXiv 2509.17457), and a run's tables set beside them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from leam.regions import REGION_TITLES, REGIONS
+
+FOLDER = Path(__file__).with_name("paper_tables")
+BASE_RATE_MODEL = (
+    "VGG_16"  # its threshold-100 column in table 20 counts all pixels of the crop: the area of each region
+)
+
+
+def read_table(name: str) -> pd.DataFrame:
+    """A table of the paper by its file's stem or beginning (``table03``), long form; regions by FaRL's short names.
+
+    Raises ValueError for a name that fits no table or several.
+    """
+    found = sorted(path for path in FOLDER.glob("*.csv") if path.stem.startswith(name))
+    if len(found) != 1:
+        known = ", ".join(path.stem for path in sorted(FOLDER.glob("*.csv")))
+        raise ValueError(f"{name!r} names {len(found)} of the paper's tables; expected one of {known}")
+    table = pd.read_csv(found[0])
+    if "region" in table:
+        table["region"] = table["region"].map(dict(zip(REGION_TITLES, REGIONS, strict=True)))
+    return table
+
+
+def base_rates() -> pd.Series:
+    """Percent of all pixels of the paper's crops in each region it lists (table 20's last column), by region."""
+    table = read_table("table12")
+    chosen = table[(table["model"] == BASE_RATE_MODEL) & (table["threshold_percent"] == 100)]
+    return chosen.set_index("region")["percent"]
+
+
+def beside(ours: pd.DataFrame, table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
+    """``ours`` with two more columns: ``paper``, the paper's ``value`` for the same ``keys``, and ``difference``,
+    ours minus the paper's; both NaN where the paper has no such number.
+
+    ours, table : long form with the columns ``keys`` and ``value``; a key twice in ``table`` is a ValueError
+    """
+    if table.duplicated(keys).any():
+        raise ValueError(
+            f"the paper's table has {keys} more than once: {table[table.duplicated(keys)].iloc[0].to_dict()}"
+        )
+    joined = ours.merge(table[[*keys, value]].rename(columns={value: "paper"}), on=keys, how="left", sort=False)
+    joined["difference"] = joined[value] - joined["paper"].astype(np.float64)
+    return joined
