@@ -144,7 +144,7 @@ def weighted_activation(gradient: Tensor, activation: Tensor) -> Tensor:
     dtype = torch.promote_types(gradient.dtype, torch.float32)  # what comes in bf16 is multiplied and added in float32
     maps = gradient.new_empty(2, b, h, w, dtype=dtype)
     step = b if gradient.is_cuda else max(1, CACHED // (c * h * w))
-    product = gradient.new_empty(min(step, b), c, h, w, dtype=dtype)  # on a CPU small enough to stay in its cache
+    product = torch.empty_like(gradient[:step], dtype=dtype)  # in its order of memory; on a CPU, what its cache holds
     for start in range(0, b, step):
         part = slice(start, start + step)
         g, a = gradient[part].to(dtype), activation[part]
@@ -556,9 +556,11 @@ def _compute_identities(
 
 
 def _network(recogniser: Recogniser, seed: int, device: torch.device) -> nn.Module:
+    network = models.fold_norms(models.build(recogniser, seed), recogniser.layers)
     if device.type == "cpu":
         tune_cpu()
-    return models.fold_norms(models.build(recogniser, seed), recogniser.layers).to(device)
+        models.order_channels_last(network, recogniser.input_size)
+    return network.to(device)
 
 
 def choose_device(device: str) -> torch.device:

@@ -427,6 +427,29 @@ def fold_norms(network: "nn.Module", layers: tuple[str, ...]) -> "nn.Module":
     return traced.eval().requires_grad_(False)
 
 
+def order_channels_last(network: "nn.Module", input_size: tuple[int, int]) -> "nn.Module":
+    """The same network with the channels of a pixel side by side in memory, which makes CPU convolutions quicker.
+
+    Above all strided and narrow ones, backwards: up to twice. A network that insists on the usual order (it calls
+    ``view`` on a convolution's output, say) keeps it.
+    """
+    import torch
+    from torch import nn
+
+    def order(memory_format: torch.memory_format) -> None:
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=memory_format)
+
+    order(torch.channels_last)
+    try:
+        with torch.no_grad():
+            network(torch.zeros(2, 3, *input_size))
+    except RuntimeError:
+        order(torch.contiguous_format)
+    return network
+
+
 # ----------------------------------------------------------------------------------------------------------- feeding
 
 
