@@ -169,6 +169,7 @@ def test_every_output_is_there_and_nothing_is_left_over(few):
         assert (results / "tables" / f"{table}.csv").stat().st_size > 0
     for figure in ("regions.png", "regions.pdf", "maps_sample_cosface.png"):
         assert (results / "figures" / figure).stat().st_size > 5000
+    assert (results / "explorer" / "index.html").stat().st_size > 100_000
     assert not list(results.rglob("*.part")) and not list(results.rglob("*.journal"))
     merged = yaml.safe_load((results / "config.yaml").read_text())
     assert merged["source"]["sample"]["identities"] == 3 and merged["maps"]["grid"] == 112
@@ -221,7 +222,7 @@ def test_the_same_seed_gives_the_same_bytes(few, tmp_path):
     first = {
         path: storage.sha256(path)
         for path in (few / "results").rglob("*")
-        if path.suffix in (".h5", ".csv", ".png", ".pdf")
+        if path.suffix in (".h5", ".parquet", ".csv", ".png", ".pdf", ".html")
     }
     shutil.copy(few / "few.yaml", tmp_path)
     snakemake("--cores", 2, "--configfile", tmp_path / "few.yaml", directory=tmp_path)
