@@ -148,12 +148,43 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+class _SteadyFile(io.FileIO):
+    """A file that keeps its first failure to write (a full disk) until it is asked for it.
+
+    HDF5 writes much of a file while closing it, where it loses an error or does not survive it; so it is not told.
+    """
+
+    fault: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        left = memoryview(content)
+        while left and self.fault is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.fault = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.fault = self.fault or error
+            return size
+
+
 @contextlib.contextmanager
 def create_shard(path: str | Path, kind: str, **attributes) -> Iterator[h5py.File]:
-    """An HDF5 file to fill; ``kind`` is the stage that writes it. Appears under its name only when whole."""
-    with whole_file(path) as part, h5py.File(part, "w") as shard:
-        shard.attrs.update({"schema": SCHEMA, "kind": kind} | attributes)
-        yield shard
+    """An HDF5 file to fill; ``kind`` is the stage that writes it. Appears under its name only when whole.
+
+    Raises OSError when the disk is full.
+    """
+    with whole_file(path) as part, _SteadyFile(part, "w+") as file:
+        with h5py.File(file, "w") as shard:
+            shard.attrs.update({"schema": SCHEMA, "kind": kind} | attributes)
+            yield shard
+        if file.fault is not None:
+            raise file.fault
 
 
 @contextlib.contextmanager
