@@ -7,6 +7,7 @@ there, and so does a later run with other settings: no server is asked twice for
 import asyncio
 import dataclasses
 import hashlib
+import json
 import logging
 import re
 import signal
@@ -66,14 +67,19 @@ class Finished:
         return [url for url in dict.fromkeys(urls) if url not in self.journal or not self._stands(url)]
 
     def _stands(self, url: str) -> bool:
-        record = self.journal.get(url)
-        status = str(record["status"])
-        told = status in ("ok", "opted out") or status.startswith("http 4")
-        return (told and bool(record["final"])) or str(record["limits"]) == self.limits
+        fetched, limits = self._read(url)
+        told = fetched.status in ("ok", "opted out") or fetched.status.startswith("http 4")
+        return (told and fetched.final) or limits == self.limits
 
     def get(self, url: str) -> Fetched:
+        return self._read(url)[0]
+
+    def _read(self, url: str) -> tuple[Fetched, str]:
+        """A finished link, and the digest of the limits it was asked for under."""
         record = self.journal.get(url)
-        return Fetched(str(record["status"]), str(record["detail"]), record["encoded"].tobytes())
+        facts = json.loads(str(record["facts"]))
+        limits = facts.pop("limits")
+        return Fetched(encoded=record["encoded"].tobytes(), **facts), limits
 
     async def add(self, url: str, fetched: Fetched) -> None:
         """Note what became of a link; returns when it is on disk (or held back)."""
@@ -104,13 +110,9 @@ class Finished:
         self.journal.add_all([(url, self._record(fetched)) for url, fetched in batch])
 
     def _record(self, fetched: Fetched) -> dict[str, np.ndarray]:
-        return {
-            "status": np.array(fetched.status),
-            "detail": np.array(fetched.detail),
-            "encoded": np.frombuffer(fetched.encoded, np.uint8),
-            "final": np.array(fetched.final),
-            "limits": np.array(self.limits),
-        }
+        facts = dataclasses.asdict(fetched) | {"limits": self.limits}
+        encoded = np.frombuffer(facts.pop("encoded"), np.uint8)
+        return {"facts": np.array(json.dumps(facts)), "encoded": encoded}
 
 
 async def _fetch_all(urls: list[str], finished: Finished, minutes: float | None) -> None:

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "leam-1"
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+CHECKED = {"fletcher32": True}  # of what is compressed already
 TOO_FEW = "identity has fewer than two usable images"
 RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
 
@@ -221,7 +222,8 @@ def _put_strings(group: h5py.Group, name: str, strings: Iterable[str]) -> None:
 
 def _put_bytes(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
     """Encoded files of any length: one long array with its offsets, since HDF5 checksums no variable-length data."""
-    _put(group, name, np.frombuffer(b"".join(blobs), np.uint8))
+    joined = np.frombuffer(b"".join(blobs), np.uint8)
+    group.create_dataset(name, data=joined, **(CHECKED if joined.size else {}))
     group.create_dataset(f"{name}_ends", data=np.cumsum([len(blob) for blob in blobs], dtype=np.int64))
 
 
