@@ -367,28 +367,43 @@ def test_downloads_are_kept_or_not(server, tmp_path):
 # ---------------------------------------------------------------------------------------------------------- summary
 
 
-def test_the_summary_of_a_run(tmp_path):
+def test_the_summary_of_all_shards(tmp_path):
     parts = {
-        "00000": [("ok", 6, 600), ("duplicate", 2, 300), ("http 404", 2, 0), ("all", 10, 900, 8, 12, 4.0)],
-        "00001": [("ok", 5, 500), ("timeout", 1, 0), ("http 404", 4, 0), ("all", 10, 500, 0, 0, 0.0)],
+        "00000": [("all", 10, 900, 12, 4.0), ("ok", 6, 600, 6), ("duplicate", 2, 300, 2), ("http 404", 2, 0, 4)],
+        "00001": [("all", 10, 500, 13, 1.0), ("ok", 5, 500, 5), ("timeout", 1, 0, 4), ("http 404", 4, 0, 4)],
     }
-    columns = ["status", "links", "bytes", "asked", "requests", "seconds"]
+    columns = ["status", "links", "bytes", "requests", "seconds"]
     for shard, rows in parts.items():
         table = pd.DataFrame([dict(zip(columns, row, strict=False)) for row in rows])
         table.assign(shard=shard).to_csv(tmp_path / f"{shard}.csv", index=False)
     scraping.tabulate_scraping([tmp_path / f"{shard}.csv" for shard in parts], tmp_path / "scraping.csv")
     table = pd.read_csv(tmp_path / "scraping.csv", dtype={"shard": str}).set_index(["shard", "status"])
-    found = {key: tuple(row) for key, row in table[["links", "bytes", "percent"]].loc["all"].iterrows()}
+    found = {key: tuple(row) for key, row in table[["links", "bytes", "requests", "percent"]].loc["all"].iterrows()}
     assert found == {
-        "all": (20, 1400, 100),
-        "alive": (13, 1400, 65),
-        "dead": (7, 0, 35),
-        "ok": (11, 1100, 55),
-        "http 404": (6, 0, 30),
-        "duplicate": (2, 300, 10),
-        "timeout": (1, 0, 5),
+        "all": (20, 1400, 25, 100),
+        "alive": (13, 1400, 13, 65),
+        "dead": (7, 0, 12, 35),
+        "ok": (11, 1100, 11, 55),
+        "http 404": (6, 0, 8, 30),
+        "duplicate": (2, 300, 2, 10),
+        "timeout": (1, 0, 4, 5),
     }
-    rates = table[["asked", "requests", "seconds", "asked_per_s", "requests_per_s"]].dropna(subset="asked")
-    assert rates.loc[("all", "all")].to_list() == [8, 12, 4, 2, 3] == rates.loc[("00000", "all")].to_list()
-    assert rates.loc[("00001", "all")].isna().to_list() == [False, False, False, True, True]
-    assert len(rates) == 3
+    rates = table[["seconds", "links_per_s", "requests_per_s"]].dropna()
+    assert {key: tuple(row) for key, row in rates.iterrows()} == {
+        ("all", "all"): (5, 4, 5),
+        ("00000", "all"): (4, 2.5, 3),
+        ("00001", "all"): (1, 10, 13),
+    }
+
+
+def test_the_summary_counts_all_runs(server, tmp_path):
+    many(server, tmp_path, count=8)
+    fine, server.routes["/5.jpg"] = server.routes["/5.jpg"], answer(b"", 429, Retry_After=3600)
+    with pytest.raises(scraping.StoppedError):
+        scrape(tmp_path, settings(server, connections=1, requests_per_second=20))
+    server.routes["/5.jpg"] = fine
+    for _ in range(2):  # the second asks for nothing
+        scrape(tmp_path, settings(server, connections=1, requests_per_second=20))
+        whole = pd.read_csv(tmp_path / "00000.csv").set_index("status").loc["all"]
+        assert (whole["links"], whole["requests"]) == (8, 8)
+        assert whole["seconds"] >= (4 + 2) / 20  # five links and then three, 20 per second

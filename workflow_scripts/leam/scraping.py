@@ -59,7 +59,7 @@ class Finished:
         self.waiting: list[tuple[str, Fetched]] = []  # answered, to be written next
         self.held: list[tuple[str, Fetched]] = []
         self.writing = asyncio.Lock()
-        self.requests = self.count = 0
+        self.run, self.begun = time.time(), time.monotonic()
 
     def missing(self, urls: Iterable[str]) -> list[str]:
         """The links still to be asked for, each once: those without a record, and those that failed for good reason
@@ -67,24 +67,19 @@ class Finished:
         return [url for url in dict.fromkeys(urls) if url not in self.journal or not self._stands(url)]
 
     def _stands(self, url: str) -> bool:
-        fetched, limits = self._read(url)
+        fetched, facts = self.read(url)
         told = fetched.status in ("ok", "opted out") or fetched.status.startswith("http 4")
-        return (told and fetched.final) or limits == self.limits
+        return (told and fetched.final) or facts["limits"] == self.limits
 
-    def get(self, url: str) -> Fetched:
-        return self._read(url)[0]
-
-    def _read(self, url: str) -> tuple[Fetched, str]:
-        """A finished link, and the digest of the limits it was asked for under."""
+    def read(self, url: str) -> tuple[Fetched, dict[str, str | float]]:
+        """A finished link; the limits it was asked for under, its run, and the seconds ``at`` since that began."""
         record = self.journal.get(url)
         facts = json.loads(str(record["facts"]))
-        limits = facts.pop("limits")
-        return Fetched(encoded=record["encoded"].tobytes(), **facts), limits
+        given = {name: facts.pop(name) for name in ("limits", "run", "at")}
+        return Fetched(encoded=record["encoded"].tobytes(), **facts), given
 
     async def add(self, url: str, fetched: Fetched) -> None:
         """Note what became of a link; returns when it is on disk (or held back)."""
-        self.requests += fetched.requests
-        self.count += 1
         if not fetched.final:
             self._hold(url, fetched)
             return
@@ -110,21 +105,21 @@ class Finished:
         self.journal.add_all([(url, self._record(fetched)) for url, fetched in batch])
 
     def _record(self, fetched: Fetched) -> dict[str, np.ndarray]:
-        facts = dataclasses.asdict(fetched) | {"limits": self.limits}
+        at = round(time.monotonic() - self.begun, 3)
+        facts = dataclasses.asdict(fetched) | {"limits": self.limits, "run": self.run, "at": at}
         encoded = np.frombuffer(facts.pop("encoded"), np.uint8)
         return {"facts": np.array(json.dumps(facts)), "encoded": encoded}
 
 
 async def _fetch_all(urls: list[str], finished: Finished, minutes: float | None) -> None:
     """Ask for all links; raises StoppedError, BusyHostError or OSError (a full disk), and keeps what is finished."""
-    settings, pending, begun = finished.settings, iter(urls), time.monotonic()
+    settings, pending = finished.settings, enumerate(urls, start=1)
 
     async def work() -> None:
-        for url in pending:
+        for number, url in pending:
             await finished.add(url, await fetcher.fetch(url))
-            if finished.count % max(len(urls) // 10, 1) == 0:
-                rate = finished.requests / (time.monotonic() - begun)
-                log.info("%d of %d links asked for, %.1f requests/s", finished.count, len(urls), rate)
+            if number % max(len(urls) // 10, 1) == 0:
+                log.info("%d of %d links asked for", number, len(urls))
 
     async with Fetcher(settings) as fetcher:
         try:
@@ -135,13 +130,11 @@ async def _fetch_all(urls: list[str], finished: Finished, minutes: float | None)
             raise errors.exceptions[0] from None
         except TimeoutError:
             raise StoppedError(f"stopped before the limit of {minutes:g} min") from None
-    if finished.held:
-        finished.waiting, finished.held = finished.held, []
-        finished.write(finished.waiting)
+    finished.write(finished.held)
 
 
-def _fetch(urls: list[str], finished: Finished, minutes: float | None) -> float:
-    """Ask for all links; returns the seconds it took. SIGTERM ends it in order."""
+def _fetch(urls: list[str], finished: Finished, minutes: float | None) -> None:
+    """Ask for all links; SIGTERM ends it in order."""
 
     async def run() -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -153,15 +146,12 @@ def _fetch(urls: list[str], finished: Finished, minutes: float | None) -> float:
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
 
-    begun = time.monotonic()
     try:
-        if urls:
-            asyncio.run(run())
+        asyncio.run(run())
     except (StoppedError, BusyHostError) as error:
         finished.write(finished.waiting)
         kept = sum(url in finished.journal for url in urls)
         raise StoppedError(f"{error} ({kept} of {len(urls)} links finished; the next run goes on from there)") from None
-    return time.monotonic() - begun
 
 
 # ----------------------------------------------------------------------------------------------------------- packing
@@ -200,17 +190,18 @@ def _rect_of(link, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _pack_identity(file, identity: str, links: list, finished: Finished) -> list[dict[str, str | int]]:
-    """Store the usable pictures of one identity; returns its rows of the ledger, with the bytes of each link."""
+    """Store the usable pictures of one identity; returns its rows of the ledger, with what `_summarise` counts."""
     packed, rows = Packed(), []
     for link in links:
-        fetched = finished.get(link.url)
+        fetched, facts = finished.read(link.url)
         status, detail, sha256 = fetched.status, fetched.detail, ""
         if status == "ok":
             sha256 = hashlib.sha256(fetched.encoded).hexdigest()
             status, detail = packed.add(link, fetched, sha256, finished.settings.max_megapixels)
         rows.append(
             {"identity": identity, "image": link.image, "url": link.url, "status": status, "sha256": sha256}
-            | {storage.DETAIL: detail, "bytes": len(fetched.encoded)}
+            | {storage.DETAIL: detail, "bytes": len(fetched.encoded), "requests": fetched.requests}
+            | {"run": facts["run"], "at": facts["at"]}
         )
     if packed.images:
         pictures = storage.Pictures(identity, packed.images, packed.encoded, rect=np.stack(packed.rects))
@@ -219,7 +210,7 @@ def _pack_identity(file, identity: str, links: list, finished: Finished) -> list
 
 
 def _pack(table: pd.DataFrame, output: Path, finished: Finished) -> pd.DataFrame:
-    """Write images/{shard}.h5; returns its ledger, with the bytes of each link."""
+    """Write images/{shard}.h5; returns its ledger, with what `_summarise` counts."""
     ledger = []
     with storage.create_shard(output, kind="images") as file:
         for identity, links in table.groupby("identity"):
@@ -272,9 +263,9 @@ def scrape_images(
     journal = storage.Journal(output.with_name(output.name + ".journal"), JOURNAL)
     try:
         finished = Finished(journal, settings)
-        seconds = _fetch(finished.missing(table["url"]), finished, minutes)
-        ledger = _pack(table, output, finished)
-        _summarise(summary, shard, ledger, finished, seconds)
+        if missing := finished.missing(table["url"]):
+            _fetch(missing, finished, minutes)
+        _summarise(summary, shard, _pack(table, output, finished))
     except OSError as error:
         raise storage.StorageError(
             f"{output.parent}: {error.strerror or error}; finished links are kept, the next run goes on from there"
@@ -285,25 +276,30 @@ def scrape_images(
         journal.remove()
 
 
-def _summarise(path: str | Path, shard: str, ledger: pd.DataFrame, finished: Finished, seconds: float) -> None:
-    """Write a row per status, with its links and bytes, after one for all with what this very run asked for."""
-    by_status = ledger.groupby("status")["bytes"].agg(links="size", bytes="sum").reset_index()
-    run = {"status": ALL, "links": len(ledger), "bytes": ledger["bytes"].sum(), "asked": finished.count}
-    run |= {"requests": finished.requests, "seconds": round(seconds, 3)}
-    table = pd.concat([pd.DataFrame([run]), by_status])
+def _summarise(path: str | Path, shard: str, ledger: pd.DataFrame) -> None:
+    """Write a row per status, with its links, bytes and requests, after one for all with the seconds of all runs.
+
+    A run that was killed counts up to the last link it finished; requests of a URL that stands there twice count once.
+    """
+    seconds = ledger.groupby("run")["at"].max().sum()
+    ledger["requests"] = ledger["requests"].where(~ledger.duplicated("url"), 0)
+    by_status = ledger.groupby("status").agg(
+        links=("url", "size"), bytes=("bytes", "sum"), requests=("requests", "sum")
+    )
+    whole = by_status.sum().to_frame(ALL).T.assign(seconds=round(seconds, 3))
+    table = pd.concat([whole, by_status]).rename_axis("status").reset_index()
     table.insert(0, "shard", shard)
     with storage.whole_file(path) as part:
         table.to_csv(part, index=False)
-    counts = ", ".join(f"{row.links} {row.status}" for row in by_status.itertuples())
-    log.info("%s: %s of %d links; %d asked for in %.0f s", shard, counts, len(ledger), finished.count, seconds)
+    counts = ", ".join(f"{links} {status}" for status, links in by_status["links"].items())
+    log.info("%s: %s of %d links, in %.0f s", shard, counts, len(ledger), seconds)
 
 
 def tabulate_scraping(summaries: Iterable[str | Path], output: str | Path) -> None:
-    """scraping.csv: links, bytes and rate, of all shards together and of each.
+    """scraping.csv: links, bytes, requests and rates, of all shards together and of each.
 
     One row per shard and status, below those for "all", "alive" (a usable picture, new or a duplicate) and "dead"
-    links. asked, requests, seconds and rates are those of the shard's last run: what earlier runs had finished, that
-    did not ask for again.
+    links. seconds are those in which the links were asked for, and links_per_s and requests_per_s follow from them.
     """
     found = pd.concat([pd.read_csv(path, dtype={"shard": str}) for path in summaries])
     shards = [(ALL, found), *found.groupby("shard")]
@@ -312,16 +308,14 @@ def tabulate_scraping(summaries: Iterable[str | Path], output: str | Path) -> No
 
 
 def _tabulate_shard(shard: str, rows: pd.DataFrame) -> pd.DataFrame:
-    by_status = rows[rows["status"] != ALL].groupby("status")[["links", "bytes"]].sum()
+    by_status = rows[rows["status"] != ALL].groupby("status")[["links", "bytes", "requests"]].sum()
     by_status = by_status.sort_values("links", ascending=False, kind="stable")
     alive = by_status.index.isin(ALIVE)
     sums = {ALL: by_status.sum(), "alive": by_status[alive].sum(), "dead": by_status[~alive].sum()}
     table = pd.concat([pd.DataFrame(sums).T, by_status]).rename_axis("status").reset_index()
     table.insert(0, "shard", shard)
     table.insert(3, "percent", (100 * table["links"] / table.loc[0, "links"]).round(2))
-    run = rows.loc[rows["status"] == ALL, ["asked", "requests", "seconds"]].sum()
-    for name, value in run.items():
-        table.loc[0, name] = value
-    for name in ("asked", "requests"):
-        table.loc[0, f"{name}_per_s"] = round(run[name] / run["seconds"], 3) if run["seconds"] else np.nan
+    table.loc[0, "seconds"] = seconds = rows["seconds"].sum()
+    for name in ("links", "requests"):
+        table.loc[0, f"{name}_per_s"] = round(table.loc[0, name] / seconds, 3) if seconds else np.nan
     return table
