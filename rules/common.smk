@@ -19,7 +19,7 @@ try:
     SOURCE = settings.source_settings(config)
     SHARDS = link_lists.shard_names(
         link_lists.count_shards(
-            len(link_lists.list_identities(SOURCE)), config["identities_per_job"]
+            link_lists.count_identities(SOURCE), config["identities_per_job"]
         )
     )
 except (settings.ConfigError, ValueError) as error:
@@ -55,6 +55,8 @@ TABLES = {
 }
 if config["demographics"]:
     TABLES["groups"] = results("tables/groups.csv")
+if SOURCE["kind"] == "imdb_face":
+    TABLES["scraping"] = results("tables/scraping.csv")
 FIGURES = [
     results(f"figures/{name}.{kind}")
     for name in ("regions", *(f"maps_{model}" for model in MODELS))

@@ -1,5 +1,8 @@
 # reads   results/links.parquet
 # writes  results/images/{shard}.h5: the encoded pictures of a shard, what came with them, and a ledger of every link
+#         results/images/{shard}.csv: links and bytes by status, where pictures are fetched from the network
+#
+# What scrape_images has fetched stays in a side file, {shard}.h5.journal: no server is asked twice.
 
 if SOURCE["kind"] == "sample":
 
@@ -20,6 +23,30 @@ if SOURCE["kind"] == "sample":
             seed=config["seed"],
         script:
             "../workflow_scripts/render_sample.py"
+
+elif SOURCE["kind"] == "imdb_face":
+    # One shard is fetched at a time in the whole run, or a host would see a multiple of scraping.requests_per_second.
+    workflow.register_resource("scraping", 1)
+
+    rule scrape_images:
+        input:
+            library("scraping", "fetching", "images", "storage"),
+            links=results("links.parquet"),
+        output:
+            images=results("images/{shard}.h5"),
+            summary=results("images/{shard}.csv"),
+        log:
+            results("logs/scrape_images/{shard}.log"),
+        benchmark:
+            results("benchmarks/scrape_images/{shard}.tsv")
+        conda:
+            "../envs/leam.yaml"
+        resources:
+            scraping=1,
+        params:
+            settings=lookup(within=config, dpath="scraping"),
+        script:
+            "../workflow_scripts/scrape_images.py"
 
 else:
 

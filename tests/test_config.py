@@ -22,6 +22,7 @@ def leaves(schema, path=""):
 
 SCHEMA = yaml.safe_load(config.SCHEMA_PATH.read_text())
 ENTRY = SCHEMA["properties"]["recognisers"]["additionalProperties"]
+IMDB_FACE = {"kind": "imdb_face", "imdb_face": {"path": "absent.csv", "min_images": 30}}
 
 
 @pytest.mark.parametrize(("key", "part"), [*leaves(SCHEMA), *leaves(ENTRY, "recognisers.NAME")])
@@ -61,6 +62,13 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ),
         ({"source": {"sample": {"region": "chin"}}}, "source.sample.region is 'chin'; allowed: null or "),
         ({"demographics": "nowhere.csv"}, "config: demographics: .*nowhere.csv"),
+        ({"source": {"kind": "imdb_face"}}, "source.imdb_face.path is null; source.kind imdb_face needs a path there"),
+        ({"source": IMDB_FACE}, "config: source.imdb_face.path: no such file: absent.csv"),
+        ({"source": IMDB_FACE}, "config: scraping.contact is null; source.kind imdb_face needs an e-mail address"),
+        ({"source": IMDB_FACE}, "config: source.imdb_face.min_images is 30; allowed: at most max_images, 20"),
+        ({"source": IMDB_FACE}, "config: faces.landmarks is 'given', but IMDb-Face comes without"),
+        ({"scraping": {"contact": "me\nX-Evil: 1"}}, "scraping.contact is .*; allowed: string or null, of the form"),
+        ({"scraping": {"hosts": ["http://a.org"]}}, "scraping.hosts.0 is 'http://a.org'; allowed: string, of the form"),
     ],
 )
 def test_a_wrong_setting_names_key_value_and_what_is_allowed(given, message):
@@ -82,6 +90,33 @@ def test_paths_start_from_root():
     assert config.source_settings(found)["path"] == "data/faces"
     assert config.faces_settings(found)["parser_weights"] == "/abs/parser.pt"
     assert config.recogniser_entry(found, "AF_R18")["weights"] == "data/w/backbone.pth"
+
+
+def test_settings_of_scraping_are_those_of_the_library():
+    import dataclasses
+
+    from leam.fetching import ScrapeSettings
+
+    known = {field.name: field.default for field in dataclasses.fields(ScrapeSettings)}
+    section = config.complete({})["scraping"]
+    assert set(section) == set(known)
+    required = ("contact", "hosts")
+    assert {name: section[name] for name in section if name not in required} == {
+        name: default for name, default in known.items() if name not in required
+    }
+
+
+def test_the_seed_goes_with_the_list_of_imdb_face(tmp_path):
+    (tmp_path / "list.csv").touch()
+    given = {"seed": 7, "root": str(tmp_path), "source": {"kind": "imdb_face", "imdb_face": {"path": "list.csv"}}}
+    given |= {"scraping": {"contact": "me@example.org"}}
+    given |= {"faces": {"detector": "none", "landmarks": "none", "regions": "given"}}
+    with pytest.raises(config.ConfigError, match=r"faces\.regions is 'given', but IMDb-Face comes"):
+        config.complete(given)
+    given["faces"] = {"detector": "retinaface", "detector_weights": "x", "landmarks": "none"}
+    given["faces"] |= {"regions": "pyfacer", "parser_weights": "x"}
+    source = config.source_settings(config.complete(given))
+    assert source["seed"] == 7 and source["path"] == str(tmp_path / "list.csv")
 
 
 def test_merged_configuration_is_written(tmp_path):

@@ -169,6 +169,12 @@ def test_faulty_landmarks_say_why(tmp_path):
             images.read_landmarks(tmp_path / name)
 
 
+def test_a_rectangle_is_scaled_by_width_and_height():
+    found = images.scale_rect([10, 20, 30.5, 40], size=(100, 200), found=(50, 800))
+    assert found.tolist() == [40, 10, 122, 20]
+    assert images.scale_rect([1, 2, 3, 4], (7, 9), (7, 9)).tolist() == [1, 2, 3, 4]
+
+
 # ------------------------------------------------------------------------------------------------------------ import
 
 

@@ -13,6 +13,7 @@ SCHEMA_PATH = Path(__file__).parents[2] / "rules" / "schemas" / "config.schema.y
 # A setting that another one makes necessary: (setting, its value) -> the setting that must not be null.
 NEEDS = (
     (("source.kind", "folder"), "source.folder.path"),
+    (("source.kind", "imdb_face"), "source.imdb_face.path"),
     (("faces.detector", "retinaface"), "faces.detector_weights"),
     (("faces.regions", "pyfacer"), "faces.parser_weights"),
     (("faces.landmarks", "dlib"), "faces.landmark_weights"),
@@ -122,12 +123,33 @@ def _contradictions(config: dict) -> list[str]:
         for key, value in (("crop_mode", "aligned"), ("regions", "pyfacer"), ("landmarks_required", True)):
             if faces[key] == value:
                 faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
+    if config["source"]["kind"] == "imdb_face":
+        faults += _imdb_face(config)
     faults += _demographics(resolve(config, config["demographics"]))
     for name in config["models"]:
         try:
             models.recogniser(name, config["recognisers"].get(name))
         except models.ModelError as error:
             faults.append(f"models: {error}")
+    return faults
+
+
+def _imdb_face(config: dict) -> list[str]:
+    """What the published list does not come with, and what its servers must be told."""
+    chosen, scraping, faults = source_settings(config), config["scraping"], []
+    if chosen["path"] is not None and not Path(chosen["path"]).is_file():
+        faults.append(f"source.imdb_face.path: no such file: {chosen['path']}; allowed: the published CSV")
+    if chosen["min_images"] > chosen["max_images"]:
+        found, most = chosen["min_images"], chosen["max_images"]
+        faults.append(f"source.imdb_face.min_images is {found}; allowed: at most max_images, {most}")
+    if scraping["contact"] is None:
+        faults.append(
+            "scraping.contact is null; source.kind imdb_face needs an e-mail address or a web page of yours there, "
+            "which every server asked is told"
+        )
+    for key in ("detector", "regions", "landmarks"):
+        if config["faces"][key] == "given":
+            faults.append(f"faces.{key} is 'given', but IMDb-Face comes without; allowed: any other")
     return faults
 
 
@@ -161,11 +183,13 @@ def resolve(config: dict, path: str | None) -> str | None:
 
 
 def source_settings(config: dict) -> dict:
-    """The chosen source: its ``kind`` and its own settings, the folder's path resolved."""
+    """The chosen source: its ``kind`` and its own settings, the path resolved."""
     kind = config["source"]["kind"]
     chosen = {"kind": kind} | config["source"][kind]
-    if kind == "folder":
+    if "path" in chosen:
         chosen["path"] = resolve(config, chosen["path"])
+    if kind == "imdb_face":
+        chosen["seed"] = config["seed"]  # its people and images are drawn
     return chosen
 
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ MAX_SIDE_PX = 32_000  # OpenCV's remap counts source pixels in 16 bits
 MAX_FILE_MB = 512  # 64 megapixels of 16-bit RGB, uncompressed, are 384
 N_LANDMARKS = 68
 
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
 
 
 class UnusablePictureError(Exception):
@@ -54,7 +55,7 @@ def decode(encoded: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
     except (UnusablePictureError, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        damaged = not encoded or encoded.startswith(_SIGNATURES)
+        damaged = not encoded or encoded.startswith(SIGNATURES)
         raise UnusablePictureError("unreadable: damaged or empty file" if damaged else "unsupported format") from None
     except Image.DecompressionBombError as error:
         raise UnusablePictureError(f"too large: {error}") from error
@@ -82,6 +83,17 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 def one_line(error: Exception) -> str:
     """What an exception says, short enough for a reason."""
     return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def scale_rect(rect: Sequence[float], size: tuple[int, int], found: tuple[int, int]) -> np.ndarray:
+    """A rectangle of a picture that turned out to have another size than the one it was drawn in.
+
+    rect : (4,) xmin, ymin, xmax, ymax in pixels of the picture of ``size``; size, found : (H, W) there and here
+    Returns (4,): x times W'/W and y times H'/H.
+    """
+    height, width = size
+    scale = np.array([found[1] / width, found[0] / height])
+    return np.asarray(rect, float) * np.tile(scale, 2)
 
 
 # -------------------------------------------------------------------------------------------------------- label maps

@@ -108,6 +108,13 @@ def list_identities(source: dict) -> list[str]:
     raise ValueError(f"source kind {source['kind']!r}: expected 'sample' or 'folder'")
 
 
+def count_identities(source: dict) -> int:
+    """How many identities a run has, and so how many shards; a list of IMDb-Face need not be read for it."""
+    if source["kind"] == "imdb_face":
+        return len(source["include"] or ()) or source["identities"]
+    return len(list_identities(source))
+
+
 def digest_listing(source: dict) -> str:
     """A digest that changes when a picture is added to, removed from or renamed in an identity's folder.
 
@@ -132,18 +139,37 @@ def _folder_rows(source: dict) -> Rows:
             yield identity, image, f"{identity}/{image}" if image else ""
 
 
-def list_links(output: str | Path, *, source: dict, identities_per_job: int) -> None:
+def _imdb_face_table(source: dict, rejected: str | Path):
+    """The chosen rows of an IMDb-Face list; the bad ones go to a CSV of line and reason."""
+    from leam.imdb_face import choose_links
+    from leam.storage import whole_file
+
+    table, bad = choose_links(source)
+    with whole_file(rejected) as part:
+        bad.to_csv(part, index=False)
+    return table
+
+
+def list_links(
+    output: str | Path, *, source: dict, identities_per_job: int, rejected: str | Path | None = None
+) -> None:
     """Write links.parquet: identity, image, url, rect, height, width, shard (all text), sorted by identity and image.
 
-    source : see `list_identities`; url is the picture's path within the folder. rect, height and width belong to
-        sources that come with them and are "" here.
+    source : see `list_identities` and, for kind "imdb_face", `leam.imdb_face.choose_links`; url is the address, or the
+        picture's path within the folder. rect (xmin ymin xmax ymax), height and width, in pixels of the picture that
+        was published, are "" for sources without them.
+    rejected : where the rows of an IMDb-Face list that cannot be used are written (line, reason)
     """
     import pandas as pd
 
     from leam.storage import whole_file
 
-    shards = assign_shards(list_identities(source), identities_per_job)
-    rows = _sample_rows(source) if source["kind"] == "sample" else _folder_rows(source)
-    table = pd.DataFrame([(*row, "", "", "", shards[row[0]]) for row in rows], columns=COLUMNS, dtype="string")
+    if source["kind"] == "imdb_face":
+        table = _imdb_face_table(source, rejected)
+    else:
+        rows = _sample_rows(source) if source["kind"] == "sample" else _folder_rows(source)
+        table = pd.DataFrame([(*row, "", "", "") for row in rows], columns=COLUMNS[:-1])
+    shards = assign_shards(sorted(set(table["identity"])), identities_per_job)  # every identity has a row
+    table = table.assign(shard=table["identity"].map(shards))[list(COLUMNS)].astype("string")
     with whole_file(output) as part:
         table.to_parquet(part, index=False)

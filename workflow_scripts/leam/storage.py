@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "leam-1"
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+CHECKED = {"fletcher32": True}  # of what is compressed already
 TOO_FEW = "identity has fewer than two usable images"
 RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
 
@@ -41,6 +42,8 @@ class Pictures:
 
     labels : per picture a PNG label map in FaRL order, same size as the picture, or None
     landmarks : (N, 68, 2) float32, x and y in pixels of the picture (NaN where unknown), or None
+    rect : (N, 4) float32, where the link says the face is: left, top, right, bottom in pixels of the decoded picture
+        (NaN where it says nothing), or None
     """
 
     identity: str
@@ -48,6 +51,7 @@ class Pictures:
     encoded: list[bytes]
     labels: list[bytes] | None = None
     landmarks: np.ndarray | None = None
+    rect: np.ndarray | None = None
 
 
 @dataclass
@@ -102,8 +106,8 @@ class Discarded:
 
 
 def group_name(identity: str) -> str:
-    """The HDF5 group of an identity: '/' and '%' escaped, and the reserved group names too."""
-    escaped = identity.replace("%", "%25").replace("/", "%2F")
+    """The HDF5 group of an identity: '/', '%' and NUL escaped, and the reserved group names too."""
+    escaped = identity.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
     return f"%{escaped}" if escaped in RESERVED or escaped in ("", ".", "..") else escaped
 
 
@@ -145,12 +149,43 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+class _SteadyFile(io.FileIO):
+    """A file that keeps its first failure to write (a full disk) until it is asked for it.
+
+    HDF5 writes much of a file while closing it, where it loses an error or does not survive it; so it is not told.
+    """
+
+    fault: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        left = memoryview(content)
+        while left and self.fault is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.fault = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.fault = self.fault or error
+            return size
+
+
 @contextlib.contextmanager
 def create_shard(path: str | Path, kind: str, **attributes) -> Iterator[h5py.File]:
-    """An HDF5 file to fill; ``kind`` is the stage that writes it. Appears under its name only when whole."""
-    with whole_file(path) as part, h5py.File(part, "w") as shard:
-        shard.attrs.update({"schema": SCHEMA, "kind": kind} | attributes)
-        yield shard
+    """An HDF5 file to fill; ``kind`` is the stage that writes it. Appears under its name only when whole.
+
+    Raises OSError when the disk is full.
+    """
+    with whole_file(path) as part, _SteadyFile(part, "w+") as file:
+        with h5py.File(file, "w") as shard:
+            shard.attrs.update({"schema": SCHEMA, "kind": kind} | attributes)
+            yield shard
+        if file.fault is not None:
+            raise file.fault
 
 
 @contextlib.contextmanager
@@ -187,7 +222,8 @@ def _put_strings(group: h5py.Group, name: str, strings: Iterable[str]) -> None:
 
 def _put_bytes(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
     """Encoded files of any length: one long array with its offsets, since HDF5 checksums no variable-length data."""
-    _put(group, name, np.frombuffer(b"".join(blobs), np.uint8))
+    joined = np.frombuffer(b"".join(blobs), np.uint8)
+    group.create_dataset(name, data=joined, **(CHECKED if joined.size else {}))
     group.create_dataset(f"{name}_ends", data=np.cumsum([len(blob) for blob in blobs], dtype=np.int64))
 
 
@@ -222,6 +258,7 @@ def read_discarded(shard: h5py.File) -> list[Discarded]:
 # ------------------------------------------------------------------------------------------------------------ images
 
 LEDGER_COLUMNS = ("identity", "image", "url", "status", "sha256")
+DETAIL = "detail"  # a further column of scraped shards: what there is to say beyond the status
 
 
 def write_pictures(shard: h5py.File, pictures: Pictures) -> None:
@@ -230,8 +267,9 @@ def write_pictures(shard: h5py.File, pictures: Pictures) -> None:
     _put_bytes(group, "encoded", pictures.encoded)
     if pictures.labels is not None:
         _put_bytes(group, "labels", pictures.labels)
-    if pictures.landmarks is not None:
-        _put(group, "landmarks", np.asarray(pictures.landmarks, np.float32))
+    for name in ("landmarks", "rect"):
+        if getattr(pictures, name) is not None:
+            _put(group, name, np.asarray(getattr(pictures, name), np.float32))
 
 
 def read_pictures(shard: h5py.File, identity: str) -> Pictures:
@@ -241,7 +279,7 @@ def read_pictures(shard: h5py.File, identity: str) -> Pictures:
         images=_strings(group, "images"),
         encoded=_bytes(group, "encoded"),
         labels=_bytes(group, "labels") if "labels" in group else None,
-        landmarks=group["landmarks"][()] if "landmarks" in group else None,
+        **{name: group[name][()] if name in group else None for name in ("landmarks", "rect")},
     )
 
 
@@ -249,13 +287,14 @@ def write_ledger(shard: h5py.File, rows: Iterable[dict[str, str]]) -> None:
     """One row per link of the shard; status is "ok" or the reason why there is no picture."""
     rows = list(rows)
     group = shard.create_group("ledger")
-    for column in LEDGER_COLUMNS:
+    for column in (*LEDGER_COLUMNS, DETAIL) if rows and DETAIL in rows[0] else LEDGER_COLUMNS:
         _put_strings(group, column, [row[column] for row in rows])
 
 
 def read_ledger(shard: h5py.File) -> list[dict[str, str]]:
-    columns = [_strings(shard["ledger"], column) for column in LEDGER_COLUMNS]
-    return [dict(zip(LEDGER_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+    names = [name for name in (*LEDGER_COLUMNS, DETAIL) if name in shard["ledger"]]
+    columns = [_strings(shard["ledger"], name) for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------------------- faces
@@ -409,7 +448,7 @@ def _unscaled(stored: h5py.Dataset) -> np.ndarray:
 
 
 class Journal:
-    """Finished identities of a job that may be killed at any moment: records appended to one side file.
+    """What a job that may be killed at any moment has finished: records appended to one side file.
 
     A record is a name and its arrays, framed by its length and SHA-256; reading stops at the first frame that is cut
     or damaged, and writing goes on from there. The first record is the digest of everything the results depend on;
@@ -469,12 +508,27 @@ class Journal:
         payload = self._file.read(size)
         return payload if hashlib.sha256(payload).digest() == checksum else None
 
-    def _append(self, payload: bytes) -> int:
-        offset = self._file.seek(0, os.SEEK_END)
-        self._file.write(self._FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
-        self._file.flush()
+    def _append(self, *payloads: bytes) -> list[int]:
+        """Write records, whole or not at all; returns where they begin. They are on disk when this returns."""
+        start = end = self._file.seek(0, os.SEEK_END)
+        frames, offsets = [], []
+        for payload in payloads:
+            offsets.append(end)
+            frames.append(self._FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
+            end += len(frames[-1])
+        try:
+            self._write(b"".join(frames))
+        except OSError:  # a full disk, mostly
+            self._file.truncate(start)
+            raise
+        return offsets
+
+    def _write(self, content: bytes) -> None:
+        """Past the buffer: what a full disk leaves in it, closing the file would try to write once more."""
+        left = memoryview(content)
+        while left:
+            left = left[os.write(self._file.fileno(), left) :]
         os.fsync(self._file.fileno())
-        return offset
 
     @staticmethod
     def _unpack(payload: bytes) -> dict[str, np.ndarray]:
@@ -489,9 +543,19 @@ class Journal:
 
     def add(self, name: str, **arrays: np.ndarray) -> None:
         """Append a finished record; it is on disk when this returns."""
+        self.add_all([(name, arrays)])
+
+    def add_all(self, records: list[tuple[str, dict[str, np.ndarray]]]) -> None:
+        """Append finished records at the price of one: of names that stand there already the last counts."""
+        payloads = [self._pack(name, arrays) for name, arrays in records]
+        names = [name for name, _ in records]
+        self.offsets.update(zip(names, self._append(*payloads), strict=True))
+
+    @staticmethod
+    def _pack(name: str, arrays: dict[str, np.ndarray]) -> bytes:
         packed = io.BytesIO()
         np.savez(packed, name=np.array(name), **arrays)
-        self.offsets[name] = self._append(packed.getvalue())
+        return packed.getvalue()
 
     def get(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a finished record."""
