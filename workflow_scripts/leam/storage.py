@@ -41,6 +41,7 @@ class Pictures:
 
     labels : per picture a PNG label map in FaRL order, same size as the picture, or None
     landmarks : (N, 68, 2) float32, x and y in pixels of the picture (NaN where unknown), or None
+    rect : (N, 4) float32, left, top, right, bottom edge of the face in question, px (NaN where unknown), or None
     """
 
     identity: str
@@ -48,6 +49,7 @@ class Pictures:
     encoded: list[bytes]
     labels: list[bytes] | None = None
     landmarks: np.ndarray | None = None
+    rect: np.ndarray | None = None
 
 
 @dataclass
@@ -230,8 +232,9 @@ def write_pictures(shard: h5py.File, pictures: Pictures) -> None:
     _put_bytes(group, "encoded", pictures.encoded)
     if pictures.labels is not None:
         _put_bytes(group, "labels", pictures.labels)
-    if pictures.landmarks is not None:
-        _put(group, "landmarks", np.asarray(pictures.landmarks, np.float32))
+    for name in ("landmarks", "rect"):
+        if getattr(pictures, name) is not None:
+            _put(group, name, np.asarray(getattr(pictures, name), np.float32))
 
 
 def read_pictures(shard: h5py.File, identity: str) -> Pictures:
@@ -241,7 +244,7 @@ def read_pictures(shard: h5py.File, identity: str) -> Pictures:
         images=_strings(group, "images"),
         encoded=_bytes(group, "encoded"),
         labels=_bytes(group, "labels") if "labels" in group else None,
-        landmarks=group["landmarks"][()] if "landmarks" in group else None,
+        **{name: group[name][()] for name in ("landmarks", "rect") if name in group},
     )
 
 
