@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from leam import detection, faces, frames, images, links, storage
+from leam.layouts import FolderLayout
 from leam.regions import REGIONS
 
 REAL = Path(os.environ.get("LEAM_REAL", Path(__file__).resolve().parents[2] / "shared" / "real"))
@@ -32,7 +33,9 @@ def imported(folder, where, include=None, **options):
     """The images shard of some identities of a folder."""
     source = {"kind": "folder", "path": folder, "include": include}
     links.list_links(where / "links.parquet", source=source, identities_per_job=1000)
-    images.import_images(where / "links.parquet", where / "images.h5", shard="00000", folder=folder, **options)
+    images.import_images(
+        where / "links.parquet", where / "images.h5", shard="00000", layout=FolderLayout(folder, **options)
+    )
     return where / "images.h5"
 
 

@@ -88,3 +88,53 @@ def test_a_file_that_is_no_predictor_is_named(tmp_path):
     (tmp_path / "weights.dat").write_bytes(b"no weights at all")
     with pytest.raises(ValueError, match=r"faces\.landmark_weights: .*weights\.dat"):
         landmarks.LandmarkPredictor(tmp_path / "weights.dat")
+
+
+# ------------------------------------------------------------------------------------------------------------ orders
+
+FGNET_FROM_IBUG = {  # the points that both have, FG-NET's number -> iBUG's
+    **{0: 0, 7: 8, 14: 16, 21: 17, 24: 21, 15: 26, 18: 22},
+    **{27: 36, 29: 39, 34: 42, 32: 45, 41: 33, 67: 30},
+    **{number: number for number in range(48, 60)},
+    **{61: 66, 66: 62},
+}
+
+
+def fgnet_points(ibug):
+    """FG-NET's 68 points of a face of which iBUG's are known: the common ones, the others between their neighbours."""
+    points = np.full((68, 2), np.nan)
+    for number, other in FGNET_FROM_IBUG.items():
+        points[number] = ibug[other]
+    points[:15] = np.stack([np.interp(np.linspace(0, 16, 15), np.arange(17), ibug[:17, k]) for k in range(2)], 1)
+    points[[22, 23]], points[[17, 16]] = ibug[[18, 20]], ibug[[23, 25]]
+    points[[28, 30]] = ibug[[37, 40]] / 2 + ibug[[38, 41]] / 2
+    points[[33, 35]] = ibug[[43, 46]] / 2 + ibug[[44, 47]] / 2
+    points[[31, 36]] = ibug[36:42].mean(0), ibug[42:48].mean(0)
+    points[[37, 45]] = ibug[27] + np.array([[-3, 0], [3, 0]])
+    points[[39, 40, 42, 43]] = ibug[[31, 32, 34, 35]]
+    return points
+
+
+def test_fgnet_points_come_close_to_ibugs(heads):
+    for rendered in heads:
+        ibug = rendered.landmarks.astype(float)
+        found = landmarks.ibug_of_fgnet(fgnet_points(ibug))  # what FG-NET has and iBUG has not stays NaN and unused
+        eye_distance = np.linalg.norm(ibug[45] - ibug[36])
+        error = np.linalg.norm(found - ibug, axis=1) / eye_distance
+        assert error.max() < 0.12 and error.mean() < 0.03
+        same = list(FGNET_FROM_IBUG.values())
+        np.testing.assert_allclose(found[same], ibug[same], atol=1e-4)
+
+
+def test_a_line_is_divided_anew_and_keeps_ends_and_middle():
+    line = np.array([[0.0, 0], [3, 0], [3, 1]])
+    assert np.allclose(landmarks.divide(line, 5), [[0, 0], [1.5, 0], [3, 0], [3, 0.5], [3, 1]])
+
+
+def test_eyes_are_parabolas_through_their_four_points():
+    eye = landmarks._eye(*np.array([[-1.0, 0], [0, -0.5], [1, 0], [0, 0.4]]))
+    for point in eye[1:3]:
+        assert point[1] == pytest.approx(-0.5 * (1 - point[0] ** 2))
+    for point in eye[4:6]:
+        assert point[1] == pytest.approx(0.4 * (1 - point[0] ** 2))
+    assert np.allclose(eye[:, 0], [-1, -1 / 3, 1 / 3, 1, 1 / 3, -1 / 3])

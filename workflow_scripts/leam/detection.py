@@ -236,6 +236,13 @@ def mtcnn_files() -> list[Path]:
     return [Path(facenet_pytorch.__file__).parent / "data" / f"{name}.pt" for name in ("pnet", "rnet", "onet")]
 
 
+def retinaface_url() -> str:
+    """Where pyfacer itself downloads RetinaFace's weights."""
+    with without_known_warnings():
+        from facer.face_detection.retinaface import pretrained_urls
+    return pretrained_urls["mobilenet"]
+
+
 class RetinaFace:
     """pyfacer's face detector, MobileNet 0.25, from a file of its state dict."""
 

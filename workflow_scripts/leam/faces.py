@@ -33,12 +33,13 @@ from leam.detection import (
     is_known,
     mtcnn_files,
     only_face,
+    retinaface_url,
     unknown,
 )
 from leam.frames import ARCFACE_POINTS, ARCFACE_SIZE, similarity_frame, square_frame, transform, warp, warp_labels
-from leam.images import N_LANDMARKS, UnusablePictureError, decode, decode_labels
+from leam.images import N_LANDMARKS, UnusablePictureError, decode, decode_labels, one_line
 from leam.landmarks import RECTANGLES, LandmarkPredictor
-from leam.parsing import PARSERS, RegionParser
+from leam.parsing import PARSERS, RegionParser, parser_url
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +175,49 @@ def face_settings(section: dict) -> FaceSettings:
     if unknown_keys:
         raise ValueError(f"faces.{unknown_keys[0]}: no such setting; there are {', '.join(known)}")
     return FaceSettings(**section)
+
+
+def fetch_face_models(output: str | Path, settings: dict) -> None:
+    """Get and check the model files of a configuration section; write their path, SHA-256 and size (JSON).
+
+    Where the path is "download", pyfacer's own file is fetched to the output's folder; a file that is there already
+    with the expected SHA-256 is not fetched again. Raises ValueError or OSError, naming the setting.
+    """
+    settings, output = dict(settings), Path(output)
+    for kind, address in {"detector": retinaface_url, "parser": parser_url}.items():
+        choice, value = FILES[kind]
+        if settings[choice] == value and settings[f"{kind}_weights"] == "download":
+            settings[f"{kind}_weights"] = str(_download(kind, address(), output.parent, settings[f"{kind}_sha256"]))
+    files = face_settings(settings).files()
+    facts = {
+        name: {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+        for name, (path, digest) in files.items()
+    }
+    with storage.whole_file(output) as part:
+        part.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _download(kind: str, url: str, folder: Path, expected: str | None) -> Path:
+    from leam.weights import download_file
+
+    path = folder / url.rpartition("/")[2]
+    if not (expected and path.is_file() and storage.sha256(path) == expected.lower()):
+        try:
+            download_file(url, path)
+        except OSError as error:
+            raise OSError(
+                f"faces.{kind}_weights: download from {url} failed ({one_line(error)}); give a path"
+            ) from error
+    return path
+
+
+def with_face_models(settings: dict, facts: str | Path | None) -> dict:
+    """A configuration section with the files that ``fetch_face_models`` found, and their digests (None: no files)."""
+    found = json.loads(Path(facts).read_text()) if facts else {}
+    settings = dict(settings)
+    for name, file in found.items():
+        settings |= {name: file["path"], name.replace("weights", "sha256"): file["sha256"]}
+    return settings
 
 
 @dataclass

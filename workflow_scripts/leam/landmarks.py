@@ -17,6 +17,47 @@ SCALE = 1.1  # its side, in widths of the box
 SHIFT = 0.07  # its centre below the box's, in heights of the box
 
 
+# ------------------------------------------------------------------------------------------------------------ orders
+
+
+def ibug_of_fgnet(points: np.ndarray) -> np.ndarray:
+    """68 landmarks in iBUG order from the 68 points of the FG-NET Aging Database, which are those of XM2VTS.
+
+    Its 68 are others than iBUG's 68: 0-14 the jaw, 15-20 and 21-26 the brows' outlines (the picture's right first),
+    27-31 and 32-36 the eyes (outer corner, top, inner corner, bottom, pupil; the picture's left first), 37-45 the
+    nose's outline, 46-47 the nostrils, 48-59 the lips' outline, 61 and 66 the middle of the lower and upper lip's inner
+    edge, 67 the nose tip. Corners, tips and the lips' outline are the same points; jaw and brows are divided anew along
+    their line, the rest lies between.
+    """
+    p = np.asarray(points, float)
+    bridge = np.linspace((p[37] + p[45]) / 2, p[67], 4)
+    upper, lower, left, right = p[66], p[61], p[48], p[54]
+    lips = [left, (left + upper) / 2, upper, (upper + right) / 2, right, (right + lower) / 2, lower, (lower + left) / 2]
+    parts = (
+        *(divide(p[0:15], 17), divide(p[[21, 22, 23, 24]], 5), divide(p[[18, 17, 16, 15]], 5)),
+        *(bridge, p[39:44], _eye(*p[27:31]), _eye(p[34], p[33], p[32], p[35]), p[48:60], lips),
+    )
+    return np.concatenate(parts).astype(np.float32)
+
+
+def divide(line: np.ndarray, count: int) -> np.ndarray:
+    """``count`` points (count, 2) along a line through points (n, 2), ends included; its middle stays the middle."""
+    wanted = np.linspace(0, len(line) - 1, count)
+    return np.stack([np.interp(wanted, np.arange(len(line)), line[:, axis]) for axis in range(2)], axis=1)
+
+
+def _eye(first: np.ndarray, top: np.ndarray, second: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Six points of an eye from its corners, top and bottom: those between lie on parabolas, at thirds."""
+
+    def arc(a: np.ndarray, middle: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
+        return [(2 * a + 8 * middle - b) / 9, (-a + 8 * middle + 2 * b) / 9]
+
+    return np.stack([first, *arc(first, top, second), second, *arc(second, bottom, first)])
+
+
+# --------------------------------------------------------------------------------------------------------- predictor
+
+
 class LandmarkPredictor:
     """dlib's 68 landmarks, in a rectangle of dlib's own or in the detected box.
 

@@ -23,6 +23,13 @@ VIEW_PX = 448
 HALF = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # to coordinates with pixel centres at 0.5
 
 
+def parser_url() -> str:
+    """Where pyfacer itself downloads the parser."""
+    with without_known_warnings():
+        from facer.face_parsing.farl import pretrain_settings
+    return pretrain_settings[MODEL.removeprefix("farl/")]["url"][0]
+
+
 class RegionParser:
     """FaRL's face parser through pyfacer, ``farl/celebm/448``, from a TorchScript file."""
 
