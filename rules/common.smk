@@ -100,3 +100,5 @@ FACE_MODELS = (
     if settings.face_model_files(config)
     else {}
 )
+
+FIGURES += [results(f"figures/retention.{kind}") for kind in ("png", "pdf")]

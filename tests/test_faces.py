@@ -1,8 +1,10 @@
 """leam.faces: everything of a face in one frame, and every image accounted for."""
 
+import http.server
 import io
 import json
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -357,3 +359,63 @@ def test_a_rectangle_makes_one_of_two_heads_usable(tmp_path):
     alone, _ = parse(tmp_path, [person], detector="mtcnn", landmarks="none")
     overlap = (found["ann"].regions == alone["ann"].regions).mean((1, 2))
     assert (overlap > 0.85).all()
+
+
+# ------------------------------------------------------------------------------------------------------- model files
+
+
+@pytest.fixture
+def parser_settings(tmp_path):
+    """A section that needs a parser's file, and one that is there."""
+    (tmp_path / "parser.pt").write_bytes(b"a parser")
+    section = {"detector": "mtcnn", "regions": "pyfacer", "landmarks": "none", "detector_weights": "unused"}
+    return section | {"parser_weights": str(tmp_path / "parser.pt"), "parser_sha256": None, "detector_sha256": None}
+
+
+def test_facts_of_the_files_in_use_are_written_and_passed_on(tmp_path, parser_settings):
+    faces.fetch_face_models(tmp_path / "out" / "files.json", parser_settings)
+    digest = storage.sha256(tmp_path / "parser.pt")
+    facts = json.loads((tmp_path / "out" / "files.json").read_text())
+    assert facts == {"parser_weights": {"path": str(tmp_path / "parser.pt"), "sha256": digest, "bytes": 8}}
+    section = faces.with_face_models(parser_settings, tmp_path / "out" / "files.json")
+    assert section == parser_settings | {"parser_sha256": digest}
+    (tmp_path / "parser.pt").write_bytes(b"changed!")
+    with pytest.raises(ValueError, match="has SHA-256"):
+        faces.face_settings(section).files()
+    assert faces.with_face_models(parser_settings, None) == parser_settings
+
+
+def test_pyfacers_own_file_is_downloaded_once_and_checked(tmp_path, parser_settings, monkeypatch):
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=tmp_path)
+
+        def log_message(self, _format, *arguments):
+            asked.append(arguments[0])
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(faces, "parser_url", lambda: f"{address}/parser.pt")
+        digest = storage.sha256(tmp_path / "parser.pt")
+        section = parser_settings | {"parser_weights": "download", "parser_sha256": digest}
+        for _ in range(2):
+            faces.fetch_face_models(tmp_path / "out" / "files.json", section)
+        assert len(asked) == 1
+        facts = json.loads((tmp_path / "out" / "files.json").read_text())
+        assert facts["parser_weights"]["path"] == str(tmp_path / "out" / "parser.pt")
+        with pytest.raises(ValueError, match=r"faces\.parser_weights: .*has SHA-256"):
+            faces.fetch_face_models(tmp_path / "other" / "files.json", section | {"parser_sha256": "0" * 64})
+        monkeypatch.setattr(faces, "parser_url", lambda: f"{address}/absent.pt")
+        with pytest.raises(OSError, match=r"faces\.parser_weights: download from .*absent\.pt failed .*; give a path"):
+            faces.fetch_face_models(tmp_path / "third" / "files.json", section)
+        server.shutdown()
+    assert not (tmp_path / "other" / "files.json").exists() and not (tmp_path / "third" / "files.json").exists()
+
+
+def test_pyfacers_addresses_are_those_of_its_release():
+    assert faces.parser_url().startswith("https://github.com/FacePerceiver/facer/releases/download/")
+    assert "celebm" in faces.parser_url() and faces.parser_url().endswith(".pt")
+    assert faces.retinaface_url().startswith("https://") and "mobilenet0.25" in faces.retinaface_url()

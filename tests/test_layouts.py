@@ -57,7 +57,7 @@ def test_fgnet_points_are_found_whatever_their_case_and_may_be_missing(tmp_path,
 
 
 def test_fgnet_points_in_a_folder_of_their_own(tmp_path, fgnet):
-    source, points = fgnet
+    source, _ = fgnet
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "FGNET" / "points" / "001a02.pts").rename(tmp_path / "elsewhere" / "001a05.pts")
     _, people = imported(tmp_path, source | {"points": str(tmp_path / "elsewhere")})

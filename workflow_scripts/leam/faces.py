@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 PREDICTORS = ("given", "dlib", "none")
 CROP_MODES = ("box", "aligned", "whole")
 # Margin of a box crop that gives the paper's base rates, by whose box it is (rule calibrate_margin measures it).
-MARGINS = {"given": 0.35, "mtcnn": 0.35, "retinaface": 0.15, "none": 0.0}
+MARGINS = {"given": 0.35, "mtcnn": 0.15, "retinaface": 0.15, "none": 0.0}
 # The model files: the beginning of the settings that name them, and the choice that needs them.
 FILES = {"detector": ("detector", "retinaface"), "parser": ("regions", "pyfacer"), "landmark": ("landmarks", "dlib")}
 FILE_SETTINGS = ("weights", "sha256")
