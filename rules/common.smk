@@ -94,3 +94,13 @@ def maps_of_model(wildcards):
 
 
 MAPS = {f"maps_{model}": shards_of(f"maps/{model}") for model in MODELS}
+
+# Of the stage faces, the modules it is made of, and what fetch_face_models found where model files are needed.
+FACE_MODULES = ["frames", "detection", "parsing", "landmarks", "images", "regions"]
+FACE_MODELS = (
+    {"models": results("face_models/files.json")}
+    if settings.face_model_files(config)
+    else {}
+)
+
+FIGURES += [results(f"figures/retention.{kind}") for kind in ("png", "pdf")]

@@ -50,3 +50,26 @@ rule plot_maps:
         seed=config["seed"],
     script:
         "../workflow_scripts/plot_maps.py"
+
+
+rule plot_retention:
+    input:
+        library("figures", "faces"),
+        retention=TABLES["retention"],
+        discarded=TABLES["discarded"],
+    output:
+        png=report(
+            results("figures/retention.png"),
+            caption="captions/plot_retention.rst",
+            category="Faces",
+            labels={"shows": "Images kept, and discarded by reason"},
+        ),
+        pdf=results("figures/retention.pdf"),
+    log:
+        results("logs/plot_retention.log"),
+    benchmark:
+        results("benchmarks/plot_retention.tsv")
+    conda:
+        "../envs/leam.yaml"
+    script:
+        "../workflow_scripts/plot_retention.py"

@@ -52,7 +52,7 @@ else:
 
     rule import_images:
         input:
-            library("images", "storage"),
+            library("images", "layouts", "landmarks", "regions", "storage"),
             links=results("links.parquet"),
         output:
             results("images/{shard}.h5"),

@@ -50,7 +50,7 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ({"maps": {"batch": 0}}, "config: maps.batch is 0; allowed: integer, at least 1, in images"),
         ({"maps": {"dtype": "half"}}, "config: maps.dtype is 'half'; allowed: float32 or float16"),
         ({"seeed": 1}, "config: seeed is no setting; allowed here: analysis, demographics"),
-        ({"faces": {"crop": "box"}}, "config: faces.crop is no setting; allowed here: crop_margin, crop_mode"),
+        ({"faces": {"crop": "box"}}, "config: faces.crop is no setting; allowed here: batch, crop_margin, crop_mode"),
         ({"maps": {"top_percents": [0.1]}}, "maps.top_percents is .*; allowed: array, no entry twice, 1 among them"),
         ({"models": ["AF_R19"]}, "config: models: no recogniser is called 'AF_R19'; known are AF_R18"),
         ({"models": ["x"], "recognisers": {"x": {"architecture": "iresnet18"}}}, "input_size, mean, std, layers must"),
@@ -61,12 +61,31 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             "faces.crop_mode is 'aligned'; allowed only with a detector or landmarks",
         ),
         ({"source": {"sample": {"region": "chin"}}}, "source.sample.region is 'chin'; allowed: null or "),
+        ({"source": {"kind": "fgnet"}}, "source.fgnet.path is null; source.kind fgnet needs a path there"),
+        (
+            {"source": {"kind": "folder", "folder": {"path": "x"}}},
+            r"faces.parser_weights is null; faces.regions pyfacer \(by auto\) needs a path there",
+        ),
+        (
+            {"source": {"kind": "celebamask_hq"}, "faces": {"detector": "given"}},
+            "faces.detector is 'given', but source celebamask_hq has no landmarks; allowed: auto",
+        ),
+        (
+            {"source": {"kind": "fgnet"}, "faces": {"regions": "given"}},
+            "faces.regions is 'given', but source fgnet has no label maps; allowed: pyfacer",
+        ),
+        ({"source": {"fgnet": {"min_images": 5, "max_images": 3}}}, "source.fgnet.max_images is 3; allowed: at least"),
+        ({"faces": {"landmark_weights": "download"}}, "faces.landmark_weights is 'download'; allowed: a path"),
+        ({"faces": {"parser_sha256": "abc"}}, "faces.parser_sha256 is 'abc'; allowed: .* of the form"),
         ({"demographics": "nowhere.csv"}, "config: demographics: .*nowhere.csv"),
         ({"source": {"kind": "imdb_face"}}, "source.imdb_face.path is null; source.kind imdb_face needs a path there"),
         ({"source": IMDB_FACE}, "config: source.imdb_face.path: no such file: absent.csv"),
         ({"source": IMDB_FACE}, "config: scraping.contact is null; source.kind imdb_face needs an e-mail address"),
-        ({"source": IMDB_FACE}, "config: source.imdb_face.min_images is 30; allowed: at most max_images, 20"),
-        ({"source": IMDB_FACE}, "config: faces.landmarks is 'given', but IMDb-Face comes without"),
+        ({"source": IMDB_FACE}, "config: source.imdb_face.max_images is 20; allowed: at least min_images, 30"),
+        (
+            {"source": IMDB_FACE, "faces": {"landmarks": "given"}},
+            "config: faces.landmarks is 'given', but source imdb_face has no landmarks; allowed: auto",
+        ),
         ({"scraping": {"contact": "me\nX-Evil: 1"}}, "scraping.contact is .*; allowed: string or null, of the form"),
         ({"scraping": {"hosts": ["http://a.org"]}}, "scraping.hosts.0 is 'http://a.org'; allowed: string, of the form"),
     ],
@@ -111,7 +130,7 @@ def test_the_seed_goes_with_the_list_of_imdb_face(tmp_path):
     given = {"seed": 7, "root": str(tmp_path), "source": {"kind": "imdb_face", "imdb_face": {"path": "list.csv"}}}
     given |= {"scraping": {"contact": "me@example.org"}}
     given |= {"faces": {"detector": "none", "landmarks": "none", "regions": "given"}}
-    with pytest.raises(config.ConfigError, match=r"faces\.regions is 'given', but IMDb-Face comes"):
+    with pytest.raises(config.ConfigError, match=r"faces\.regions is 'given', but source imdb_face has no label maps"):
         config.complete(given)
     given["faces"] = {"detector": "retinaface", "detector_weights": "x", "landmarks": "none"}
     given["faces"] |= {"regions": "pyfacer", "parser_weights": "x"}
@@ -123,3 +142,32 @@ def test_merged_configuration_is_written(tmp_path):
     config.write_config(tmp_path / "config.yaml", config.complete({"seed": 7}))
     written = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert written["seed"] == 7 and written["maps"]["grid"] == 112
+
+
+@pytest.mark.parametrize(
+    ("source", "faces", "chosen"),
+    [
+        ({}, {}, ("given", "given", "given")),
+        ({"kind": "folder"}, {}, ("mtcnn", "pyfacer", "none")),
+        ({"kind": "folder"}, {"landmark_weights": "w.dat"}, ("mtcnn", "pyfacer", "dlib")),
+        ({"kind": "folder", "folder": {"label_suffix": ".png", "landmark_suffix": ".pts"}}, {}, ("given",) * 3),
+        ({"kind": "folder", "folder": {"label_suffix": ".png"}}, {"detector": "none"}, ("none", "given", "none")),
+        ({"kind": "fgnet"}, {}, ("mtcnn", "pyfacer", "given")),
+        ({"kind": "fgnet"}, {"landmark_weights": "w.dat"}, ("mtcnn", "pyfacer", "dlib")),
+        ({"kind": "celebamask_hq"}, {}, ("mtcnn", "given", "none")),
+        ({}, {"detector": "mtcnn", "landmarks": "none"}, ("mtcnn", "given", "none")),
+    ],
+)
+def test_auto_takes_what_came_with_the_pictures_else_a_model(source, faces, chosen):
+    sources = {"folder": {"path": "p"}, "fgnet": {"path": "p"}, "celebamask_hq": {"path": "p", "identities": "i"}}
+    given = {"source": sources | source, "faces": {"parser_weights": "p.pt"} | faces}
+    given["source"]["folder"] = {"path": "p"} | given["source"]["folder"]
+    found = config.faces_settings(config.complete(given))
+    assert (found["detector"], found["regions"], found["landmarks"]) == chosen
+
+
+def test_model_files_are_those_that_the_choices_need():
+    given = {"source": {"kind": "folder", "folder": {"path": "p"}}, "faces": {"parser_weights": "download"}}
+    given["faces"] |= {"detector_weights": "unused.pth", "landmark_weights": "w.dat"}
+    assert config.face_model_files(config.complete(given | {"root": "data"})) == ["download", "data/w.dat"]
+    assert config.face_model_files(config.complete({})) == []

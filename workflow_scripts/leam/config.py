@@ -13,12 +13,22 @@ SCHEMA_PATH = Path(__file__).parents[2] / "rules" / "schemas" / "config.schema.y
 # A setting that another one makes necessary: (setting, its value) -> the setting that must not be null.
 NEEDS = (
     (("source.kind", "folder"), "source.folder.path"),
+    (("source.kind", "fgnet"), "source.fgnet.path"),
+    (("source.kind", "celebamask_hq"), "source.celebamask_hq.path"),
+    (("source.kind", "celebamask_hq"), "source.celebamask_hq.identities"),
     (("source.kind", "imdb_face"), "source.imdb_face.path"),
     (("faces.detector", "retinaface"), "faces.detector_weights"),
     (("faces.regions", "pyfacer"), "faces.parser_weights"),
     (("faces.landmarks", "dlib"), "faces.landmark_weights"),
 )
 FACES_PATHS = ("detector_weights", "parser_weights", "landmark_weights")
+SOURCE_PATHS = {
+    "folder": ("path",),
+    "imdb_face": ("path",),
+    "fgnet": ("path", "points"),
+    "celebamask_hq": ("path", "identities", "mapping"),
+}
+DOWNLOAD = "download"  # in place of a path: the file that pyfacer itself would download
 
 
 class ConfigError(Exception):
@@ -102,23 +112,35 @@ def setting(config: dict, key: str) -> object:
 
 
 def _missing(config: dict) -> list[str]:
+    chosen = config | {"faces": chosen_faces(config)}
     return [
-        f"{needed} is null; {key} {value} needs a path there"
+        f"{needed} is null; {key} {value}{' (by auto)' * (setting(config, key) == 'auto')} needs a path there"
         for (key, value), needed in NEEDS
-        if setting(config, key) == value and setting(config, needed) is None
+        if setting(chosen, key) == value and setting(config, needed) is None
     ]
 
 
 def _contradictions(config: dict) -> list[str]:
     faults = _sample_region(config["source"]["sample"]["region"])
-    faces, folder = config["faces"], config["source"]["folder"]
-    from_folder = config["source"]["kind"] == "folder"
-    if from_folder and faces["regions"] == "given" and folder["label_suffix"] is None:
-        faults.append("faces.regions is 'given', but source.folder.label_suffix is null; allowed: a suffix, or pyfacer")
-    no_landmarks = from_folder and folder["landmark_suffix"] is None
+    faces, source = chosen_faces(config), config["source"]
+    kind = source["kind"]
+    if faces["regions"] == "given" and not brings_labels(source):
+        where = "source.folder.label_suffix is null" if kind == "folder" else f"source {kind} has no label maps"
+        allowed = "a suffix, or pyfacer" if kind == "folder" else "pyfacer"
+        faults.append(f"faces.regions is 'given', but {where}; allowed: {allowed}")
     for key in ("detector", "landmarks"):
-        if no_landmarks and faces[key] == "given":
-            faults.append(f"faces.{key} is 'given', but source.folder.landmark_suffix is null; allowed: a suffix there")
+        if faces[key] == "given" and not (brings_landmarks(source) or kind == "fgnet"):
+            where = "source.folder.landmark_suffix is null" if kind == "folder" else f"source {kind} has no landmarks"
+            faults.append(
+                f"faces.{key} is 'given', but {where}; allowed: {'a suffix there' if kind == 'folder' else 'auto'}"
+            )
+    if faces["landmark_weights"] == DOWNLOAD:
+        faults.append("faces.landmark_weights is 'download'; allowed: a path (pyfacer has no file of this kind)")
+    for name in ("fgnet", "celebamask_hq", "imdb_face"):
+        if (most := source[name]["max_images"]) is not None and most < source[name]["min_images"]:
+            faults.append(
+                f"source.{name}.max_images is {most}; allowed: at least min_images, {source[name]['min_images']}"
+            )
     if faces["detector"] == faces["landmarks"] == "none":
         for key, value in (("crop_mode", "aligned"), ("regions", "pyfacer"), ("landmarks_required", True)):
             if faces[key] == value:
@@ -135,21 +157,15 @@ def _contradictions(config: dict) -> list[str]:
 
 
 def _imdb_face(config: dict) -> list[str]:
-    """What the published list does not come with, and what its servers must be told."""
+    """The published list must be there, and its servers are told who asks."""
     chosen, scraping, faults = source_settings(config), config["scraping"], []
     if chosen["path"] is not None and not Path(chosen["path"]).is_file():
         faults.append(f"source.imdb_face.path: no such file: {chosen['path']}; allowed: the published CSV")
-    if chosen["min_images"] > chosen["max_images"]:
-        found, most = chosen["min_images"], chosen["max_images"]
-        faults.append(f"source.imdb_face.min_images is {found}; allowed: at most max_images, {most}")
     if scraping["contact"] is None:
         faults.append(
             "scraping.contact is null; source.kind imdb_face needs an e-mail address or a web page of yours there, "
             "which every server asked is told"
         )
-    for key in ("detector", "regions", "landmarks"):
-        if config["faces"][key] == "given":
-            faults.append(f"faces.{key} is 'given', but IMDb-Face comes without; allowed: any other")
     return faults
 
 
@@ -182,21 +198,53 @@ def resolve(config: dict, path: str | None) -> str | None:
     return path if path is None or "://" in path else str(Path(config["root"]) / path)
 
 
+def brings_labels(source: dict) -> bool:
+    """Whether the pictures of a source (the configuration's section) come with label maps."""
+    return source["kind"] in ("sample", "celebamask_hq") or (
+        source["kind"] == "folder" and source["folder"]["label_suffix"] is not None
+    )
+
+
+def brings_landmarks(source: dict) -> bool:
+    """Whether all pictures of a source come with landmarks; FG-NET's may."""
+    return source["kind"] == "sample" or (
+        source["kind"] == "folder" and source["folder"]["landmark_suffix"] is not None
+    )
+
+
+def chosen_faces(config: dict) -> dict:
+    """The ``faces`` section with every ``auto`` decided: what came with the pictures, else a model."""
+    faces, source = config["faces"], config["source"]
+    landmarks = "given" if brings_landmarks(source) or source["kind"] == "fgnet" else "none"
+    by_dlib = faces["landmark_weights"] is not None and not brings_landmarks(source)
+    auto = {
+        "detector": "given" if brings_landmarks(source) else "mtcnn",
+        "regions": "given" if brings_labels(source) else "pyfacer",
+        "landmarks": "dlib" if by_dlib else landmarks,
+    }
+    return faces | {key: value for key, value in auto.items() if faces[key] == "auto"}
+
+
 def source_settings(config: dict) -> dict:
-    """The chosen source: its ``kind`` and its own settings, the path resolved."""
+    """The chosen source: its ``kind`` and its own settings, its paths resolved; the seed where images are drawn."""
     kind = config["source"]["kind"]
     chosen = {"kind": kind} | config["source"][kind]
-    if "path" in chosen:
-        chosen["path"] = resolve(config, chosen["path"])
-    if kind == "imdb_face":
-        chosen["seed"] = config["seed"]  # its people and images are drawn
-    return chosen
+    chosen |= {key: resolve(config, chosen[key]) for key in SOURCE_PATHS.get(kind, ())}
+    return chosen | ({"seed": config["seed"]} if "max_images" in chosen else {})
 
 
 def faces_settings(config: dict) -> dict:
-    """The ``faces`` section with its paths resolved."""
-    faces = config["faces"]
-    return faces | {key: resolve(config, faces[key]) for key in FACES_PATHS}
+    """The ``faces`` section with every ``auto`` decided and its paths resolved."""
+    faces = chosen_faces(config)
+    paths = {key: faces[key] for key in FACES_PATHS}
+    return faces | {key: path if path == DOWNLOAD else resolve(config, path) for key, path in paths.items()}
+
+
+def face_model_files(config: dict) -> list[str]:
+    """The model files that finding and parsing faces needs, as ``faces_settings`` has them: paths or ``download``."""
+    chosen, faces = config | {"faces": chosen_faces(config)}, faces_settings(config)
+    used = [needed.removeprefix("faces.") for (key, value), needed in NEEDS if setting(chosen, key) == value]
+    return [faces[name] for name in FACES_PATHS if name in used]
 
 
 def recogniser_entry(config: dict, name: str) -> dict:

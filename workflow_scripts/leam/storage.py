@@ -279,7 +279,7 @@ def read_pictures(shard: h5py.File, identity: str) -> Pictures:
         images=_strings(group, "images"),
         encoded=_bytes(group, "encoded"),
         labels=_bytes(group, "labels") if "labels" in group else None,
-        **{name: group[name][()] if name in group else None for name in ("landmarks", "rect")},
+        **{name: group[name][()] for name in ("landmarks", "rect") if name in group},
     )
 
 

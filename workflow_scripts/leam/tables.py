@@ -3,6 +3,7 @@
 Shape letters: I identities, B bootstrap samples, K cells (polarity x layer x threshold x region), R regions.
 """
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pandas as pd
 from leam import storage
 from leam.demographics import read_demographics
 from leam.regions import FULL, REGION_TITLES, REGIONS, WHOLE_MODEL
+
+log = logging.getLogger(__name__)
 
 TOP_1 = "1"  # the threshold name of the top 1 %
 CELL = ["polarity", "layer", "threshold", "region"]
@@ -177,7 +180,8 @@ def tabulate_groups(
 ) -> None:
     """groups.csv: the whole model's shares for each gender and ethnicity, full activation and top 1 %, one polarity.
 
-    Identities without a value in the demographics table form the group "unknown".
+    Identities without a value in the demographics table, or without a row there, form the group "unknown"; the log says
+    how many.
     """
     people = read_demographics(demographics)
     tables = []
@@ -187,6 +191,14 @@ def tabulate_groups(
         table = table[chosen & table["threshold"].isin([FULL, TOP_1])]
         for attribute in people.columns:
             groups = table["identity"].astype(str).map(people[attribute]).replace("", np.nan).fillna("unknown")
+            named, nameless = table["identity"].astype(str), groups == "unknown"
+            log.info(
+                "%s: %d of %d identities have no %s in the table of people",
+                model,
+                named[nameless].nunique(),
+                named.nunique(),
+                attribute,
+            )
             for group, rows in table.groupby(groups):
                 shares = share_regions(rows, bootstrap_samples, confidence, seed)
                 tables.append(shares.assign(model=model, attribute=attribute, group=group))
