@@ -333,6 +333,17 @@ def test_a_network_that_is_down_kills_no_link(server, tmp_path):
     assert Counter(statuses(ledger).values()) == {"ok": 30, "http 404": 10}
 
 
+def test_a_shard_of_which_nothing_answers_is_not_dead(server, tmp_path):
+    many(server, tmp_path, count=4)
+    fine = dict(server.routes)
+    server.routes |= dict.fromkeys(fine, hang_up)
+    with pytest.raises(scraping.StoppedError, match=r"the last 4 links could not be reached .*\(0 of 4 links finished"):
+        scrape(tmp_path, settings(server, retries=0))
+    server.routes["/0.jpg"] = fine["/0.jpg"]
+    ledger, _ = scrape(tmp_path, settings(server, retries=0))
+    assert list(statuses(ledger).values()) == ["ok"] + 3 * ["connection failed"]
+
+
 def test_links_that_fail_among_others_are_dead(server, tmp_path):
     many(server, tmp_path)
     server.routes |= {f"/{k}.jpg": hang_up for k in range(0, 40, 4)}

@@ -123,7 +123,7 @@ def main() -> None:
         return
     if given.job:
         with tempfile.TemporaryDirectory() as folder:
-            print(scrape(Path(folder), *given.job), peak_mb())
+            print(scrape(Path(folder), *given.job), time.process_time(), peak_mb())
         return
     server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
     try:
@@ -132,9 +132,11 @@ def main() -> None:
         plain = [time_plain(port)]
         for links in (given.links // 10, given.links):
             command = [sys.executable, __file__, "--job", str(port), str(links)]
-            seconds, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-2:]
+            found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            seconds, cpu, peak = found[-3:]
             print(f"figure scrape_{links}_links_peak {peak} MB", flush=True)
         print(f"figure scrape_{given.links}_links_per_second {given.links / float(seconds):.0f} 1/s")
+        print(f"figure scrape_{given.links}_links_cpu {1000 * float(cpu) / given.links:.2f} ms/link")
         plain.append(time_plain(port))
         per_link = sum(plain) / len(plain) / ONE_BY_ONE
         print(f"figure scrape_speed_over_one_by_one {given.links * per_link / float(seconds):.2f} times")

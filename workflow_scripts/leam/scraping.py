@@ -50,7 +50,7 @@ class Finished:
     """Links that are done with, in the journal: a link is finished when its record is on disk.
 
     Links that could not be reached are held back until another link is answered: if the network or the server is
-    gone, they are not dead, and when too many follow each other the job stops.
+    gone, they are not dead, and when too many follow each other, or no link was ever answered, the job stops.
     """
 
     def __init__(self, journal: storage.Journal, settings: ScrapeSettings):
@@ -59,6 +59,7 @@ class Finished:
         self.waiting: list[tuple[str, Fetched]] = []  # answered, to be written next
         self.held: list[tuple[str, Fetched]] = []
         self.writing = asyncio.Lock()
+        self.answered = len(journal) > 0
         self.run, self.begun = time.time(), time.monotonic()
 
     def missing(self, urls: Iterable[str]) -> list[str]:
@@ -84,9 +85,9 @@ class Finished:
             self._hold(url, fetched)
             return
         self.waiting.append((url, fetched))
-        if fetched.requests:  # someone answered
-            self.waiting += self.held
-            self.held = []
+        if fetched.requests:
+            self.answered = True
+            self._release()
         async with self.writing:  # whoever comes first writes for all who wait
             if self.waiting:
                 batch, self.waiting = self.waiting, []
@@ -95,11 +96,26 @@ class Finished:
     def _hold(self, url: str, fetched: Fetched) -> None:
         self.held.append((url, fetched))
         if len(self.held) >= self.settings.give_up_after:
-            reasons = ", ".join(f"{n} {status}" for status, n in Counter(f.status for _, f in self.held).most_common())
-            raise StoppedError(
-                f"the last {len(self.held)} links could not be reached ({reasons}): is there a network here, and is "
-                f"the server well? (scraping.give_up_after)"
-            )
+            raise self._unreachable()
+
+    def _release(self) -> None:
+        self.waiting += self.held
+        self.held = []
+
+    def _unreachable(self) -> StoppedError:
+        counts = Counter(fetched.status for _, fetched in self.held)
+        reasons = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+        return StoppedError(
+            f"the last {len(self.held)} links could not be reached ({reasons}): is there a network here, and is the "
+            f"server well? (scraping.give_up_after)"
+        )
+
+    def end(self) -> None:
+        """All links were asked for: those still held back are dead, if any was ever answered."""
+        if self.held and not self.answered:
+            raise self._unreachable()
+        self._release()
+        self.write(self.waiting)
 
     def write(self, batch: list[tuple[str, Fetched]]) -> None:
         self.journal.add_all([(url, self._record(fetched)) for url, fetched in batch])
@@ -130,7 +146,7 @@ async def _fetch_all(urls: list[str], finished: Finished, minutes: float | None)
             raise errors.exceptions[0] from None
         except TimeoutError:
             raise StoppedError(f"stopped before the limit of {minutes:g} min") from None
-    finished.write(finished.held)
+    finished.end()
 
 
 def _fetch(urls: list[str], finished: Finished, minutes: float | None) -> None:
