@@ -22,6 +22,7 @@ include: "rules/maps.smk"
 include: "rules/regions.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/localisation.smk"
 
 
 report: "rules/captions/workflow.rst"

@@ -36,6 +36,7 @@ def results(path):
 wildcard_constraints:
     model="|".join(re.escape(model) for model in MODELS),
     shard=r"\d{5}",
+    world="|".join(config["localisation"]["regions"]),
 
 
 # ------------------------------------------------------------------------------------------------------- outputs
@@ -60,6 +61,20 @@ FIGURES = [
     for name in ("regions", *(f"maps_{model}" for model in MODELS))
     for kind in ("png", "pdf")
 ]
+
+WORLDS = config["localisation"]["regions"]
+LOCALISATION = {
+    "found": results("tables/localisation.csv"),
+    "regions": results("tables/localisation_regions.csv"),
+    "png": results("figures/localisation.png"),
+    "pdf": results("figures/localisation.pdf"),
+}
+if settings.wants_localisation(config):
+    TABLES |= {
+        "localisation": LOCALISATION["found"],
+        "localisation_regions": LOCALISATION["regions"],
+    }
+    FIGURES += [LOCALISATION["png"], LOCALISATION["pdf"]]
 
 # ------------------------------------------------------------------------------------------------------- helpers
 
@@ -89,6 +104,11 @@ def shards_of(kind):
 
 def maps_of_model(wildcards):
     return shards_of(f"maps/{wildcards.model}")
+
+
+def world_weights(wildcards):
+    """The weights of the recognisers that are looked into in a world, as inputs where the files exist."""
+    return settings.world_weights(config, wildcards.world)
 
 
 MAPS = {f"maps_{model}": shards_of(f"maps/{model}") for model in MODELS}
