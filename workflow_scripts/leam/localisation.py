@@ -77,26 +77,13 @@ def measure_localisation(
     """Render the people of a world and count where each recogniser's LEAM, and each control's pixels, fall.
 
     recognisers : see ``recognisers_of``; size : side of the pictures, px
-    measured : Parquet, the rows of ``regions.count_regions`` with world, kind, and auc, the recogniser's verification
-        AUC on these very people (NaN for pixels without a recogniser)
+    measured : Parquet, what ``count_world`` gives
     faces_output, maps_output : the world's faces, and the maps of its own recogniser, as those of any other shard
     """
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        render_world(region, folder, faces_output, identities, images, size, seed)
-        counted, files = [], {}
-        for kind, recogniser in recognisers:
-            file = str(maps_output if kind == TRAINED else folder / f"{recogniser.name}.h5")
-            maps.compute_maps(faces_output, file, recogniser, settings, device="cpu", seed=seed)
-            counts = folder / "counts.parquet"
-            regions.count_regions([file], [faces_output], counts, recogniser.name, settings.grid)
-            counted.append(pd.read_parquet(counts).assign(kind=kind))
-            files[recogniser.name] = [file]
-        counted.append(count_pixels(faces_output, maps_output, settings, seed))
-        verification.tabulate_verification(files, folder / "verification.csv", seed)
-        auc = pd.read_csv(folder / "verification.csv").set_index("model")["auc"]
-    table = pd.concat([rows.astype(dict.fromkeys(regions.KEYS, str)) for rows in counted], ignore_index=True)
-    table = table.assign(world=region, auc=table["model"].map(auc))
+        render_world(region, Path(scratch), faces_output, identities, images, size, seed)
+        table = count_world(faces_output, maps_output, Path(scratch), recognisers, settings, seed)
+    table.insert(0, "world", region)
     for key in ("world", "kind", *regions.KEYS):
         table[key] = pd.Categorical(table[key], categories=table[key].unique())
     with storage.whole_file(measured) as part:
@@ -114,6 +101,34 @@ def render_world(
     faces.parse_faces(
         pictures, faces_output, faces.FaceSettings(crop_margin=training.MARGIN, crop_size=training.INPUT_PX)
     )
+
+
+def count_world(
+    faces_path: str | Path,
+    maps_output: str | Path,
+    folder: Path,
+    recognisers: list[tuple[str, Recogniser]],
+    settings: MapSettings,
+    seed: int,
+) -> pd.DataFrame:
+    """Counts on a world's faces under recognisers and pixel controls: the rows of ``regions.count_regions``, with kind
+    and auc, the recogniser's verification AUC on these very people (NaN for pixels without a recogniser).
+
+    maps_output : where the maps of the recogniser of kind "trained" are kept; folder : for those of the others
+    """
+    counted, files = [], {}
+    for kind, recogniser in recognisers:
+        file = str(maps_output if kind == TRAINED else folder / f"{recogniser.name}.h5")
+        maps.compute_maps(faces_path, file, recogniser, settings, device="cpu", seed=seed)
+        counts = folder / "counts.parquet"
+        regions.count_regions([file], [faces_path], counts, recogniser.name, settings.grid)
+        counted.append(pd.read_parquet(counts).assign(kind=kind))
+        files[recogniser.name] = [file]
+    counted.append(count_pixels(faces_path, maps_output, settings, seed))
+    verification.tabulate_verification(files, folder / "verification.csv", seed)
+    auc = pd.read_csv(folder / "verification.csv").set_index("model")["auc"]
+    table = pd.concat([rows.astype(dict.fromkeys(regions.KEYS, str)) for rows in counted], ignore_index=True)
+    return table.assign(auc=table["model"].map(auc))
 
 
 # ---------------------------------------------------------------------------------------------------- pixel controls
@@ -218,9 +233,7 @@ def share_models(counts: pd.DataFrame, samples: int, confidence: float, seed: in
 CELLS = ["polarity", "layer", "threshold"]
 
 
-def find_region(
-    counts: pd.DataFrame, shares: pd.DataFrame, samples: int, confidence: float, seed: int
-) -> pd.DataFrame:
+def find_region(counts: pd.DataFrame, shares: pd.DataFrame, samples: int, confidence: float, seed: int) -> pd.DataFrame:
     """Is the world's region found by the LEAM of its own recogniser? One row per polarity, layer and pixel set.
 
     rank : of the region's enrichment among the regions that have any area (``regions``), 1 is the highest
@@ -242,7 +255,9 @@ def find_region(
     (trained,) = (values for (kind, _), values in under.items() if kind == TRAINED)
     gaps = {model: trained - values for (kind, model), values in under.items() if kind in CONTROLS}
     table = pd.concat([table, _nearest(gaps, confidence)], axis=1)
-    table["found"] = (table["enrichment_low"] > 1) & np.all([_low(gap, confidence) > 0 for gap in gaps.values()], axis=0)
+    table["found"] = (table["enrichment_low"] > 1) & np.all(
+        [_low(gap, confidence) > 0 for gap in gaps.values()], axis=0
+    )
     table["above_mean"] = _low(trained - under[MEAN, MEAN], confidence) > 0
     return table
 
@@ -343,7 +358,9 @@ def _plot_layers(axis: Axes, shares: pd.DataFrame, world: str, polarity: str) ->
         for _, rows in shares[shares["kind"] == kind].groupby("model", sort=False):
             x, y = np.arange(len(rows)), rows["enrichment"].clip(lower=FLOOR)
             own = kind == TRAINED
-            axis.plot(x, y, style, color=colour, label=label, lw=1.8 if own else 1.1, marker="o" * own, ms=4, zorder=2 + own)
+            axis.plot(
+                x, y, style, color=colour, label=label, lw=1.8 if own else 1.1, marker="o" * own, ms=4, zorder=2 + own
+            )
             if own:
                 low, high = (rows[f"enrichment_{side}"].clip(lower=FLOOR) for side in ("low", "high"))
                 axis.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)

@@ -35,7 +35,7 @@ class Recogniser:
     window : (top, left, bottom, right) of the crop that it sees, in pixels of a 112 x 112 crop
     colour : channel order, "rgb" or "bgr"
     weights : path or URL of a state dict or an ONNX file; sha256 and bytes are checked when given
-    untrained, shuffled : controls that have learned nothing: random weights, or the weights of each convolution permuted
+    untrained, shuffled : controls that know nothing: random weights, or those of each convolution permuted
     """
 
     name: str
@@ -128,7 +128,12 @@ def _sample(name: str, loss: str, people: str = "rendered people") -> Recogniser
     )
 
 
-WORLDS = ("hair", "nose", "rb")  # worlds of rendered people that have a recogniser of their own, see ``world_model``
+def world_model(region: str) -> str:
+    """The name of the recogniser trained on rendered people who differ in this region only."""
+    return f"sample_{region}"
+
+
+WORLDS = ("hair", "nose", "llip")  # such regions with a recogniser that ships
 
 REGISTRY = {
     recogniser.name: recogniser
@@ -158,18 +163,13 @@ REGISTRY = {
         ),
         _sample("sample_arcface", "ArcFace"),
         _sample("sample_cosface", "CosFace"),
-        *(_sample(f"sample_{region}", "CosFace", f"rendered people who differ in {region} only") for region in WORLDS),
+        *(_sample(world_model(region), "CosFace", f"rendered people who differ in {region} only") for region in WORLDS),
     )
 }
 
 GENERAL_MODELS = ("sample_arcface", "sample_cosface")  # trained on rendered people who differ everywhere
 
 ARCHITECTURES = ("iresnet18", "iresnet50", "iresnet100", "inception_resnet_v1", "vgg_face16")
-
-
-def world_model(region: str) -> str:
-    """The name of the recogniser trained on rendered people who differ in one region only."""
-    return f"sample_{region}"
 
 
 def recogniser(name: str, entry: dict | None = None) -> Recogniser:
