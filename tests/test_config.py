@@ -60,6 +60,11 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             "faces.crop_mode is 'aligned'; allowed only with a detector or landmarks",
         ),
         ({"source": {"sample": {"region": "chin"}}}, "source.sample.region is 'chin'; allowed: null or "),
+        ({"localisation": {"regions": ["chin"]}}, "localisation.regions holds 'chin'; allowed: face or hair or nose"),
+        (
+            {"localisation": {"regions": ["le"]}},
+            "holds 'le', but no recogniser is called sample_le; allowed: hair or nose",
+        ),
         ({"demographics": "nowhere.csv"}, "config: demographics: .*nowhere.csv"),
     ],
 )
@@ -88,3 +93,23 @@ def test_merged_configuration_is_written(tmp_path):
     config.write_config(tmp_path / "config.yaml", config.complete({"seed": 7}))
     written = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert written["seed"] == 7 and written["maps"]["grid"] == 112
+
+
+def test_localisation_is_part_of_runs_on_the_sample_and_of_others_if_asked_for():
+    from_folder = {"kind": "folder", "folder": {"path": "p", "label_suffix": ".png", "landmark_suffix": ".npy"}}
+    for source, when, wanted in (
+        ({}, "sample", True),
+        ({}, "never", False),
+        (from_folder, "sample", False),
+        (from_folder, "always", True),
+    ):
+        found = config.complete({"source": source, "localisation": {"when": when}})
+        assert config.wants_localisation(found) == wanted
+
+
+def test_a_recogniser_of_ones_own_serves_another_world():
+    entry = {"architecture": "iresnet18", "weights": "le.pth", "input_size": [112, 112], "layers": ["conv1"]}
+    entry |= {"mean": [127.5] * 3, "std": [127.5] * 3}
+    found = config.complete({"localisation": {"regions": ["le"]}, "recognisers": {"sample_le": entry}})
+    assert found["localisation"]["regions"] == ["le"]
+    assert config.recogniser_entries(found)["sample_le"]["weights"] == "le.pth"
