@@ -79,6 +79,9 @@ if settings.wants_localisation(config):
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
+SAMPLE_MODULES = ("sample", "sample_people", "sample_geometry", "sample_painting")
+
+
 def library(*modules):
     """The library files that a stage depends on: a changed formula runs it again."""
     return [f"{LIBRARY}/{module}.py" for module in modules]

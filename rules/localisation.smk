@@ -11,7 +11,7 @@ rule measure_localisation:
     input:
         library(
             "localisation",
-            "sample",
+            *SAMPLE_MODULES,
             "faces",
             "maps",
             "models",

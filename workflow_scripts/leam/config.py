@@ -7,6 +7,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from leam import models
+from leam.sample_people import supported_regions
 
 SCHEMA_PATH = Path(__file__).parents[2] / "rules" / "schemas" / "config.schema.yaml"
 
@@ -146,8 +147,6 @@ def _demographics(path: str | None) -> list[str]:
 def _sample_region(region: str | None) -> list[str]:
     if region is None:
         return []
-    from leam.sample import supported_regions
-
     known = supported_regions()
     return [] if region in known else [f"source.sample.region is {region!r}; allowed: null or {' or '.join(known)}"]
 
@@ -157,8 +156,6 @@ def _localisation(config: dict) -> list[str]:
     for region in config["localisation"]["regions"]:
         if region in models.WORLDS:
             continue
-        from leam.sample import supported_regions
-
         name, known = models.world_model(region), supported_regions()
         if region not in known:
             faults.append(f"localisation.regions holds {region!r}; allowed: {' or '.join(known)}")
