@@ -23,6 +23,7 @@ include: "rules/maps.smk"
 include: "rules/regions.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/localisation.smk"
 include: "rules/explorer.smk"
 
 

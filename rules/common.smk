@@ -36,6 +36,7 @@ def results(path):
 wildcard_constraints:
     model="|".join(re.escape(model) for model in MODELS),
     shard=r"\d{5}",
+    world="|".join(config["localisation"]["regions"]),
 
 
 # ------------------------------------------------------------------------------------------------------- outputs
@@ -63,7 +64,24 @@ FIGURES = [
     for kind in ("png", "pdf")
 ]
 
+WORLDS = config["localisation"]["regions"]
+LOCALISATION = {
+    "found": results("tables/localisation.csv"),
+    "regions": results("tables/localisation_regions.csv"),
+    "png": results("figures/localisation.png"),
+    "pdf": results("figures/localisation.pdf"),
+}
+if settings.wants_localisation(config):
+    TABLES |= {
+        "localisation": LOCALISATION["found"],
+        "localisation_regions": LOCALISATION["regions"],
+    }
+    FIGURES += [LOCALISATION["png"], LOCALISATION["pdf"]]
+
 # ------------------------------------------------------------------------------------------------------- helpers
+
+
+SAMPLE_MODULES = ("sample", "sample_people", "sample_geometry", "sample_painting")
 
 
 def library(*modules):
@@ -91,6 +109,11 @@ def shards_of(kind):
 
 def maps_of_model(wildcards):
     return shards_of(f"maps/{wildcards.model}")
+
+
+def world_weights(wildcards):
+    """The weights of the recognisers that are looked into in a world, as inputs where the files exist."""
+    return settings.world_weights(config, wildcards.world)
 
 
 MAPS = {f"maps_{model}": shards_of(f"maps/{model}") for model in MODELS}

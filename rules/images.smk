@@ -8,7 +8,7 @@ if SOURCE["kind"] == "sample":
 
     rule render_sample:
         input:
-            library("sample", "storage"),
+            library(*SAMPLE_MODULES, "storage"),
             links=results("links.parquet"),
         output:
             results("images/{shard}.h5"),

@@ -77,6 +77,11 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ({"source": {"fgnet": {"min_images": 5, "max_images": 3}}}, "source.fgnet.max_images is 3; allowed: at least"),
         ({"faces": {"landmark_weights": "download"}}, "faces.landmark_weights is 'download'; allowed: a path"),
         ({"faces": {"parser_sha256": "abc"}}, "faces.parser_sha256 is 'abc'; allowed: .* of the form"),
+        ({"localisation": {"regions": ["chin"]}}, "localisation.regions holds 'chin'; allowed: face or hair or nose"),
+        (
+            {"localisation": {"regions": ["le"]}},
+            "holds 'le', but no recogniser is called sample_le; allowed: hair or nose",
+        ),
         ({"demographics": "nowhere.csv"}, "config: demographics: .*nowhere.csv"),
         ({"source": {"kind": "imdb_face"}}, "source.imdb_face.path is null; source.kind imdb_face needs a path there"),
         ({"source": IMDB_FACE}, "config: source.imdb_face.path: no such file: absent.csv"),
@@ -171,3 +176,23 @@ def test_model_files_are_those_that_the_choices_need():
     given["faces"] |= {"detector_weights": "unused.pth", "landmark_weights": "w.dat"}
     assert config.face_model_files(config.complete(given | {"root": "data"})) == ["download", "data/w.dat"]
     assert config.face_model_files(config.complete({})) == []
+
+
+def test_localisation_is_part_of_runs_on_the_sample_and_of_others_if_asked_for():
+    from_folder = {"kind": "folder", "folder": {"path": "p", "label_suffix": ".png", "landmark_suffix": ".npy"}}
+    for source, when, wanted in (
+        ({}, "sample", True),
+        ({}, "never", False),
+        (from_folder, "sample", False),
+        (from_folder, "always", True),
+    ):
+        found = config.complete({"source": source, "localisation": {"when": when}})
+        assert config.wants_localisation(found) == wanted
+
+
+def test_a_recogniser_of_ones_own_serves_another_world():
+    entry = {"architecture": "iresnet18", "weights": "le.pth", "input_size": [112, 112], "layers": ["conv1"]}
+    entry |= {"mean": [127.5] * 3, "std": [127.5] * 3}
+    found = config.complete({"localisation": {"regions": ["le"]}, "recognisers": {"sample_le": entry}})
+    assert found["localisation"]["regions"] == ["le"]
+    assert config.recogniser_entries(found)["sample_le"]["weights"] == "le.pth"

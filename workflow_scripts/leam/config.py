@@ -7,6 +7,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from leam import models
+from leam.sample_people import supported_regions
 
 SCHEMA_PATH = Path(__file__).parents[2] / "rules" / "schemas" / "config.schema.yaml"
 
@@ -121,7 +122,7 @@ def _missing(config: dict) -> list[str]:
 
 
 def _contradictions(config: dict) -> list[str]:
-    faults = _sample_region(config["source"]["sample"]["region"])
+    faults = [*_sample_region(config["source"]["sample"]["region"]), *_localisation(config)]
     faces, source = chosen_faces(config), config["source"]
     kind = source["kind"]
     if faces["regions"] == "given" and not brings_labels(source):
@@ -184,10 +185,24 @@ def _demographics(path: str | None) -> list[str]:
 def _sample_region(region: str | None) -> list[str]:
     if region is None:
         return []
-    from leam.sample import supported_regions
-
     known = supported_regions()
     return [] if region in known else [f"source.sample.region is {region!r}; allowed: null or {' or '.join(known)}"]
+
+
+def _localisation(config: dict) -> list[str]:
+    faults = []
+    for region in config["localisation"]["regions"]:
+        if region in models.WORLDS:
+            continue
+        name, known = models.world_model(region), supported_regions()
+        if region not in known:
+            faults.append(f"localisation.regions holds {region!r}; allowed: {' or '.join(known)}")
+        elif name not in config["recognisers"]:
+            faults.append(
+                f"localisation.regions holds {region!r}, but no recogniser is called {name}; allowed: "
+                f"{' or '.join(models.WORLDS)}, or describe a trained one under recognisers"
+            )
+    return faults
 
 
 # ------------------------------------------------------------------------------------------- what the rules ask for
@@ -253,6 +268,24 @@ def recogniser_entry(config: dict, name: str) -> dict:
     if entry.get("weights"):
         entry["weights"] = resolve(config, entry["weights"])
     return entry
+
+
+def recogniser_entries(config: dict) -> dict[str, dict]:
+    """What the configuration says of every recogniser, by name."""
+    return {name: recogniser_entry(config, name) for name in config["recognisers"]}
+
+
+def wants_localisation(config: dict) -> bool:
+    """Whether localisation is part of this run."""
+    when = config["localisation"]["when"]
+    return when == "always" or when == config["source"]["kind"]
+
+
+def world_weights(config: dict, region: str) -> list[str]:
+    """The weights' files of the recognisers that are looked into in a world of the sample, those that exist."""
+    names = (models.world_model(region), *models.GENERAL_MODELS)
+    files = [models.recogniser(name, recogniser_entry(config, name)).weights for name in names]
+    return [file for file in files if file and Path(file).is_file()]
 
 
 def write_config(output: str | Path, config: dict) -> None:

@@ -140,14 +140,15 @@ def _count_identity(shard: h5py.File, parsed: h5py.File, identity: str, axes: di
     area = area_percents(resize_regions(storage.read_regions(parsed, identity)[used], grid))
     return pd.concat(
         [
-            _count_polarity(counts, area, axes).assign(identity=identity, polarity=polarity)
+            count_polarity(counts, area, axes).assign(identity=identity, polarity=polarity)
             for polarity, counts in storage.read_counts(shard, identity).items()
         ]
     )
 
 
-def _count_polarity(counts: np.ndarray, area: np.ndarray, axes: dict) -> pd.DataFrame:
-    """counts : (P, L, T, R); area : (R,) percent -> one row per layer (and the whole model), threshold, region."""
+def count_polarity(counts: np.ndarray, area: np.ndarray, axes: dict[str, list[str]]) -> pd.DataFrame:
+    """Counts (P, L, T, R) and areas (R,) percent of an identity -> one row per layer (and the whole model), threshold,
+    region; axes : their names, in that order."""
     empty = (counts.sum(3) == 0).sum(0)  # (L, T)
     empty = np.vstack((empty, empty.sum(0)))[..., None]  # (L+1, T, 1)
     pairs = np.array([len(counts)] * counts.shape[1] + [counts.shape[1] * len(counts)])[:, None, None]
