@@ -5,6 +5,7 @@ The Snakefile calls the light functions here while it is parsed, so pandas is im
 
 import hashlib
 import os
+import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -35,6 +36,17 @@ def assign_shards(identities: Sequence[str], identities_per_job: int) -> dict[st
     """The shard of each identity: contiguous runs of the sorted identities."""
     names = shard_names(count_shards(len(identities), identities_per_job))
     return {identity: names[k // identities_per_job] for k, identity in enumerate(sorted(identities))}
+
+
+def partner_shards(shard: str, shards: Sequence[str], limit: int, seed: int) -> list[str]:
+    """The shards, other than its own, from which a shard takes people to compare with: all, or ``limit`` drawn ones.
+
+    So the files that all jobs read together grow with the number of shards, not with its square.
+    """
+    others = [other for other in shards if other != shard]
+    if len(others) <= limit:
+        return others
+    return sorted(random.Random(f"{seed}/{shard}").sample(others, limit))
 
 
 # ----------------------------------------------------------------------------------------------------------- sources
