@@ -89,9 +89,7 @@ def frames_onto(landmarks: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return frames
 
 
-def warp_maps(
-    maps: Tensor, frames: np.ndarray, grid: int, window: tuple[int, int, int, int] = WHOLE_CROP
-) -> Tensor:
+def warp_maps(maps: Tensor, frames: np.ndarray, grid: int, window: tuple[int, int, int, int] = WHOLE_CROP) -> Tensor:
     """Maps (N, C, h, w) in their frames (N, 3, 3), on the common grid: (N, C, G, G) float64.
 
     One bilinear sampling takes a map from its native size to its frame; where the frame is the identity this is

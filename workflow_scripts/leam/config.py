@@ -122,12 +122,22 @@ def _contradictions(config: dict) -> list[str]:
         for key, value in (("crop_mode", "aligned"), ("regions", "pyfacer"), ("landmarks_required", True)):
             if faces[key] == value:
                 faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
+    faults += _similarity(config["similarity"], config["maps"]["grid"], config["analysis"]["polarity"])
     faults += _demographics(resolve(config, config["demographics"]))
     for name in config["models"]:
         try:
             models.recogniser(name, config["recognisers"].get(name))
         except models.ModelError as error:
             faults.append(f"models: {error}")
+    return faults
+
+
+def _similarity(similarity: dict, grid: int, shown: str) -> list[str]:
+    faults, cell = [], similarity["cell"]
+    if grid % cell:
+        faults.append(f"similarity.cell is {cell}; allowed: a divisor of maps.grid, which is {grid}")
+    if shown not in similarity["polarities"]:
+        faults.append(f"similarity.polarities lacks {shown!r}, which analysis.polarity shows; allowed: a list with it")
     return faults
 
 

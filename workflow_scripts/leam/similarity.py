@@ -373,7 +373,7 @@ def average_maps(
     with Shards(maps, faces, settings, seed) as shards:
         people = shards.people()
         template = _template(shards, people, template_faces, seed)
-        sums = {layer: 0.0 for layer in shards.layers}
+        sums = dict.fromkeys(shards.layers, 0.0)
         known = 0
         for person in people:
             stack = shards.read([(person, list(range(len(person.images))))])
