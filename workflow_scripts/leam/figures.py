@@ -229,7 +229,7 @@ def choose_identities(
 # ------------------------------------------------------------------------------------------------------- similarity
 
 PAIRINGS = {"same": ("same person", "#2a6fb0"), "different": ("different people", "#c2410c")}
-MEASURES = {"bc": "BC", "emd_px": "EMD, pixels"}
+MEASURES = {"bc": "BC (square-root scale)", "emd_px": "EMD, pixels"}
 FRAME_TITLES = {"identity": "frame: each identity's own", "canonical": "frame: canonical", "none": "frame: none"}
 PAPER_FRAME = "identity"
 
@@ -242,9 +242,7 @@ def plot_similarity(
     similarity : similarity.csv of ``tables.tabulate_similarity``. Dashed lines are the null: the population's mean map
     on the same faces. Crosses are the paper's numbers, where it has the model and layer, in the paper's frame.
     """
-    table = pd.read_csv(similarity, keep_default_na=False, na_values={"same": [""], "different": [""]})
-    numbers = [name for name in table if name.startswith(("same", "different", "ratio"))]
-    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
+    table = pd.read_csv(similarity)
     table = table[(table["polarity"] == polarity) & (table["part"] == "top1")]
     models, frames = (list(pd.unique(table[name])) for name in ("model", "frame"))
     measures = [measure for measure in MEASURES if measure in set(table["measure"])]
@@ -259,7 +257,7 @@ def plot_similarity(
         )
         for row, model in zip(axes, models, strict=True):
             of_model = table[table["model"] == model]
-            untrained = UNTRAINED * bool(of_model["untrained"].astype(str).eq("True").any())
+            untrained = UNTRAINED * bool(of_model["untrained"].any())
             for axis, (measure, frame) in zip(row, columns, strict=True):
                 chosen = of_model[(of_model["measure"] == measure) & (of_model["frame"] == frame)]
                 _plot_pairings(axis, chosen, model, measure, frame)
@@ -301,9 +299,17 @@ def _share_limits(row: np.ndarray, columns: list[tuple[str, str]]) -> None:
         top = max(axis.get_ylim()[1] for axis in axes)
         for number, axis in enumerate(axes):
             axis.set_ylim(0, top)
+            if measure == "bc":  # between 0 and 1, most of the maps' close to 0
+                axis.set_yscale("function", functions=(_root, np.square))
+                axis.set_yticks([0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1])
+                axis.set_ylim(0, 1.02)
             if number:
                 axis.set_ylabel("")
                 axis.tick_params(labelleft=False)
+
+
+def _root(values: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(values, 0))
 
 
 def _legend_similarity(figure: Figure, axes: np.ndarray, interval: str) -> None:

@@ -4,9 +4,9 @@
     EMD(P, Q), exact, in pixels of the common grid   (leam.transport)
 
 of the top 1 % of the maps, made to sum to 1 again (the paper's tables 3-6), and of the full maps. "Same" are the
-unordered image pairs of an identity, "different" as many pairs of one of its images and one of another identity's, drawn
-with the seed. Beside the maps stand two nulls, over the same pairs: the population's mean map, moved from the template's
-frame onto each image's face, so that only the geometry differs; and the masks of the facial regions.
+unordered image pairs of an identity, "different" as many pairs of one of its images and one of another identity's,
+drawn with the seed. Beside the maps stand two nulls, over the same pairs: the population's mean map, moved from the
+template's frame onto each image's face, so that only the geometry differs; and the masks of the facial regions.
 
 Shape letters: n images of an identity and those it is compared with, m pairs, C channels (polarities or regions),
 h, w a layer's native map, G side of the common grid.
@@ -267,7 +267,7 @@ def _gather(shards: Shards, own: Person, others: list[Person]) -> tuple[Stack, n
 
 
 def facial_masks(regions: np.ndarray) -> np.ndarray:
-    """Masks (n, 1 + facial regions, S, S) float32 of all facial regions together, then of each, from labels (n, S, S)."""
+    """Masks (n, C, S, S) float32 of all facial regions together, then of each, from labels (n, S, S)."""
     each = np.stack([regions == REGIONS.index(region) for region in FACIAL], axis=1)
     return np.concatenate((each.any(1, keepdims=True), each), axis=1).astype(np.float32)
 
@@ -415,8 +415,9 @@ def measure_similarity(
 
     maps, faces : the shard's own file first, then those from which different people are drawn, in the same order
     population : what ``average_maps`` wrote; processes : workers, each with one identity at a time
-    One row per pair, layer, polarity, frame and part: COLUMNS, and for the nulls ``kind`` and ``region`` before them. A pair that cannot be
-    measured has NaN and a reason: an image without landmarks in an aligned frame, or a map that is zero everywhere.
+    One row per pair, layer, polarity, frame and part: COLUMNS, and for the nulls ``kind`` and ``region`` before them. A
+    pair that cannot be measured has NaN and a reason: an image without landmarks in an aligned frame, or a map that is
+    zero everywhere.
     """
     work = (maps, faces, population, settings, seed)
     with Shards(maps, faces, settings, seed) as shards:

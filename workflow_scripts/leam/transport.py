@@ -19,9 +19,7 @@ Support = tuple[np.ndarray, np.ndarray]  # pixels (K,) int64, masses (K,) float6
 MAX_STEPS = 10_000_000
 OPTIMAL = 1  # what POT's solver says when it has found the minimum
 SHUFFLE_SEED = 0  # the order of the points; any will do
-NEGLIGIBLE = (
-    1e-12  # an excess of mass in which rounding is all there is; moved across the grid it costs less than 1e-9 px
-)
+NEGLIGIBLE = 1e-12  # excess mass that is rounding; across the whole grid it costs less than 1e-9 px
 
 
 class TransportError(Exception):
