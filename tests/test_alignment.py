@@ -27,6 +27,10 @@ def moved(points, frame):
     return points @ frame[:2, :2].T + frame[:2, 2]
 
 
+def warp_maps(maps, frames, *grid_and_window):
+    return alignment.Warp(frames, *grid_and_window)(maps)
+
+
 CORNERS = np.array([[0, 0], [111, 0], [0, 111], [111, 111.0]])
 KNOWN = [similarity(1.3, 25, (4, -9)), similarity(0.7, -160, (90, 100)), similarity(1, 0, (0.4, 0))]
 
@@ -49,7 +53,7 @@ def blob(side, x, y, width=3.0):
 @pytest.mark.parametrize("known", [similarity(1.2, 20, (5, -12)), similarity(0.8, -35, (-10, 50))])
 def test_a_warped_map_lies_where_its_frame_puts_it(known):
     image = blob(112, 60, 50)
-    warped = alignment.warp_maps(torch.from_numpy(image)[None, None], known[None], 112)[0, 0].numpy()
+    warped = warp_maps(torch.from_numpy(image)[None, None], known[None], 112)[0, 0].numpy()
     down, across = np.indices((112, 112))
     centre = np.array([(across * warped).sum(), (down * warped).sum()]) / warped.sum()
     np.testing.assert_allclose(centre, moved(np.array([60, 50.0]), known), atol=0.1)
@@ -58,7 +62,7 @@ def test_a_warped_map_lies_where_its_frame_puts_it(known):
 def test_warped_maps_against_scipy():
     rng = np.random.default_rng(0)
     image, known = rng.random((2, 112, 112)), KNOWN[0]
-    warped = alignment.warp_maps(torch.from_numpy(image)[None], known[None], 112)[0].numpy()
+    warped = warp_maps(torch.from_numpy(image)[None], known[None], 112)[0].numpy()
     down, across = np.indices((112, 112))
     x, y = moved(np.stack((across, down), axis=-1), np.linalg.inv(known)).transpose(2, 0, 1)
     inside = (np.abs(x - 55.5) < 56) & (np.abs(y - 55.5) < 56)
@@ -73,7 +77,7 @@ def test_warped_maps_against_scipy():
 def test_without_a_frame_maps_lie_as_on_the_grid_of_the_counts(native, window):
     maps = torch.rand(3, 2, *native, generator=torch.Generator().manual_seed(0))
     frames = np.broadcast_to(np.eye(3), (3, 3, 3))
-    found = alignment.warp_maps(maps, frames, 112, window)
+    found = warp_maps(maps, frames, 112, window)
     np.testing.assert_allclose(found, Grid(112, window).place(maps), atol=1e-6)
 
 
@@ -84,7 +88,7 @@ def test_a_map_and_its_face_move_together_whatever_the_sizes():
     target = moved(source, similarity(1.1, 12, (-6, 3)))
     native = (landmarks[30] + 0.5) * 56 / 224 - 0.5
     frames = alignment.frames_onto(source[None], target[None])
-    warped = alignment.warp_maps(torch.from_numpy(blob(56, *native))[None, None], frames, 112)[0, 0].numpy()
+    warped = warp_maps(torch.from_numpy(blob(56, *native))[None, None], frames, 112)[0, 0].numpy()
     down, across = np.indices((112, 112))
     centre = np.array([(across * warped).sum(), (down * warped).sum()]) / warped.sum()
     np.testing.assert_allclose(centre, target[30], atol=0.1)
@@ -111,7 +115,7 @@ def test_images_without_landmarks_have_no_frame():
     assert alignment.are_usable(faces).tolist() == [True, False, False]
     found = alignment.frames_onto(faces, np.broadcast_to(face(1), faces.shape))
     assert np.isfinite(found).all((1, 2)).tolist() == [True, False, False]
-    warped = alignment.warp_maps(torch.ones(3, 1, 7, 7), found, 16)
+    warped = warp_maps(torch.ones(3, 1, 7, 7), found, 16)
     assert warped.isnan().flatten(1).any(1).tolist() == [False, True, True]
     for seed in range(5):
         np.testing.assert_array_equal(alignment.draw_reference("a", faces, seed), alignment.level_eyes(face()))

@@ -89,23 +89,31 @@ def frames_onto(landmarks: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return frames
 
 
-def warp_maps(maps: Tensor, frames: np.ndarray, grid: int, window: tuple[int, int, int, int] = WHOLE_CROP) -> Tensor:
-    """Maps (N, C, h, w) in their frames (N, 3, 3), on the common grid: (N, C, G, G) float64.
+class Warp:
+    """Moves maps into their frames, on the common grid, by one bilinear sampling from their native size.
 
-    One bilinear sampling takes a map from its native size to its frame; where the frame is the identity this is
-    ``maps.Grid.place``. Outside of the window that the recogniser sees (top, left, bottom, right in 112ths of the
-    crop) a map is zero. Where a frame is NaN, so is the map.
+    Where a frame is the identity this is ``maps.Grid.place``. Outside of the window that the recogniser sees (top,
+    left, bottom, right in 112ths of the crop) a map is zero. Where a frame is NaN, so is the map.
     """
-    known = np.isfinite(frames).all((1, 2))
-    sources = torch.from_numpy(np.linalg.inv(np.where(known[:, None, None], frames, np.eye(3))))
-    steps = torch.arange(grid, dtype=torch.float64)
-    across, down = torch.meshgrid(steps, steps, indexing="xy")
-    pixels = torch.stack((across, down, torch.ones_like(across)), dim=-1)  # (G, G, 3)
-    where = torch.einsum("nij,yxj->nyxi", sources[:, :2], pixels)  # (N, G, G, 2) in grid pixels of the crop
-    top, left, bottom, right = window
-    start, extent = torch.tensor([left, top]), torch.tensor([right - left, bottom - top])
-    where = 2 * ((where + 0.5) * (CROP_UNITS / grid) - start) / extent - 1  # -1 to 1 from edge to edge of the window
-    warped = functional.grid_sample(maps.double(), where, padding_mode="border", align_corners=False)
-    warped *= (where.abs() < 1).all(-1).unsqueeze(1)
-    warped[torch.from_numpy(~known)] = torch.nan
-    return warped
+
+    def __init__(self, frames: np.ndarray, grid: int, window: tuple[int, int, int, int] = WHOLE_CROP):
+        """frames : (N, 3, 3), grid pixels of each image's crop to those of its target."""
+        known = np.isfinite(frames).all((1, 2))
+        sources = torch.from_numpy(np.linalg.inv(np.where(known[:, None, None], frames, np.eye(3))))
+        steps = torch.arange(grid, dtype=torch.float64)
+        across, down = torch.meshgrid(steps, steps, indexing="xy")
+        pixels = torch.stack((across, down, torch.ones_like(across)), dim=-1)  # (G, G, 3)
+        where = torch.einsum("nij,yxj->nyxi", sources[:, :2], pixels)  # (N, G, G, 2) in grid pixels of the crop
+        top, left, bottom, right = window
+        start, extent = torch.tensor([left, top]), torch.tensor([right - left, bottom - top])
+        # -1 to 1 from edge to edge of the window
+        self.where = 2 * ((where + 0.5) * (CROP_UNITS / grid) - start) / extent - 1
+        self.outside = ~(self.where.abs() < 1).all(-1).unsqueeze(1)  # (N, 1, G, G)
+        self.unknown = torch.from_numpy(~known)
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, h, w) -> (N, C, G, G) float64."""
+        warped = functional.grid_sample(maps.double(), self.where, padding_mode="border", align_corners=False)
+        warped.masked_fill_(self.outside, 0)
+        warped[self.unknown] = torch.nan
+        return warped

@@ -319,15 +319,16 @@ class Job:
         """What is compared in one frame: keys, those of the channels as a list, and maps (n, C, G, G)."""
         grid, polarities = self.shards.settings.grid, list(self.shards.settings.polarities)
         onto_faces = _inverse(_frames(stack, self.template, "canonical"))
+        warp = alignment.Warp(frames, grid, self.shards.window)
+        warp_mean = alignment.Warp(frames @ onto_faces, grid)
         for layer, maps in stack.maps.items():
             keys = {"layer": layer, "polarity": polarities, "region": ""}
-            own = torch.from_numpy(maps)
-            yield keys | {"kind": LEAM}, alignment.warp_maps(own, frames, grid, self.shards.window)
+            yield keys | {"kind": LEAM}, warp(torch.from_numpy(maps))
             mean = torch.from_numpy(self.means[layer]).expand(len(frames), -1, -1, -1)
-            yield keys | {"kind": POPULATION}, alignment.warp_maps(mean, frames @ onto_faces, grid)
+            yield keys | {"kind": POPULATION}, warp_mean(mean)
         keys = {"layer": "", "polarity": "", "region": [WHOLE_FACE, *FACIAL]}
         masks = torch.from_numpy(facial_masks(stack.regions))
-        yield keys | {"kind": MASK}, alignment.warp_maps(masks, frames, grid)
+        yield keys | {"kind": MASK}, alignment.Warp(frames, grid)(masks)
 
     def _measure(self, maps: Tensor, pairs: np.ndarray, keys: dict) -> list[dict]:
         """One cell per part and channel: its keys, and the values (m,) of its pairs."""
@@ -380,11 +381,10 @@ def average_maps(
             frames = _frames(stack, template, "canonical")
             usable = np.isfinite(frames).all((1, 2))
             known += usable.any()
-            for layer, found in stack.maps.items() if usable.any() else ():
-                placed = alignment.warp_maps(
-                    torch.from_numpy(found[usable]), frames[usable], settings.grid, shards.window
-                )
-                sums[layer] = sums[layer] + placed.mean(0).numpy()
+            if usable.any():
+                warp = alignment.Warp(frames[usable], settings.grid, shards.window)
+                for layer, found in stack.maps.items():
+                    sums[layer] = sums[layer] + warp(torch.from_numpy(found[usable])).mean(0).numpy()
         log.info("%s: mean over %d of %d identities", shards.model, known, len(people))
         shape = (len(settings.polarities), settings.grid, settings.grid)
         means = {layer: total / known if known else np.full(shape, np.nan) for layer, total in sums.items()}
