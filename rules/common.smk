@@ -54,6 +54,13 @@ TABLES = {
         "table11": "table11_regions_top1",
     }.items()
 }
+TABLES |= {
+    "similarity": results("tables/similarity.csv"),
+    "table03": results("tables/table03_bc_same.csv"),
+    "table04": results("tables/table04_bc_different.csv"),
+    "table05": results("tables/table05_emd_same.csv"),
+    "table06": results("tables/table06_emd_different.csv"),
+}
 if config["demographics"]:
     TABLES["groups"] = results("tables/groups.csv")
 if SOURCE["kind"] == "imdb_face":
@@ -77,6 +84,11 @@ if settings.wants_localisation(config):
         "localisation_regions": LOCALISATION["regions"],
     }
     FIGURES += [LOCALISATION["png"], LOCALISATION["pdf"]]
+FIGURES += [
+    results(f"figures/{name}.{kind}")
+    for name in ("retention", "similarity")
+    for kind in ("png", "pdf")
+]
 
 # ------------------------------------------------------------------------------------------------------- helpers
 
@@ -126,4 +138,29 @@ FACE_MODELS = (
     else {}
 )
 
-FIGURES += [results(f"figures/retention.{kind}") for kind in ("png", "pdf")]
+
+def shards_compared(wildcards):
+    """A shard, and those from which it takes different people to compare with."""
+    limit = config["similarity"]["partner_shards"]
+    others = link_lists.partner_shards(wildcards.shard, SHARDS, limit, config["seed"])
+    return [wildcards.shard, *others]
+
+
+def maps_compared(wildcards):
+    return [
+        results(f"maps/{wildcards.model}/{shard}.h5")
+        for shard in shards_compared(wildcards)
+    ]
+
+
+def faces_compared(wildcards):
+    return [results(f"faces/{shard}.h5") for shard in shards_compared(wildcards)]
+
+
+SIMILARITY = {
+    f"{kind}_{model}": [
+        results(f"similarity/{model}/{shard}{ending}.parquet") for shard in SHARDS
+    ]
+    for kind, ending in (("pairs", ""), ("nulls", ".null"))
+    for model in MODELS
+}

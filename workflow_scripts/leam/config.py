@@ -148,6 +148,7 @@ def _contradictions(config: dict) -> list[str]:
                 faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
     if config["source"]["kind"] == "imdb_face":
         faults += _imdb_face(config)
+    faults += _similarity(config["similarity"], config["maps"]["grid"], config["analysis"]["polarity"])
     faults += _demographics(resolve(config, config["demographics"]))
     for name in config["models"]:
         try:
@@ -167,6 +168,15 @@ def _imdb_face(config: dict) -> list[str]:
             "scraping.contact is null; source.kind imdb_face needs an e-mail address or a web page of yours there, "
             "which every server asked is told"
         )
+    return faults
+
+
+def _similarity(similarity: dict, grid: int, shown: str) -> list[str]:
+    faults, cell = [], similarity["cell"]
+    if grid % cell:
+        faults.append(f"similarity.cell is {cell}; allowed: a divisor of maps.grid, which is {grid}")
+    if shown not in similarity["polarities"]:
+        faults.append(f"similarity.polarities lacks {shown!r}, which analysis.polarity shows; allowed: a list with it")
     return faults
 
 

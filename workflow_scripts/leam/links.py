@@ -43,6 +43,17 @@ def assign_shards(identities: Sequence[str], identities_per_job: int) -> dict[st
     return {identity: names[k // identities_per_job] for k, identity in enumerate(sorted(identities))}
 
 
+def partner_shards(shard: str, shards: Sequence[str], limit: int, seed: int) -> list[str]:
+    """The shards, other than its own, from which a shard takes people to compare with: all, or ``limit`` drawn ones.
+
+    So the files that all jobs read together grow with the number of shards, not with its square.
+    """
+    others = [other for other in shards if other != shard]
+    if len(others) <= limit:
+        return others
+    return sorted(random.Random(f"{seed}/{shard}").sample(others, limit))
+
+
 # ----------------------------------------------------------------------------------------------------------- sources
 
 

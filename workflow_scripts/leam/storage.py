@@ -440,8 +440,46 @@ def read_maps(shard: h5py.File, identity: str, pair_maps: bool = False) -> Ident
     )
 
 
-def _unscaled(stored: h5py.Dataset) -> np.ndarray:
-    return stored[()].astype(np.float32) / np.float32(stored.attrs.get("scale", 1))
+def read_landmarks(shard: h5py.File, identity: str) -> np.ndarray:
+    """Only the landmarks (N, 68, 2) float32 of an identity's faces."""
+    return shard[group_name(identity)]["landmarks"][()]
+
+
+def read_side(shard: h5py.File, identity: str) -> int:
+    """The side S of an identity's crops, pixels."""
+    return shard[group_name(identity)]["regions"].shape[1]
+
+
+def read_window(shard: h5py.File) -> tuple[int, int, int, int]:
+    """The window of a maps file's recogniser: top, left, bottom, right in 112ths of the crop."""
+    return tuple(json.loads(shard.attrs["recogniser"])["window"])
+
+
+def read_image_maps(
+    shard: h5py.File, identity: str, images: list[int], layers: list[str], polarities: list[str]
+) -> dict[str, np.ndarray]:
+    """Image maps of some images (their positions, ascending) of an identity: {layer: (n, polarities, h, w) float32}."""
+    group = shard[group_name(identity)]["maps"]
+    return {
+        layer: np.stack([_unscaled(group[polarity][layer_name(layer)], images) for polarity in polarities], axis=1)
+        for layer in layers
+    }
+
+
+def write_population(shard: h5py.File, template: np.ndarray, means: dict[str, np.ndarray]) -> None:
+    """The template (68, 2) of the canonical frame, and the mean maps in it: {layer: (polarities, G, G)}."""
+    _put(shard, "template", template)
+    for layer, array in means.items():
+        _put(shard, f"means/{layer_name(layer)}", array)
+
+
+def read_population(shard: h5py.File, layers: list[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What ``write_population`` wrote."""
+    return shard["template"][()], {layer: shard[f"means/{layer_name(layer)}"][()] for layer in layers}
+
+
+def _unscaled(stored: h5py.Dataset, rows: list[int] | tuple[()] = ()) -> np.ndarray:
+    return stored[rows].astype(np.float32) / np.float32(stored.attrs.get("scale", 1))
 
 
 # ----------------------------------------------------------------------------------------------------------- journal
