@@ -1,4 +1,4 @@
-# links -> images -> faces -> maps -> regions -> tables, figures -> report
+# links -> images -> faces -> maps -> {regions, occlusion} -> tables, figures -> report
 #
 # Every arrow is one rule file, one module of workflow_scripts/leam/, one folder under results/.
 # {model} is a recogniser, {shard} a group of identities; both follow from the configuration alone.
@@ -20,6 +20,7 @@ include: "rules/weights.smk"
 include: "rules/faces.smk"
 include: "rules/maps.smk"
 include: "rules/regions.smk"
+include: "rules/occlusion.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 

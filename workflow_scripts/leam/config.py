@@ -123,6 +123,7 @@ def _contradictions(config: dict) -> list[str]:
             if faces[key] == value:
                 faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
     faults += _demographics(resolve(config, config["demographics"]))
+    faults += _occlusion(config["occlusion"], config["models"])
     for name in config["models"]:
         try:
             models.recogniser(name, config["recognisers"].get(name))
@@ -141,6 +142,20 @@ def _demographics(path: str | None) -> list[str]:
     except (OSError, ValueError) as error:
         return [f"demographics: {error}"]
     return []
+
+
+def _occlusion(occlusion: dict, run: list[str]) -> list[str]:
+    faults = []
+    if occlusion["percent"] not in occlusion["percents"]:
+        allowed = ", ".join(f"{percent:g}" for percent in occlusion["percents"])
+        faults.append(f"occlusion.percent is {occlusion['percent']}; allowed: one of occlusion.percents: {allowed}")
+    guides = run if occlusion["guides"] is None else occlusion["guides"]
+    if unknown := [name for name in guides if name not in run]:
+        faults.append(f"occlusion.guides has {unknown[0]!r}; allowed: the models of this run: {', '.join(run)}")
+    guide = occlusion["guide"]
+    if guide not in (None, *guides):
+        faults.append(f"occlusion.guide is {guide!r}; allowed: null or one of the guides: {', '.join(guides)}")
+    return faults
 
 
 def _sample_region(region: str | None) -> list[str]:
@@ -173,6 +188,18 @@ def faces_settings(config: dict) -> dict:
     """The ``faces`` section with its paths resolved."""
     faces = config["faces"]
     return faces | {key: resolve(config, faces[key]) for key in FACES_PATHS}
+
+
+def occlusion_guides(config: dict) -> list[str]:
+    """The recognisers whose maps choose pixels for all others, in the order of ``models``."""
+    guides = config["occlusion"]["guides"]
+    return [name for name in config["models"] if guides is None or name in guides]
+
+
+def paper_guide(config: dict) -> str:
+    """The guide of the paper's tables: the one that is set, or IR_CASIA as in the paper, or the first."""
+    guides = occlusion_guides(config)
+    return next(name for name in (config["occlusion"]["guide"], "IR_CASIA", *guides) if name in guides)
 
 
 def recogniser_entry(config: dict, name: str) -> dict:

@@ -562,7 +562,8 @@ def _networks(sources: Sources, rankings: list[Ranking], recogniser: Recogniser,
     if any(ranking.kind == "shuffled" for ranking in rankings):
         permuted = shuffle_weights(models.build(recogniser, sources.seed), sources.seed)
         sources.shuffled = models.fold_norms(permuted, recogniser.layers).to(device)
-    return models.fold_norms(models.build(recogniser, sources.seed), ()).to(device)
+    network = models.fold_norms(models.build(recogniser, sources.seed), ()).to(device)
+    return network.to(memory_format=torch.channels_last) if device.type == "cpu" else network
 
 
 def _measure(occluder: Occluder, orders: list[Tensor], rankings: list[Ranking]) -> Measured:
