@@ -60,6 +60,13 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             "faces.crop_mode is 'aligned'; allowed only with a detector or landmarks",
         ),
         ({"source": {"sample": {"region": "chin"}}}, "source.sample.region is 'chin'; allowed: null or "),
+        ({"occlusion": {"percent": 3}}, "occlusion.percent is 3; allowed: one of occlusion.percents: 0.1, 0.25"),
+        ({"occlusion": {"guides": ["AF_R18"]}}, "occlusion.guides has 'AF_R18'; allowed: the models of this run"),
+        (
+            {"occlusion": {"guides": ["sample_arcface"], "guide": "sample_cosface"}},
+            "occlusion.guide is 'sample_cosface'; allowed: null or one of the guides: sample_arcface",
+        ),
+        ({"occlusion": {"kinds": ["random"]}}, "occlusion.kinds is .*; allowed: array, no entry twice, image among"),
         ({"demographics": "nowhere.csv"}, "config: demographics: .*nowhere.csv"),
     ],
 )
@@ -82,6 +89,17 @@ def test_paths_start_from_root():
     assert config.source_settings(found)["path"] == "data/faces"
     assert config.faces_settings(found)["parser_weights"] == "/abs/parser.pt"
     assert config.recogniser_entry(found, "AF_R18")["weights"] == "data/w/backbone.pth"
+
+
+def test_the_papers_guide_is_taken_where_it_is_run():
+    names = ["AF_R18", "IR_CASIA", "VGG_16"]
+    for occlusion, guides, guide in (
+        ({}, names, "IR_CASIA"),
+        ({"guides": ["VGG_16", "AF_R18"]}, ["AF_R18", "VGG_16"], "AF_R18"),
+        ({"guide": "VGG_16"}, names, "VGG_16"),
+    ):
+        found = config.complete({"models": names, "occlusion": occlusion})
+        assert (config.occlusion_guides(found), config.paper_guide(found)) == (guides, guide)
 
 
 def test_merged_configuration_is_written(tmp_path):

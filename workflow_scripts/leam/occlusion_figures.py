@@ -21,7 +21,9 @@ KINDS = {
     "random": ("random pixels", "#8a8a8a"),
     "shuffled": ("own image, permuted weights", "#8b63b8"),
 }
-GUIDE = ("guide {}", "#1a1a1a")
+GUIDE = ("guide {}: its image", "#7a1f5c")
+PAPER = {"leam": ("guide IR_CASIA", INK), "random": ("random", MUTED)}
+READING = "If it is, each line drops more than the next; what decides is one's own mean against another's (bold)."
 LEVEL = 0.05  # of Holm's adjusted p, below which a step is marked
 MEASURES = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
 
@@ -86,7 +88,7 @@ def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float,
             of_model = table[(table["model"] == model) & table["polarity"].isin([polarity, ""])]
             _plot_kinds(axis, of_model, model, guide, value)
             if value == "drop":
-                _plot_paper(axis, model)
+                _plot_paper(axis, model, of_model["percent"].min(), of_model["percent"].max())
             axis.set_xscale("log")
             ticks = _spread(pd.unique(of_model["percent"]))
             axis.set_xticks(ticks, [f"{percent:g}" for percent in ticks])
@@ -123,20 +125,19 @@ def _plot_kinds(axis: Axes, table: pd.DataFrame, model: str, guide: str, value: 
             axis.fill_between(rows["percent"], low, high, color=colour, alpha=0.13, lw=0)
 
 
-def _plot_paper(axis: Axes, model: str) -> None:
+def _plot_paper(axis: Axes, model: str, least: float, most: float) -> None:
     """The paper's curves, dashed: of this model where it has it, otherwise the mean of its nine."""
-    table, name = paper.read_table("table21"), "the paper, this model"
+    table, name = paper.read_table("table21"), "paper, this recogniser"
     table = table[table["model"] == model]
     if not len(table):
-        table, name = paper.read_table("table09").melt("occlusion_percent", var_name="occlusion"), "the paper, mean"
+        table, name = paper.read_table("table09").melt("occlusion_percent", var_name="occlusion"), "paper, mean of nine"
     else:
         table = table.rename(columns={"cosine_drop": "value"})
-    left, right = axis.get_xlim()
-    for occlusion, kind in (("leam", "image"), ("random", "random")):
-        rows = table[(table["occlusion"] == occlusion) & table["occlusion_percent"].between(left, right)]
+    for occlusion, (label, colour) in PAPER.items():
+        rows = table[(table["occlusion"] == occlusion) & table["occlusion_percent"].between(least, most)]
         rows = rows.sort_values("occlusion_percent")
-        label = f"{name}: {'IR_CASIA guides' if occlusion == 'leam' else 'random'}"
-        axis.plot(rows["occlusion_percent"], rows["value"], ls=(0, (4, 2)), lw=1, color=KINDS[kind][1], label=label)
+        shown = f"{name}: {label}"
+        axis.plot(rows["occlusion_percent"], rows["value"], ls=(0, (4, 2)), lw=1, color=colour, label=shown)
 
 
 # ------------------------------------------------------------------------------------------------------ transfer matrix
@@ -154,7 +155,7 @@ def plot_transfer(transfer: str | Path, png: str | Path, pdf: str | Path, *, per
     names = {name: name + " *" * bool(rows["untrained"].any()) for name, rows in table.groupby("model")}
     top = max(float(table["drop"].max()), 1e-9)
     with pyplot.rc_context(STYLE):
-        wide, high = 0.62 * (len(guides) + 1) + 1.6, 0.42 * len(models) + 1.5
+        wide, high = 0.62 * (len(guides) + 1) + 1.6, 0.42 * len(models) + 2
         figure, axes = pyplot.subplots(
             1, len(polarities), figsize=(wide * len(polarities) + 0.6, high), squeeze=False, layout="constrained"
         )
@@ -186,7 +187,7 @@ def _draw_matrix(axis: Axes, drops: pd.DataFrame, top: float, models: list[str])
                 continue
             axis.text(x, y, f"{value:.3f}", ha="center", va="center", color="white" if value > 0.6 * top else INK)
             if guide == model:
-                axis.add_patch(pyplot.Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, ec=INK, lw=1.2))
+                axis.add_patch(pyplot.Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, ec=INK, lw=1.2, zorder=3))
     axis.axvline(len(drops.columns) - 1.5, color="white", lw=4)
     for spine in axis.spines.values():
         spine.set_visible(False)
@@ -216,7 +217,7 @@ def plot_person_specific(
             chosen = (tested["model"] == model) & (tested["polarity"] == polarity) & (tested["layer"] == first)
             _plot_chain(axis, rows[rows["layer"].isin([first, ""])].set_index("kind"), tested[chosen])
             axis.set_xlabel(f"drop of the cosine, {percent:g} % occluded, {first} ({100 * confidence:g} % interval)")
-        figure.suptitle("Is it person-specific?", x=0.01, ha="left", fontsize=11, weight="bold")
+        figure.suptitle("Is it person-specific? " + READING, x=0.01, ha="left", fontsize=9)
         save(figure, outputs["chain_png"], outputs["chain_pdf"])
         _plot_layers(own, percent, outputs["layers_png"], outputs["layers_pdf"])
 
