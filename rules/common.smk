@@ -90,6 +90,30 @@ FIGURES += [
     for kind in ("png", "pdf")
 ]
 
+# Occlusion (rules/occlusion.smk)
+TABLES |= {
+    name: results(f"tables/{file}.csv")
+    for name, file in {
+        "occlusion": "occlusion",
+        "decisions": "decisions",
+        "person_specific": "person_specific",
+        "transfer": "transfer",
+        "table09": "table09_occlusion_drop",
+        "table21": "table21_occlusion_drop_by_model",
+    }.items()
+}
+FIGURES += [
+    results(f"figures/{name}.{kind}")
+    for name in (
+        "figure08_occlusion",
+        "decisions",
+        "transfer",
+        "person_specific",
+        "person_specific_layers",
+    )
+    for kind in ("png", "pdf")
+]
+
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
@@ -128,6 +152,25 @@ def world_weights(wildcards):
     return settings.world_weights(config, wildcards.world)
 
 
+def guides_of_model(wildcards):
+    """The recognisers whose maps choose pixels for this one: the guides, and itself."""
+    chosen = settings.occlusion_guides(config)
+    return [model for model in MODELS if model in (*chosen, wildcards.model)]
+
+
+def guides_maps(wildcards):
+    return [
+        results(f"maps/{guide}/{wildcards.shard}.h5")
+        for guide in guides_of_model(wildcards)
+    ]
+
+
+DROPS = {
+    f"drops_{model}": [
+        results(f"occlusion/{model}/{shard}.parquet") for shard in SHARDS
+    ]
+    for model in MODELS
+}
 MAPS = {f"maps_{model}": shards_of(f"maps/{model}") for model in MODELS}
 
 # Of the stage faces, the modules it is made of, and what fetch_face_models found where model files are needed.

@@ -82,6 +82,13 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             {"localisation": {"regions": ["le"]}},
             "holds 'le', but no recogniser is called sample_le; allowed: hair or nose",
         ),
+        ({"occlusion": {"percent": 3}}, "occlusion.percent is 3; allowed: one of occlusion.percents: 0.1, 0.25"),
+        ({"occlusion": {"guides": ["AF_R18"]}}, "occlusion.guides has 'AF_R18'; allowed: the models of this run"),
+        (
+            {"occlusion": {"guides": ["sample_arcface"], "guide": "sample_cosface"}},
+            "occlusion.guide is 'sample_cosface'; allowed: null or one of the guides: sample_arcface",
+        ),
+        ({"occlusion": {"kinds": ["random"]}}, "occlusion.kinds is .*; allowed: array, no entry twice, image among"),
         ({"demographics": "nowhere.csv"}, "config: demographics: .*nowhere.csv"),
         ({"source": {"kind": "imdb_face"}}, "source.imdb_face.path is null; source.kind imdb_face needs a path there"),
         ({"source": IMDB_FACE}, "config: source.imdb_face.path: no such file: absent.csv"),
@@ -141,6 +148,17 @@ def test_the_seed_goes_with_the_list_of_imdb_face(tmp_path):
     given["faces"] |= {"regions": "pyfacer", "parser_weights": "x"}
     source = config.source_settings(config.complete(given))
     assert source["seed"] == 7 and source["path"] == str(tmp_path / "list.csv")
+
+
+def test_the_papers_guide_is_taken_where_it_is_run():
+    names = ["AF_R18", "IR_CASIA", "VGG_16"]
+    for occlusion, guides, guide in (
+        ({}, names, "IR_CASIA"),
+        ({"guides": ["VGG_16", "AF_R18"]}, ["AF_R18", "VGG_16"], "AF_R18"),
+        ({"guide": "VGG_16"}, names, "VGG_16"),
+    ):
+        found = config.complete({"models": names, "occlusion": occlusion})
+        assert (config.occlusion_guides(found), config.paper_guide(found)) == (guides, guide)
 
 
 def test_merged_configuration_is_written(tmp_path):

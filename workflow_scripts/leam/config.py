@@ -150,6 +150,7 @@ def _contradictions(config: dict) -> list[str]:
         faults += _imdb_face(config)
     faults += _similarity(config["similarity"], config["maps"]["grid"], config["analysis"]["polarity"])
     faults += _demographics(resolve(config, config["demographics"]))
+    faults += _occlusion(config["occlusion"], config["models"])
     for name in config["models"]:
         try:
             models.recogniser(name, config["recognisers"].get(name))
@@ -190,6 +191,20 @@ def _demographics(path: str | None) -> list[str]:
     except (OSError, ValueError) as error:
         return [f"demographics: {error}"]
     return []
+
+
+def _occlusion(occlusion: dict, run: list[str]) -> list[str]:
+    faults = []
+    if occlusion["percent"] not in occlusion["percents"]:
+        allowed = ", ".join(f"{percent:g}" for percent in occlusion["percents"])
+        faults.append(f"occlusion.percent is {occlusion['percent']}; allowed: one of occlusion.percents: {allowed}")
+    guides = run if occlusion["guides"] is None else occlusion["guides"]
+    if unknown := [name for name in guides if name not in run]:
+        faults.append(f"occlusion.guides has {unknown[0]!r}; allowed: the models of this run: {', '.join(run)}")
+    guide = occlusion["guide"]
+    if guide not in (None, *guides):
+        faults.append(f"occlusion.guide is {guide!r}; allowed: null or one of the guides: {', '.join(guides)}")
+    return faults
 
 
 def _sample_region(region: str | None) -> list[str]:
@@ -270,6 +285,18 @@ def face_model_files(config: dict) -> list[str]:
     chosen, faces = config | {"faces": chosen_faces(config)}, faces_settings(config)
     used = [needed.removeprefix("faces.") for (key, value), needed in NEEDS if setting(chosen, key) == value]
     return [faces[name] for name in FACES_PATHS if name in used]
+
+
+def occlusion_guides(config: dict) -> list[str]:
+    """The recognisers whose maps choose pixels for all others, in the order of ``models``."""
+    guides = config["occlusion"]["guides"]
+    return [name for name in config["models"] if guides is None or name in guides]
+
+
+def paper_guide(config: dict) -> str:
+    """The guide of the paper's tables: the one that is set, or IR_CASIA as in the paper, or the first."""
+    guides = occlusion_guides(config)
+    return next(name for name in (config["occlusion"]["guide"], "IR_CASIA", *guides) if name in guides)
 
 
 def recogniser_entry(config: dict, name: str) -> dict:

@@ -94,6 +94,19 @@ class IdentityMaps:
 
 
 @dataclass
+class Averages:
+    """What is summed over all identities of a recogniser (averages/{model}.h5).
+
+    identities : (I,) str, sorted; shards : (I,) int, the number of the maps file that each stands in
+    totals : {(polarity, layer): (h, w) float64}, the sum over identities of the identity's mean image map
+    """
+
+    identities: list[str]
+    shards: list[int]
+    totals: dict[tuple[str, str], np.ndarray]
+
+
+@dataclass
 class Discarded:
     """What was left out and why; ``image`` is "" when the whole identity was."""
 
@@ -210,6 +223,11 @@ def open_shard(path: str | Path, kind: str) -> Iterator[h5py.File]:
 def identities(shard: h5py.File) -> list[str]:
     """The identities of a shard, sorted."""
     return sorted(str(group.attrs["identity"]) for name, group in shard.items() if name not in RESERVED)
+
+
+def holds(shard: h5py.File, identity: str) -> bool:
+    """Whether an identity is in a shard."""
+    return group_name(identity) in shard
 
 
 def _put(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
@@ -476,6 +494,28 @@ def write_population(shard: h5py.File, template: np.ndarray, means: dict[str, np
 def read_population(shard: h5py.File, layers: list[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What ``write_population`` wrote."""
     return shard["template"][()], {layer: shard[f"means/{layer_name(layer)}"][()] for layer in layers}
+
+
+def read_layer_maps(shard: h5py.File, identity: str, polarity: str, layer: str) -> np.ndarray:
+    """The image maps (N, h, w) float32 of one identity, polarity and layer, without reading the others."""
+    return _unscaled(shard[group_name(identity)]["maps"][polarity][layer_name(layer)])
+
+
+def write_averages(shard: h5py.File, averages: Averages) -> None:
+    _put_strings(shard, "identities", averages.identities)
+    shard.create_dataset("shards", data=np.asarray(averages.shards, np.int64))
+    for (polarity, layer), total in averages.totals.items():
+        _put(shard, f"totals/{polarity}/{layer_name(layer)}", total)
+
+
+def read_averages(path: str | Path) -> Averages:
+    with open_shard(path, "averages") as shard:
+        totals = {
+            (polarity, layer): group[layer_name(layer)][()]
+            for polarity, group in shard.get("totals", {}).items()
+            for layer in read_layers(shard)
+        }
+        return Averages(_strings(shard, "identities"), shard["shards"][()].tolist(), totals)
 
 
 def _unscaled(stored: h5py.Dataset, rows: list[int] | tuple[()] = ()) -> np.ndarray:
