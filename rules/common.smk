@@ -11,21 +11,22 @@ sys.path.insert(0, os.path.dirname(LIBRARY))
 
 from leam import config as settings
 from leam import links as link_lists
+from leam import paper
 
 # ------------------------------------------------------------------------------------------------- configuration
 
 try:
     config = settings.complete(config)
     SOURCE = settings.source_settings(config)
+    PEOPLE = len(link_lists.list_identities(SOURCE))
     SHARDS = link_lists.shard_names(
-        link_lists.count_shards(
-            len(link_lists.list_identities(SOURCE)), config["identities_per_job"]
-        )
+        link_lists.count_shards(PEOPLE, config["identities_per_job"])
     )
 except (settings.ConfigError, ValueError) as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = config["models"]
+RUN = paper.describe_run(config, PEOPLE)  # the captions' sentence on how runs differ
 
 
 def results(path):
@@ -53,11 +54,37 @@ TABLES = {
         "table11": "table11_regions_top1",
     }.items()
 }
+TABLES |= {
+    name: results(f"tables/{file}.csv")
+    for name, file in {
+        "table12_to_20": "table12_to_20_regions_by_threshold",
+        "run": "run",
+        "individuals": "individuals",
+        "table07": "table07_regions_by_individual",
+        "table08": "table08_individual_statistics",
+    }.items()
+}
 if config["demographics"]:
     TABLES["groups"] = results("tables/groups.csv")
 FIGURES = [
     results(f"figures/{name}.{kind}")
     for name in ("regions", *(f"maps_{model}" for model in MODELS))
+    for kind in ("png", "pdf")
+]
+
+EXAMPLES = ("layers", "sensitivity", "thresholds")
+EXPRESSIONS = ("expressions",) if config["faces"]["landmarks"] != "none" else ()
+FIGURES += [
+    results(f"figures/{name}.{kind}")
+    for name in (
+        "person",
+        "transfer",
+        *(
+            f"{figure}_{model}"
+            for figure in (*EXAMPLES, *EXPRESSIONS)
+            for model in MODELS
+        ),
+    )
     for kind in ("png", "pdf")
 ]
 
