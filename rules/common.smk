@@ -11,14 +11,14 @@ sys.path.insert(0, os.path.dirname(LIBRARY))
 
 from leam import config as settings
 from leam import links as link_lists
-from leam import paper
+from leam import runs
 
 # ------------------------------------------------------------------------------------------------- configuration
 
 try:
     config = settings.complete(config)
     SOURCE = settings.source_settings(config)
-    PEOPLE = len(link_lists.list_identities(SOURCE))
+    PEOPLE = link_lists.count_identities(SOURCE)
     SHARDS = link_lists.shard_names(
         link_lists.count_shards(PEOPLE, config["identities_per_job"])
     )
@@ -26,7 +26,7 @@ except (settings.ConfigError, ValueError) as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = config["models"]
-RUN = paper.describe_run(config, PEOPLE)  # the captions' sentence on how runs differ
+RUN = runs.describe_run(config, PEOPLE)  # the captions' sentence on how runs differ
 
 
 def results(path):
@@ -37,6 +37,7 @@ def results(path):
 wildcard_constraints:
     model="|".join(re.escape(model) for model in MODELS),
     shard=r"\d{5}",
+    world="|".join(config["localisation"]["regions"]),
 
 
 # ------------------------------------------------------------------------------------------------------- outputs
@@ -55,6 +56,67 @@ TABLES = {
     }.items()
 }
 TABLES |= {
+    "similarity": results("tables/similarity.csv"),
+    "table03": results("tables/table03_bc_same.csv"),
+    "table04": results("tables/table04_bc_different.csv"),
+    "table05": results("tables/table05_emd_same.csv"),
+    "table06": results("tables/table06_emd_different.csv"),
+}
+if config["demographics"]:
+    TABLES["groups"] = results("tables/groups.csv")
+if SOURCE["kind"] == "imdb_face":
+    TABLES["scraping"] = results("tables/scraping.csv")
+FIGURES = [
+    results(f"figures/{name}.{kind}")
+    for name in ("regions", *(f"maps_{model}" for model in MODELS))
+    for kind in ("png", "pdf")
+]
+
+WORLDS = config["localisation"]["regions"]
+LOCALISATION = {
+    "found": results("tables/localisation.csv"),
+    "regions": results("tables/localisation_regions.csv"),
+    "png": results("figures/localisation.png"),
+    "pdf": results("figures/localisation.pdf"),
+}
+if settings.wants_localisation(config):
+    TABLES |= {
+        "localisation": LOCALISATION["found"],
+        "localisation_regions": LOCALISATION["regions"],
+    }
+    FIGURES += [LOCALISATION["png"], LOCALISATION["pdf"]]
+FIGURES += [
+    results(f"figures/{name}.{kind}")
+    for name in ("retention", "similarity")
+    for kind in ("png", "pdf")
+]
+
+# Occlusion (rules/occlusion.smk)
+TABLES |= {
+    name: results(f"tables/{file}.csv")
+    for name, file in {
+        "occlusion": "occlusion",
+        "decisions": "decisions",
+        "person_specific": "person_specific",
+        "transfer": "transfer",
+        "table09": "table09_occlusion_drop",
+        "table21": "table21_occlusion_drop_by_model",
+    }.items()
+}
+FIGURES += [
+    results(f"figures/{name}.{kind}")
+    for name in (
+        "figure08_occlusion",
+        "decisions",
+        "transfer",
+        "person_specific",
+        "person_specific_layers",
+    )
+    for kind in ("png", "pdf")
+]
+
+# Examples, thresholds and individuals (rules/figures.smk, rules/tables.smk)
+TABLES |= {
     name: results(f"tables/{file}.csv")
     for name, file in {
         "table12_to_20": "table12_to_20_regions_by_threshold",
@@ -64,24 +126,16 @@ TABLES |= {
         "table08": "table08_individual_statistics",
     }.items()
 }
-if config["demographics"]:
-    TABLES["groups"] = results("tables/groups.csv")
-FIGURES = [
-    results(f"figures/{name}.{kind}")
-    for name in ("regions", *(f"maps_{model}" for model in MODELS))
-    for kind in ("png", "pdf")
-]
-
 EXAMPLES = ("layers", "sensitivity", "thresholds")
-EXPRESSIONS = ("expressions",) if config["faces"]["landmarks"] != "none" else ()
+EXPRESSIONS = settings.chosen_faces(config)["landmarks"] != "none"
 FIGURES += [
     results(f"figures/{name}.{kind}")
     for name in (
         "person",
-        "transfer",
+        "recognisers",
         *(
             f"{figure}_{model}"
-            for figure in (*EXAMPLES, *EXPRESSIONS)
+            for figure in (*EXAMPLES, *["expressions"] * EXPRESSIONS)
             for model in MODELS
         ),
     )
@@ -89,6 +143,9 @@ FIGURES += [
 ]
 
 # ------------------------------------------------------------------------------------------------------- helpers
+
+
+SAMPLE_MODULES = ("sample", "sample_people", "sample_geometry", "sample_painting")
 
 
 def library(*modules):
@@ -118,4 +175,63 @@ def maps_of_model(wildcards):
     return shards_of(f"maps/{wildcards.model}")
 
 
+def world_weights(wildcards):
+    """The weights of the recognisers that are looked into in a world, as inputs where the files exist."""
+    return settings.world_weights(config, wildcards.world)
+
+
+def guides_of_model(wildcards):
+    """The recognisers whose maps choose pixels for this one: the guides, and itself."""
+    chosen = settings.occlusion_guides(config)
+    return [model for model in MODELS if model in (*chosen, wildcards.model)]
+
+
+def guides_maps(wildcards):
+    return [
+        results(f"maps/{guide}/{wildcards.shard}.h5")
+        for guide in guides_of_model(wildcards)
+    ]
+
+
+DROPS = {
+    f"drops_{model}": [
+        results(f"occlusion/{model}/{shard}.parquet") for shard in SHARDS
+    ]
+    for model in MODELS
+}
 MAPS = {f"maps_{model}": shards_of(f"maps/{model}") for model in MODELS}
+
+# Of the stage faces, the modules it is made of, and what fetch_face_models found where model files are needed.
+FACE_MODULES = ["frames", "detection", "parsing", "landmarks", "images", "regions"]
+FACE_MODELS = (
+    {"models": results("face_models/files.json")}
+    if settings.face_model_files(config)
+    else {}
+)
+
+
+def shards_compared(wildcards):
+    """A shard, and those from which it takes different people to compare with."""
+    limit = config["similarity"]["partner_shards"]
+    others = link_lists.partner_shards(wildcards.shard, SHARDS, limit, config["seed"])
+    return [wildcards.shard, *others]
+
+
+def maps_compared(wildcards):
+    return [
+        results(f"maps/{wildcards.model}/{shard}.h5")
+        for shard in shards_compared(wildcards)
+    ]
+
+
+def faces_compared(wildcards):
+    return [results(f"faces/{shard}.h5") for shard in shards_compared(wildcards)]
+
+
+SIMILARITY = {
+    f"{kind}_{model}": [
+        results(f"similarity/{model}/{shard}{ending}.parquet") for shard in SHARDS
+    ]
+    for kind, ending in (("pairs", ""), ("nulls", ".null"))
+    for model in MODELS
+}

@@ -52,6 +52,29 @@ rule plot_maps:
         "../workflow_scripts/plot_maps.py"
 
 
+rule plot_retention:
+    input:
+        library("figures", "faces"),
+        retention=TABLES["retention"],
+        discarded=TABLES["discarded"],
+    output:
+        png=report(
+            results("figures/retention.png"),
+            caption="captions/plot_retention.rst",
+            category="Faces",
+            labels={"shows": "Images kept, and discarded by reason"},
+        ),
+        pdf=results("figures/retention.pdf"),
+    log:
+        results("logs/plot_retention.log"),
+    benchmark:
+        results("benchmarks/plot_retention.tsv")
+    conda:
+        "../envs/leam.yaml"
+    script:
+        "../workflow_scripts/plot_retention.py"
+
+
 rule plot_layers:
     input:
         library("examples", "figures", "maps", "storage"),
@@ -158,23 +181,23 @@ rule plot_person:
         "../workflow_scripts/plot_person.py"
 
 
-rule plot_transfer:
+rule plot_recognisers:
     input:
         library("examples", "figures", "maps", "storage"),
         **MAPS,
         faces=shards_of("faces"),
     output:
         png=report(
-            results("figures/transfer.png"),
-            caption="captions/plot_transfer.rst",
+            results("figures/recognisers.png"),
+            caption="captions/plot_recognisers.rst",
             category="Examples",
             labels={"shows": "One image under every recogniser"},
         ),
-        pdf=results("figures/transfer.pdf"),
+        pdf=results("figures/recognisers.pdf"),
     log:
-        results("logs/plot_transfer.log"),
+        results("logs/plot_recognisers.log"),
     benchmark:
-        results("benchmarks/plot_transfer.tsv")
+        results("benchmarks/plot_recognisers.tsv")
     conda:
         "../envs/leam.yaml"
     params:
@@ -183,7 +206,7 @@ rule plot_transfer:
         grid=lookup(within=config, dpath="maps/grid"),
         seed=config["seed"],
     script:
-        "../workflow_scripts/plot_transfer.py"
+        "../workflow_scripts/plot_recognisers.py"
 
 
 rule plot_thresholds:

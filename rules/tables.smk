@@ -149,7 +149,7 @@ rule tabulate_individuals:
 
 rule tabulate_run:
     input:
-        library("paper", "storage"),
+        library("runs", "paper", "storage"),
         retention=TABLES["retention"],
     output:
         report(
@@ -196,3 +196,26 @@ if config["demographics"]:
             seed=config["seed"],
         script:
             "../workflow_scripts/tabulate_groups.py"
+
+
+if SOURCE["kind"] == "imdb_face":
+
+    rule tabulate_scraping:
+        input:
+            library("scraping"),
+            summaries=expand(results("images/{shard}.csv"), shard=SHARDS),
+        output:
+            report(
+                TABLES["scraping"],
+                caption="captions/scraping.rst",
+                category="Images",
+                labels={"shows": "Links, alive and dead by reason"},
+            ),
+        log:
+            results("logs/tabulate_scraping.log"),
+        benchmark:
+            results("benchmarks/tabulate_scraping.tsv")
+        conda:
+            "../envs/leam.yaml"
+        script:
+            "../workflow_scripts/tabulate_scraping.py"

@@ -35,8 +35,9 @@ def finished(tmp_path_factory):
             for suffix in (".png", ".regions.png"):
                 shutil.copy(picture.with_suffix(suffix), root / "faces" / person)
     (root / "faces" / people[0] / "99.png").write_text("this is no picture")
-    config = ROOT / "tests" / "configs" / "real.yaml"
-    snakemake("--cores", 2, "--configfile", config, "--config", f"root={root}", directory=directory)
+    config, light = ROOT / "tests" / "configs" / "real.yaml", directory / "light.yaml"
+    light.write_text("occlusion: {percents: [1], layers: first, repeats: 1}")
+    snakemake("--cores", 2, "--configfile", config, light, "--config", f"root={root}", directory=directory)
     return directory / "results" / "real", people
 
 
@@ -96,3 +97,15 @@ def test_shares_by_gender_are_given(finished):
     assert set(table["group"]) <= {"female", "male"}
     sums = table.groupby(["model", "group", "threshold"])["percent"].sum()
     np.testing.assert_allclose(sums, 100, atol=1e-3)
+
+
+def test_occluding_where_a_map_points_hurts_more_than_elsewhere(finished):
+    results, people = finished
+    table = pd.read_csv(results / "tables" / "occlusion.csv")
+    drops = table[table["guide"].isna() | (table["guide"] == table["model"])].set_index(["model", "kind", "polarity"])
+    for model in MODELS:
+        free = drops.loc[model].reset_index().set_index("kind")["drop"]
+        assert drops.loc[(model, "image", "loss"), "drop"] > free["random"] > 0
+        assert drops.loc[(model, "image", "loss"), "drop"] > drops.loc[(model, "shuffled", "loss"), "drop"]
+    assert (table["identities"] == len(people)).all()
+    assert set(pd.read_csv(results / "tables" / "transfer.csv")["guide"]) == set(MODELS)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import storage, tables
+from leam import demographics, storage, tables
 from leam.regions import REGIONS
 
 
@@ -117,20 +117,31 @@ def test_paper_shaped_tables_hold_the_cells_of_the_long_one(outputs):
         np.testing.assert_allclose(table.loc["loss"][["m", "n", "area"]].sum(), 100, rtol=1e-4)
 
 
-def test_groups_are_shares_of_their_own_identities(tmp_path):
+def test_groups_are_shares_of_their_own_identities(tmp_path, caplog):
     counts = make_counts(5)
     counts.to_parquet(tmp_path / "m.parquet")
     people = tmp_path / "people.csv"
-    people.write_text("identity,gender\np0,female\np1,male\np2,female\np3,\n")
+    people.write_text("identity,gender\np0,female\np1,male\np2,female\np3,\nsomeone,male\n")
+    caplog.set_level("INFO", logger="leam.tables")
     tables.tabulate_groups(
         {"m": str(tmp_path / "m.parquet")}, people, tmp_path / "out.csv", polarity="loss", bootstrap_samples=100
     )
     found = pd.read_csv(tmp_path / "out.csv", dtype={"threshold": str}).set_index(["group", "threshold", "region"])
     sizes = found.groupby("group")["identities"].first()
     assert sizes.to_dict() == {"female": 2, "male": 1, "unknown": 2}
+    assert caplog.messages == ["m: 2 of 5 identities have no gender in the table of people"]
     cell = counts.set_index([*tables.CELL, "identity"]).sort_index().loc[("loss", "all", "1", "nose")]
     expected = cell.loc[["p0", "p2"], "percent"].mean()
     assert found.loc[("female", "1", "nose"), "percent"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_all_unknown_values_are_listed(tmp_path):
+    people = tmp_path / "people.csv"
+    people.write_text("identity,gender,ethnicity\na,F,Caucasian\nb,female,Martian\nc,man,\nd,male,asian\n")
+    with pytest.raises(
+        ValueError, match=r"gender 'F', 'man'; allowed: female, male\. ethnicity 'Martian', 'asian'; allowed"
+    ):
+        demographics.read_demographics(people)
 
 
 # -------------------------------------------------------------------------------------------------------- retention

@@ -1,17 +1,9 @@
-"""Rule plot_transfer: see leam.examples.plot_transfer."""
+"""Rule plot_transfer: see leam.occlusion_figures.plot_transfer."""
 
 from leam import joblog
 
 joblog.start(snakemake.log[0])
 
-from leam.examples import plot_transfer
+from leam.occlusion_figures import plot_transfer
 
-plot_transfer(
-    {model: snakemake.input[f"maps_{model}"] for model in snakemake.params.models},
-    snakemake.input.faces,
-    snakemake.output.png,
-    snakemake.output.pdf,
-    polarity=snakemake.params.analysis["polarity"],
-    grid=snakemake.params.grid,
-    seed=snakemake.params.seed,
-)
+plot_transfer(snakemake.input.transfer, snakemake.output.png, snakemake.output.pdf, percent=snakemake.params.percent)

@@ -309,7 +309,7 @@ def plot_person(
     _show_recognisers(title, maps, [example.crop for example in examples], rows, names, png, pdf)
 
 
-def plot_transfer(
+def plot_recognisers(
     maps: dict[str, list[str]],
     faces: list[str],
     png: str | Path,

@@ -16,8 +16,9 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from leam import paper, storage
+from leam.faces import reason_kind
 from leam.regions import FULL, REGION_TITLES, REGIONS, TOP_1, WHOLE_MODEL
-from leam.tables import with_threshold_percent
+from leam.tables import PAPER_SIMILARITY, with_threshold_percent
 
 INK, MUTED = "#1a1a1a", "#8a8a8a"
 SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
@@ -304,3 +305,200 @@ def choose_identities(
         if len(chosen) == count:
             break
     return sorted(chosen, key=lambda person: person[0].identity)
+
+
+# ------------------------------------------------------------------------------------------------------------ faces
+
+KEPT = "#2a6fb0"
+REASONS = ("#c2410c", "#e08e45", "#7a5195", "#4d7c0f", "#b0413e", "#0f766e", "#a16207", "#64748b")
+PAPER_KEPT, PAPER_LINKED = 13_445, 13_838  # the paper's images, 97.2 %
+
+
+def plot_retention(retention: str | Path, discarded: str | Path, png: str | Path, pdf: str | Path) -> None:
+    """Images kept and discarded by reason: in total beside the paper's 97.2 %, and of every identity.
+
+    retention, discarded : the tables of ``tables.tabulate_retention``
+    """
+    table = pd.read_csv(retention, dtype={"identity": str}, keep_default_na=False).set_index("identity")
+    reasons = count_reasons(pd.read_csv(discarded, dtype=str, keep_default_na=False), table.index.drop("all"))
+    counts = pd.concat([table[["kept"]].drop("all"), reasons], axis=1)
+    colours = {"kept": KEPT} | {name: REASONS[k % len(REASONS)] for k, name in enumerate(reasons)}
+    with pyplot.rc_context(STYLE):
+        figure, (total, each) = pyplot.subplots(
+            2, 1, figsize=(8, 4.6), layout="constrained", gridspec_kw={"height_ratios": [1, 1.5]}
+        )
+        _plot_total_retention(total, counts.sum(), colours)
+        _plot_each_retention(each, counts, colours)
+        save(figure, png, pdf)
+
+
+def count_reasons(discarded: pd.DataFrame, identities: pd.Index) -> pd.DataFrame:
+    """Images of each identity discarded before the maps, one column per kind of reason, the most frequent first."""
+    rows = discarded[(discarded["stage"] == "faces") & (discarded["image"] != "")]
+    counts = pd.crosstab(rows["identity"], rows["reason"].map(reason_kind)).reindex(identities, fill_value=0)
+    return counts[counts.sum().sort_values(ascending=False, kind="stable").index]
+
+
+def _plot_total_retention(axis: Axes, counts: pd.Series, colours: dict[str, str]) -> None:
+    """Two bars of 100 %: this run by reason, and the paper's."""
+    left, images = 0.0, counts.sum()
+    for name, count in counts.items():
+        percent = 100 * count / max(images, 1)
+        axis.barh(1, percent, left=left, color=colours[name], label=f"{name}: {count:,}", height=0.6)
+        left += percent
+    share = 100 * PAPER_KEPT / PAPER_LINKED
+    axis.barh(0, share, color=KEPT, alpha=0.55, height=0.6)
+    axis.barh(0, 100 - share, left=share, color="#dedede", height=0.6, label="paper, discarded")
+    kept = 100 * counts["kept"] / max(images, 1)
+    for y, percent, of_images in ((1, kept, images), (0, share, PAPER_LINKED)):
+        axis.text(1, y, f"{percent:.1f} % of {of_images:,} kept", va="center", color="white")
+    axis.set_yticks([1, 0], ["this run", "the paper"])
+    axis.set(xlim=(0, 100), xlabel="images, percent")
+    axis.set_title("Images kept, and discarded by reason", loc="left")
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _plot_each_retention(axis: Axes, counts: pd.DataFrame, colours: dict[str, str]) -> None:
+    """A bar for each identity, those that keep most images first."""
+    ordered = counts.sort_values("kept", ascending=False, kind="stable")
+    place, bottom = np.arange(len(ordered)), np.zeros(len(ordered))
+    for name in ordered:
+        axis.bar(place, ordered[name], bottom=bottom, color=colours[name], width=1.0 if len(ordered) > 60 else 0.8)
+        bottom += ordered[name].to_numpy()
+    names = [str(name) for name in ordered.index]
+    axis.set_xticks(*((place, names) if len(names) <= 40 else ([], [])), rotation=90)
+    axis.set(xlim=(-0.6, len(names) - 0.4), ylabel="images")
+    axis.set_xlabel("" if len(names) <= 40 else f"{len(names):,} identities")
+    lost = int((counts["kept"] == 0).sum())
+    axis.set_title(f"Of each identity ({lost} of {len(names):,} without any)", loc="left")
+
+
+def plot_margins(table: pd.DataFrame, png: str | Path, pdf: str | Path, *, used: float) -> None:
+    """How far the regions' areas are from the paper's at each crop margin, and region by region at the closest.
+
+    table : of ``calibration.compare_margins``; used : the margin of the settings
+    """
+    distance = table.groupby("margin")["distance_percent"].first()
+    best = distance.idxmin()
+    closest = table[(table["margin"] == best) & (table["paper"] > 0)].sort_values("paper")
+    with pyplot.rc_context(STYLE):
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.5, 3.8), layout="constrained")
+        left.plot(distance.index, distance, color=KEPT, lw=1.5)
+        left.plot(best, distance[best], "o", color=SETS[TOP_1][1], label=f"closest: {best:.2f}")
+        left.axvline(used, color=MUTED, lw=1, ls="--", label=f"in the settings: {used:.2f}")
+        left.set(ylim=(0, None), xlabel="margin on each side, in sides of the box", ylabel="percent of the crop")
+        left.set_title("In other regions than in the paper", loc="left")
+        left.legend(frameon=False)
+        place = np.arange(len(closest))
+        known = closest["area_percent"] > 0
+        right.hlines(
+            place[known], closest["paper"][known], closest["area_percent"][known], color="#dedede", lw=3, zorder=0
+        )
+        right.plot(closest["paper"], place, "o", ms=7, mfc="none", color=MUTED, label="the paper (table 20)")
+        right.plot(closest["area_percent"].where(known), place, "o", ms=4, color=KEPT, label="these crops")
+        right.set_yticks(place, _titles(list(closest["region"])))
+        right.set(xscale="log", xlabel="area, percent of the crop (logarithmic)")
+        right.set_title(f"Regions at margin {best:.2f}", loc="left")
+        right.legend(frameon=False, loc="lower right")
+        save(figure, png, pdf)
+
+
+# ------------------------------------------------------------------------------------------------------- similarity
+
+PAIRINGS = {"same": ("same person", "#2a6fb0"), "different": ("different people", "#c2410c")}
+MEASURES = {"bc": "BC (square-root scale)", "emd_px": "EMD, pixels"}
+FRAME_TITLES = {"identity": "frame: each identity's own", "canonical": "frame: canonical", "none": "frame: none"}
+PAPER_FRAME = "identity"
+
+
+def plot_similarity(
+    similarity: str | Path, png: str | Path, pdf: str | Path, *, polarity: str, confidence: float
+) -> None:
+    """BC and EMD of the top 1 % by layer, same against different people, frames side by side, a row per model.
+
+    similarity : similarity.csv of ``tables.tabulate_similarity``. Dashed lines are the null: the population's mean map
+    on the same faces. Crosses are the paper's numbers, where it has the model and layer, in the paper's frame.
+    """
+    table = pd.read_csv(similarity)
+    table = table[(table["polarity"] == polarity) & (table["part"] == "top1")]
+    models, frames = (list(pd.unique(table[name])) for name in ("model", "frame"))
+    measures = [measure for measure in MEASURES if measure in set(table["measure"])]
+    columns = [(measure, frame) for measure in measures for frame in frames]
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(
+            len(models),
+            len(columns),
+            figsize=(0.6 + 2.3 * len(columns), 0.9 + 2.4 * len(models)),
+            squeeze=False,
+            layout="constrained",
+        )
+        for row, model in zip(axes, models, strict=True):
+            of_model = table[table["model"] == model]
+            untrained = UNTRAINED * bool(of_model["untrained"].any())
+            for axis, (measure, frame) in zip(row, columns, strict=True):
+                chosen = of_model[(of_model["measure"] == measure) & (of_model["frame"] == frame)]
+                _plot_pairings(axis, chosen, model, measure, frame)
+            row[0].set_title(f"{model}{untrained}\n{FRAME_TITLES[columns[0][1]]}", loc="left")
+            _share_limits(row, columns)
+        _legend_similarity(figure, axes, f"{100 * confidence:g} % interval over identities")
+        save(figure, png, pdf)
+
+
+def _plot_pairings(axis: Axes, table: pd.DataFrame, model: str, measure: str, frame: str) -> None:
+    """One panel: a marker with its interval per layer and pairing, the null dashed, the paper's number as a cross."""
+    layers = list(pd.unique(table["layer"]))
+    for offset, (pairing, (_, colour)) in zip((-0.12, 0.12), PAIRINGS.items(), strict=True):
+        place = np.arange(len(layers)) + offset
+        rows = table[table["kind"] == "leam"].set_index("layer").reindex(layers)
+        low, high = (np.abs(rows[f"{pairing}_{end}"] - rows[pairing]).fillna(0) for end in ("low", "high"))
+        axis.errorbar(place, rows[pairing], yerr=[low, high], fmt="o", ms=3.2, lw=1, color=colour)
+        null = table[table["kind"] == "population_mean"].set_index("layer").reindex(layers)
+        axis.plot(np.arange(len(layers)), null[pairing], ls="--", lw=0.9, color=colour, alpha=0.75)
+        if frame == PAPER_FRAME:
+            axis.plot(place, _paper_similarity(model, layers, measure, pairing), ls="", marker="x", ms=5, color=colour)
+    axis.set_xticks(range(len(layers)), [short_name(layer) for layer in layers], rotation=90, fontsize=6.5)
+    axis.set_xlim(-0.6, len(layers) - 0.4)
+    axis.set_ylabel(MEASURES[measure])
+    axis.set_title(FRAME_TITLES[frame], loc="left")
+
+
+def _paper_similarity(model: str, layers: list[str], measure: str, pairing: str) -> np.ndarray:
+    """The paper's numbers for these layers, NaN where it has none."""
+    name, value = next((table, value) for table, (*key, value) in PAPER_SIMILARITY.items() if key == [pairing, measure])
+    found = paper.read_table(name)
+    return found[found["model"] == model].set_index("layer")[value].reindex(layers).to_numpy(float)
+
+
+def _share_limits(row: np.ndarray, columns: list[tuple[str, str]]) -> None:
+    """Panels of one measure in a row share their scale, which starts at 0."""
+    for measure in {measure for measure, _ in columns}:
+        axes = [axis for axis, (of, _) in zip(row, columns, strict=True) if of == measure]
+        top = max(axis.get_ylim()[1] for axis in axes)
+        for number, axis in enumerate(axes):
+            axis.set_ylim(0, top)
+            if measure == "bc":  # between 0 and 1, most of the maps' close to 0
+                axis.set_yscale("function", functions=(_root, np.square))
+                axis.set_yticks([0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1])
+                axis.set_ylim(0, 1.02)
+            if number:
+                axis.set_ylabel("")
+                axis.tick_params(labelleft=False)
+
+
+def _root(values: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(values, 0))
+
+
+def _legend_similarity(figure: Figure, axes: np.ndarray, interval: str) -> None:
+    handles = [
+        pyplot.Line2D([], [], marker="o", ms=3.2, lw=1, color=colour, label=f"{label} ({interval})")
+        for label, colour in PAIRINGS.values()
+    ]
+    handles.append(pyplot.Line2D([], [], ls="--", lw=0.9, color=MUTED, label="null: the population's mean map"))
+    if any(
+        len(line.get_xdata()) and line.get_marker() == "x" and np.isfinite(line.get_ydata()).any()
+        for axis in axes.flat
+        for line in axis.get_lines()
+    ):
+        handles.append(pyplot.Line2D([], [], ls="", marker="x", ms=5, color=MUTED, label="the paper"))
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False)

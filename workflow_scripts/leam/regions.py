@@ -155,14 +155,15 @@ def _count_identity(
     area = area_percents(resize_regions(storage.read_regions(parsed, identity)[used], grid))
     return pd.concat(
         [
-            _count_polarity(of_polarity, area, axes).assign(identity=identity, polarity=polarity)
+            count_polarity(of_polarity, area, axes).assign(identity=identity, polarity=polarity)
             for polarity, of_polarity in counts.items()
         ]
     )
 
 
-def _count_polarity(counts: np.ndarray, area: np.ndarray, axes: dict) -> pd.DataFrame:
-    """counts : (P, L, T, R); area : (R,) percent -> one row per layer (and the whole model), threshold, region."""
+def count_polarity(counts: np.ndarray, area: np.ndarray, axes: dict[str, list[str]]) -> pd.DataFrame:
+    """Counts (P, L, T, R) and areas (R,) percent of an identity -> one row per layer (and the whole model), threshold,
+    region; axes : their names, in that order."""
     empty = (counts.sum(3) == 0).sum(0)  # (L, T)
     empty = np.vstack((empty, empty.sum(0)))[..., None]  # (L+1, T, 1)
     pairs = np.array([len(counts)] * counts.shape[1] + [counts.shape[1] * len(counts)])[:, None, None]
