@@ -11,21 +11,22 @@ sys.path.insert(0, os.path.dirname(LIBRARY))
 
 from leam import config as settings
 from leam import links as link_lists
+from leam import runs
 
 # ------------------------------------------------------------------------------------------------- configuration
 
 try:
     config = settings.complete(config)
     SOURCE = settings.source_settings(config)
+    PEOPLE = link_lists.count_identities(SOURCE)
     SHARDS = link_lists.shard_names(
-        link_lists.count_shards(
-            link_lists.count_identities(SOURCE), config["identities_per_job"]
-        )
+        link_lists.count_shards(PEOPLE, config["identities_per_job"])
     )
 except (settings.ConfigError, ValueError) as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = config["models"]
+RUN = runs.describe_run(config, PEOPLE)  # the captions' sentence on how runs differ
 
 
 def results(path):
@@ -110,6 +111,33 @@ FIGURES += [
         "transfer",
         "person_specific",
         "person_specific_layers",
+    )
+    for kind in ("png", "pdf")
+]
+
+# Examples, thresholds and individuals (rules/figures.smk, rules/tables.smk)
+TABLES |= {
+    name: results(f"tables/{file}.csv")
+    for name, file in {
+        "table12_to_20": "table12_to_20_regions_by_threshold",
+        "run": "run",
+        "individuals": "individuals",
+        "table07": "table07_regions_by_individual",
+        "table08": "table08_individual_statistics",
+    }.items()
+}
+EXAMPLES = ("layers", "sensitivity", "thresholds")
+EXPRESSIONS = settings.chosen_faces(config)["landmarks"] != "none"
+FIGURES += [
+    results(f"figures/{name}.{kind}")
+    for name in (
+        "person",
+        "recognisers",
+        *(
+            f"{figure}_{model}"
+            for figure in (*EXAMPLES, *["expressions"] * EXPRESSIONS)
+            for model in MODELS
+        ),
     )
     for kind in ("png", "pdf")
 ]

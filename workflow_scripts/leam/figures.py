@@ -3,7 +3,6 @@
 Shape letters: N images, S side of a crop, L layers.
 """
 
-import json
 from pathlib import Path
 
 import matplotlib
@@ -18,11 +17,13 @@ from matplotlib.figure import Figure
 
 from leam import paper, storage
 from leam.faces import reason_kind
-from leam.regions import FULL, REGION_TITLES, REGIONS, WHOLE_MODEL
-from leam.tables import PAPER_SIMILARITY, TOP_1
+from leam.regions import FULL, REGION_TITLES, REGIONS, TOP_1, WHOLE_MODEL
+from leam.tables import PAPER_SIMILARITY, with_threshold_percent
 
 INK, MUTED = "#1a1a1a", "#8a8a8a"
 SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
+POLARITY_COLOURS = {"loss": "#2a6fb0", "similarity": "#c2410c"}
+FULL_PLACE = 40.0  # where the full activation stands on a scale of percents up to 10
 UNTRAINED = " (untrained: random weights)"
 STYLE = {
     "font.size": 8,
@@ -126,6 +127,70 @@ def _plot_enrichment(axis: Axes, table: pd.DataFrame, regions: list[str]) -> Non
     bar.set_ticks([-4, -2, 0, 2, 4], labels=["≤ 1/16", "1/4", "1", "4", "≥ 16"])
 
 
+# ------------------------------------------------------------------------------------------------------- thresholds
+
+
+def plot_thresholds(
+    regions: str | Path, png: str | Path, pdf: str | Path, *, model: str, confidence: float, columns: int = 5
+) -> None:
+    """Share of each region against the size of the pixel set, both polarities, the paper's tables 12-20 dashed.
+
+    regions : regions.csv of ``tables.tabulate_regions``. A region without any area in these images is left out.
+    """
+    table = pd.read_csv(regions, dtype={"threshold": str})
+    table = table[(table["model"] == model) & (table["layer"] == WHOLE_MODEL) & (table["area_percent"] > 0)]
+    keys = ["model", "region", "threshold_percent"]
+    table = paper.beside_models(with_threshold_percent(table), paper.shares_by_threshold(), keys, "percent")
+    shown = [region for region in REGIONS if region in set(table["region"])]
+    rows = -(-len(shown) // columns)
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(
+            rows, columns, figsize=(11, 0.9 + 1.75 * rows), squeeze=False, sharex=True, layout="constrained"
+        )
+        for place, (axis, region) in enumerate(zip(axes.flat, shown, strict=False)):
+            _plot_curves(axis, table[table["region"] == region].sort_values("threshold_percent"))
+            axis.set_title(_titles([region])[0], loc="left")
+            axis.tick_params(labelbottom=place + columns >= len(shown))
+        for axis in axes.flat[len(shown) :]:
+            axis.set_visible(False)
+        title = model + UNTRAINED * bool(table["untrained"].any())
+        bands = f"bands: {100 * confidence:g} % interval over identities"
+        figure.suptitle(f"{title}: share of the activated pixels, percent ({bands})", x=0.005, ha="left", fontsize=10)
+        figure.supxlabel("top p % of the grid; at the right end the full activation", fontsize=8)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+        save(figure, png, pdf)
+
+
+def _plot_curves(axis: Axes, table: pd.DataFrame) -> None:
+    """The curves of one region, a band for the interval; the full activation stands apart, one step further right."""
+    for polarity, colour in POLARITY_COLOURS.items():
+        axis.plot([], [], color=colour, lw=1.2, marker="o", ms=2, label=polarity)
+        rows = table[table["polarity"] == polarity]
+        for part in _parts(rows):
+            place = part["threshold_percent"].where(part["threshold"] != FULL, FULL_PLACE)
+            axis.plot(place, part["percent"], color=colour, lw=1.2, marker="o", ms=2)
+            known = part.dropna(subset="percent_low")
+            spread = known["percent_low"], known["percent_high"]
+            if len(known) == 1:
+                axis.vlines(place[known.index], *spread, color=colour, alpha=0.4, lw=3)
+            axis.fill_between(place[known.index], *spread, color=colour, alpha=0.18, lw=0)
+    for part in _parts(rows):
+        place = part["threshold_percent"].where(part["threshold"] != FULL, FULL_PLACE)
+        axis.plot(place, part["paper"], color=INK, lw=1, ls="--", marker="_", ms=5)
+    axis.plot([], [], color=INK, lw=1, ls="--", label=f"paper ({table['paper_of'].iloc[0]})")
+    axis.axhline(rows["area_percent"].iloc[0], color=MUTED, lw=0.8, ls=":", label="area (base rate)")
+    axis.set(xscale="log", ylim=(0, None))
+    ticks = [tick for tick in (0.01, 0.1, 1, 10) if (rows["threshold_percent"] == tick).any()]
+    axis.set_xticks([*ticks, FULL_PLACE], [*(f"{tick:g}" for tick in ticks), "full"])
+    axis.minorticks_off()
+
+
+def _parts(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The top-p sets, and the full activation by itself, since it is no point of the same scale."""
+    full = table["threshold"] == FULL
+    return [table[~full], table[full]]
+
+
 # ------------------------------------------------------------------------------------------------------------- maps
 
 
@@ -152,42 +217,57 @@ def plot_maps(
     with storage.open_shard(maps[0], "maps") as shard:
         layers, model = storage.read_layers(shard), str(shard.attrs["model"])
         model += UNTRAINED * storage.is_untrained(shard)
-        window = json.loads(shard.attrs["recogniser"])["window"]
+        window = storage.read_recogniser(shard)["window"]
     with pyplot.rc_context(STYLE):
-        width, height = 1.15 * len(columns) + 1.3, 1.15 * (len(layers) + 1) + 0.6  # inches; 1.3 and 0.6 for labels
-        figure, axes = pyplot.subplots(
-            len(layers) + 1,
-            len(columns),
-            figsize=(width, height),
-            squeeze=False,
-            gridspec_kw={
-                "wspace": 0.03,
-                "hspace": 0.03,
-                "left": 1.25 / width,
-                "right": 1 - 0.05 / width,
-                "bottom": 0.05 / height,
-                "top": 1 - 0.55 / height,
-            },
-        )
+        figure, axes = picture_grid(len(layers) + 1, len(columns), f"{model}: LEAM, polarity {polarity}")
         for across, (found, crop, number) in enumerate(columns):
             axes[0, across].imshow(crop)
             axes[0, across].set_title(f"{found.identity} / {Path(found.images[number]).stem}", fontsize=7)
             for down, layer in enumerate(layers, start=1):
                 draw_map(axes[down, across], crop, found.maps[polarity][layer][number], window)
-        _label_rows(axes, ["picture", *layers])
-        figure.suptitle(
-            f"{model}: LEAM, polarity {polarity}", x=0.05 / width, y=1 - 0.08 / height, ha="left", va="top", fontsize=10
-        )
+        label_rows(axes, ["picture", *layers])
         save(figure, png, pdf)
 
 
-def _label_rows(axes: np.ndarray, labels: list[str]) -> None:
+def picture_grid(rows: int, columns: int, title: str, captions: bool = False) -> tuple[Figure, np.ndarray]:
+    """Panels (rows, columns) without axes for pictures of 1.15 inches, with room for labels on the left and above.
+
+    captions : leave room for a line beneath each panel
+    """
+    gap = 0.15 if captions else 0.03  # between panels, in panels
+    above = 0.55 + 0.17 * title.count("\n")  # inches
+    width, height = 1.15 * (1 + gap) * columns + 1.3, 1.15 * (1 + gap) * rows + above + 0.05
+    figure, axes = pyplot.subplots(
+        rows,
+        columns,
+        figsize=(width, height),
+        squeeze=False,
+        gridspec_kw={
+            "wspace": gap,
+            "hspace": gap,
+            "left": 1.25 / width,
+            "right": 1 - 0.05 / width,
+            "bottom": (0.05 + 0.15 * captions) / height,
+            "top": 1 - above / height,
+        },
+    )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         for spine in axis.spines.values():
             spine.set_visible(False)
+    figure.suptitle(title, x=0.05 / width, y=1 - 0.08 / height, ha="left", va="top", fontsize=10)
+    return figure, axes
+
+
+def short_name(name: str) -> str:
+    """The end of a long layer's or recogniser's name, which tells them apart."""
+    return name if len(name) < 18 else "…" + name[-16:]
+
+
+def label_rows(axes: np.ndarray, labels: list[str]) -> None:
     for axis, label in zip(axes[:, 0], labels, strict=True):
-        axis.set_ylabel(_short(label), rotation=0, ha="right", va="center", fontsize=7)
+        lines = "\n".join(short_name(line) for line in label.split("\n"))
+        axis.set_ylabel(lines, rotation=0, ha="right", va="center", fontsize=7)
 
 
 def draw_map(axis: Axes, crop: np.ndarray, image_map: np.ndarray, window: list[int]) -> None:
@@ -376,7 +456,7 @@ def _plot_pairings(axis: Axes, table: pd.DataFrame, model: str, measure: str, fr
         axis.plot(np.arange(len(layers)), null[pairing], ls="--", lw=0.9, color=colour, alpha=0.75)
         if frame == PAPER_FRAME:
             axis.plot(place, _paper_similarity(model, layers, measure, pairing), ls="", marker="x", ms=5, color=colour)
-    axis.set_xticks(range(len(layers)), [_short(layer) for layer in layers], rotation=90, fontsize=6.5)
+    axis.set_xticks(range(len(layers)), [short_name(layer) for layer in layers], rotation=90, fontsize=6.5)
     axis.set_xlim(-0.6, len(layers) - 0.4)
     axis.set_ylabel(MEASURES[measure])
     axis.set_title(FRAME_TITLES[frame], loc="left")
@@ -422,7 +502,3 @@ def _legend_similarity(figure: Figure, axes: np.ndarray, interval: str) -> None:
     ):
         handles.append(pyplot.Line2D([], [], ls="", marker="x", ms=5, color=MUTED, label="the paper"))
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False)
-
-
-def _short(label: str, length: int = 18) -> str:
-    return label if len(label) < length else "…" + label[2 - length :]

@@ -421,6 +421,11 @@ def read_regions(shard: h5py.File, identity: str) -> np.ndarray:
     return shard[group_name(identity)]["regions"][()]
 
 
+def read_landmarks(shard: h5py.File, identity: str) -> np.ndarray:
+    """Only the landmarks (N, 68, 2) float32 px of an identity's faces; NaN where unknown."""
+    return shard[group_name(identity)]["landmarks"][()]
+
+
 def is_untrained(shard: h5py.File) -> bool:
     """Whether the maps of this file come from random weights."""
     return bool(shard.attrs.get("untrained", False))
@@ -429,6 +434,17 @@ def is_untrained(shard: h5py.File) -> bool:
 def read_embeddings(shard: h5py.File, identity: str) -> np.ndarray:
     """Only the embeddings (N, D) float32, of unit norm, in a maps file."""
     return shard[group_name(identity)]["embeddings"][()]
+
+
+def read_pairs(shard: h5py.File, identity: str) -> tuple[np.ndarray, np.ndarray]:
+    """Only the pairs (P, 2), anchor and positive, and their cosines (P,), of an identity in a maps file."""
+    group = shard[group_name(identity)]
+    return group["pairs"][()], group["cosine"][()]
+
+
+def read_recogniser(shard: h5py.File) -> dict:
+    """What a maps file says of its recogniser: name, input_size, window, layers, ..."""
+    return json.loads(shard.attrs["recogniser"])
 
 
 def read_counts(shard: h5py.File, identity: str) -> dict[str, np.ndarray]:
@@ -456,11 +472,6 @@ def read_maps(shard: h5py.File, identity: str, pair_maps: bool = False) -> Ident
         pair_maps=by_polarity("pair_maps") if pair_maps and "pair_maps" in group else {},
         **{name: group[name][()] for name in ("pairs", "cosine", "embeddings")},
     )
-
-
-def read_landmarks(shard: h5py.File, identity: str) -> np.ndarray:
-    """Only the landmarks (N, 68, 2) float32 of an identity's faces."""
-    return shard[group_name(identity)]["landmarks"][()]
 
 
 def read_side(shard: h5py.File, identity: str) -> int:

@@ -1,4 +1,4 @@
-"""The tables: long form for further work, and the shapes of the paper's tables for reading beside it.
+"""The tables: long form for further work, and the paper's tables with ours beside.
 
 Shape letters: I identities, B bootstrap samples, K cells (polarity x layer x threshold x region), R regions.
 """
@@ -12,11 +12,10 @@ import pandas as pd
 
 from leam import paper, storage
 from leam.demographics import read_demographics
-from leam.regions import FULL, REGION_TITLES, REGIONS, WHOLE_MODEL
+from leam.regions import FULL, REGION_TITLES, REGIONS, TOP_1, WHOLE_MODEL
 
 log = logging.getLogger(__name__)
 
-TOP_1 = "1"  # the threshold name of the top 1 %
 CELL = ["polarity", "layer", "threshold", "region"]
 
 
@@ -110,10 +109,10 @@ def tabulate_regions(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> None:
-    """regions.csv (everything, long form) and the shapes of the paper's tables 1, 2, 10 and 11, both polarities.
+    """regions.csv (everything, long form) and the paper's tables 1, 2, 10, 11 and 12-20 beside ours, both polarities.
 
     counts : the file of ``count_regions`` per model; outputs : paths by the names regions, table01, table02, table10,
-    table11
+    table11, table12_to_20
     """
     tables = []
     for model, path in counts.items():
@@ -126,43 +125,61 @@ def tabulate_regions(
         "table02": first_layer_table(regions),
         "table10": model_table(regions, FULL),
         "table11": model_table(regions, TOP_1),
+        "table12_to_20": threshold_table(regions),
     }.items():
         with storage.whole_file(outputs[name]) as part:
             table.to_csv(part, index=False, float_format="%.6g")
 
 
-def _wide(table: pd.DataFrame, keys: list[str], columns: str, value: str = "percent") -> pd.DataFrame:
-    """One row per ``keys`` and one column per value of ``columns``, all in the order in which they come."""
-    order = list(pd.unique(table[columns]))
-    rows = table[keys].drop_duplicates()
-    wide = table.pivot(index=keys, columns=columns, values=value)[order].reset_index()
-    wide.columns.name = None
-    return rows.merge(wide, on=keys, how="left", sort=False)
+def _beside_paper(regions: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Rows of regions.csv with the paper's percent, the difference and the regions' areas; keys first."""
+    joined = paper.beside_models(regions, table, keys, "percent")
+    joined["title"] = joined["region"].map(dict(zip(REGIONS, REGION_TITLES, strict=True)))
+    joined["paper_area_percent"] = joined["region"].map(paper.base_rates())
+    first = ["model", *CELL, "title", "percent", "paper", "difference", "paper_of"]
+    return joined[[*first, "area_percent", "paper_area_percent", "untrained"]]
 
 
 def layer_table(regions: pd.DataFrame) -> pd.DataFrame:
-    """Paper table 1: percent per region and layer, of every model; full activation and top 1 %.
-
-    Regions are the columns, because models have different layers.
-    """
+    """Paper table 1, its CF_R18 beside every model: percent per layer and region; full activation and top 1 %."""
     chosen = regions[(regions["layer"] != WHOLE_MODEL) & regions["threshold"].isin([FULL, TOP_1])]
-    return _wide(chosen, ["model", "polarity", "threshold", "layer"], "region")
+    return _beside_paper(chosen, paper.read_table("table01").assign(model="CF_R18"), ["model", "layer", "region"])
 
 
 def first_layer_table(regions: pd.DataFrame) -> pd.DataFrame:
-    """Paper table 2: percent per region and model in the first layer; full activation and top 1 %."""
+    """Paper table 2: percent per model and region in the first layer; full activation and top 1 %."""
     first = regions.groupby("model", sort=False)["layer"].transform("first")
     chosen = regions[(regions["layer"] == first) & regions["threshold"].isin([FULL, TOP_1])]
-    return _wide(chosen, ["polarity", "threshold", "region"], "model")
+    return _beside_paper(chosen, paper.read_table("table02"), ["model", "region"])
 
 
 def model_table(regions: pd.DataFrame, threshold: str) -> pd.DataFrame:
-    """Paper tables 10 and 11: percent per region and model over all layers, with the area base rate beside it."""
+    """Paper tables 10 (full) and 11 (top 1 %): percent per model and region over all layers."""
     chosen = regions[(regions["layer"] == WHOLE_MODEL) & (regions["threshold"] == threshold)]
-    wide = _wide(chosen, ["polarity", "region"], "model")
-    wide.insert(2, "title", wide["region"].map(dict(zip(REGIONS, REGION_TITLES, strict=True))))
-    wide["area"] = wide["region"].map(chosen.groupby("region", sort=False)["area_percent"].mean())
-    return wide
+    return _beside_paper(chosen, paper.read_table({FULL: "table10", TOP_1: "table11"}[threshold]), ["model", "region"])
+
+
+def threshold_table(regions: pd.DataFrame) -> pd.DataFrame:
+    """Paper tables 12-20: percent per model, region and size of the pixel set over all layers.
+
+    threshold_percent : top p % of the grid; 100 is the full activation, as in the paper
+    """
+    chosen = with_threshold_percent(regions[regions["layer"] == WHOLE_MODEL])
+    table = _beside_paper(chosen, paper.shares_by_threshold(), ["model", "region", "threshold_percent"])
+    table.insert(4, "threshold_percent", with_threshold_percent(table)["threshold_percent"])
+    order = ["model", "polarity", "region", "threshold_percent"]
+    keys = {"model": _places(table["model"]), "region": _places(REGIONS), "polarity": _places(table["polarity"])}
+    return table.sort_values(order, key=lambda column: column.map(keys.get(column.name, float)), kind="stable")
+
+
+def with_threshold_percent(regions: pd.DataFrame) -> pd.DataFrame:
+    """With a column of the thresholds as numbers, the full activation as 100, as the paper writes it."""
+    return regions.assign(threshold_percent=regions["threshold"].replace(FULL, "100").astype(float))
+
+
+def _places(values: Iterable[str]) -> dict[str, int]:
+    """The place of each value in the order in which they come."""
+    return {value: place for place, value in enumerate(dict.fromkeys(values))}
 
 
 # ----------------------------------------------------------------------------------------------------------- groups
