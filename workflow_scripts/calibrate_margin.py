@@ -14,4 +14,5 @@ calibrate_margin(
     snakemake.output.pdf,
     with_face_models(snakemake.params.settings, snakemake.input.get("models")),
     device="cuda" if snakemake.resources.get("gpu") else "auto",
+    threads=snakemake.threads,
 )

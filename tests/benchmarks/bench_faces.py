@@ -1,12 +1,12 @@
 """Faces per second: detection and parsing in batches, against one by one and against the packages' own calls.
 
     PYTHONPATH=workflow_scripts python tests/benchmarks/bench_faces.py --photos FOLDER --parser FILE [--retinaface FILE]
-        [--landmarks FILE] [--threads 2] [--device cuda]
+        [--landmarks FILE] [--threads 1] [--device cuda]
 
-FOLDER holds identity/image.jpg, one face each; the first 8 with a face are used. One by one is the
-same code with one picture at a time; the packages' own calls are a loop over facenet-pytorch's ``MTCNN.detect`` on the
-picture as it is, and over pyfacer's parser on the whole picture. The contestants take turns and medians are taken, as
-machines are shared; only ratios count.
+FOLDER holds identity/image.jpg, one face each; the first 8 with a face are used. One by one is the same code with one
+picture at a time; the packages' own calls are a loop over facenet-pytorch's ``MTCNN.detect`` on the picture as it is,
+and over pyfacer's parser on the whole picture. All run with the process settings that parse_faces makes. The
+contestants take turns and medians are taken, as machines are shared; only ratios count.
 """
 
 import argparse
@@ -104,17 +104,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("photos", "parser", "retinaface", "landmarks"):
         parser.add_argument(f"--{name}", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     section = {"detector": "mtcnn", "regions": "pyfacer", "parser_weights": str(arguments.parser), "crop_size": SIZE}
     if arguments.landmarks:
         section |= {"landmarks": "dlib", "landmark_weights": str(arguments.landmarks)}
     settings = faces.face_settings(section)
     models = faces.load_models(settings, arguments.device)
+    faces.tune(models, arguments.threads)
     pictures = read_photographs(arguments.photos, models.detector, 8)
-    print(f"{len(pictures)} photographs, {arguments.device}, {arguments.threads} threads, batch {settings.batch}")
+    print(f"{len(pictures)} photographs, {arguments.device}, {arguments.threads} thread(s), batch {settings.batch}")
     from facenet_pytorch import MTCNN
 
     own = MTCNN(keep_all=True, device=arguments.device)

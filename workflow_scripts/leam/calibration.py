@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from leam import paper, storage
-from leam.faces import FaceSettings, Models, face_settings, load_models, parse_identity
+from leam.faces import FaceSettings, Models, face_settings, load_models, parse_identity, tune
 from leam.figures import plot_margins
 from leam.frames import square_frame, warp_labels
 from leam.regions import REGIONS
@@ -32,6 +32,7 @@ def calibrate_margin(
     settings: FaceSettings | dict,
     *,
     device: str = "auto",
+    threads: int | None = None,
 ) -> None:
     """The regions' mean area over identities for margins from 0 to 1, beside the paper's base rates (table 20).
 
@@ -46,6 +47,7 @@ def calibrate_margin(
     widest = max(MARGINS)
     wide = dataclasses.replace(settings, crop_margin=widest, crop_size=round(BOX_PX * (1 + 2 * widest)))
     models = load_models(wide, device)
+    tune(models, threads)
     areas = np.array([margin_areas(regions, widest) for regions in _parsed_regions(images, wide, models)])
     if not len(areas):
         raise ValueError("no identity has a usable face")

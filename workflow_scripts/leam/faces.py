@@ -433,7 +433,7 @@ def parse_faces(
     """
     settings = settings if isinstance(settings, FaceSettings) else face_settings(settings)
     models = load_models(settings, device)
-    _limit_threads(models, threads)
+    tune(models, threads)
     with (
         storage.open_shard(images, "images") as source,
         storage.create_shard(output, "faces", **_provenance(settings, models), **(attributes or {})) as target,
@@ -490,11 +490,19 @@ def _check_accounts(
         )
 
 
-def _limit_threads(models: Models, threads: int | None) -> None:
-    if threads is not None and (models.detector or models.parser):
+def tune(models: Models, threads: int | None) -> None:
+    """Process-wide settings of the networks: threads, and on the CPU those of ``maps.tune_cpu``.
+
+    Without them a batch of parsed faces takes up to twice as long as one face after another (page faults).
+    """
+    if models.detector or models.parser:
         import torch
 
-        torch.set_num_threads(threads)
+        from leam.maps import tune_cpu
+
+        tune_cpu()
+        if threads is not None:
+            torch.set_num_threads(threads)
 
 
 def _provenance(settings: FaceSettings, models: Models) -> dict[str, str]:

@@ -350,8 +350,8 @@ def _plot_total_retention(axis: Axes, counts: pd.Series, colours: dict[str, str]
     axis.barh(0, share, color=KEPT, alpha=0.55, height=0.6)
     axis.barh(0, 100 - share, left=share, color="#dedede", height=0.6, label="paper, discarded")
     kept = 100 * counts["kept"] / max(images, 1)
-    for y, percent, of_images in ((1, kept, images), (0, share, PAPER_LINKED)):
-        axis.text(1, y, f"{percent:.1f} % of {of_images:,} kept", va="center", color="white")
+    for y, percent, of_images, colour in ((1, kept, images, "white"), (0, share, PAPER_LINKED, INK)):
+        axis.text(1, y, f"{percent:.1f} % of {of_images:,} kept", va="center", color=colour)
     axis.set_yticks([1, 0], ["this run", "the paper"])
     axis.set(xlim=(0, 100), xlabel="images, percent")
     axis.set_title("Images kept, and discarded by reason", loc="left")
