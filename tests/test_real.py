@@ -3,6 +3,7 @@
 A subset with other people and other numbers of images than the folder has, so that nothing depends on those.
 """
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -109,3 +110,20 @@ def test_occluding_where_a_map_points_hurts_more_than_elsewhere(finished):
         assert drops.loc[(model, "image", "loss"), "drop"] > drops.loc[(model, "shuffled", "loss"), "drop"]
     assert (table["identities"] == len(people)).all()
     assert set(pd.read_csv(results / "tables" / "transfer.csv")["guide"]) == set(MODELS)
+
+
+def test_whole_photographs_with_default_settings(tmp_path):
+    """MTCNN, the parser and dlib through the rules: model files checked first, then crops at the detector's margin."""
+    config = ROOT / "tests" / "configs" / "photos.yaml"
+    include = "source={folder: {include: [q02, several_faces]}}"
+    target = "results/photos/faces/00000.h5"
+    snakemake("--cores", 2, target, "--configfile", config, "--config", f"root={REAL}", include, directory=tmp_path)
+    facts = json.loads((tmp_path / "results/photos/face_models/files.json").read_text())
+    assert facts["parser_weights"]["sha256"] == storage.sha256(REAL / "models/face_parsing_celebm_standin_jit.pt")
+    with storage.open_shard(tmp_path / target, "faces") as shard:
+        settings = json.loads(shard.attrs["settings"])
+        faces = storage.read_faces(shard, "q02")
+        reasons = {row.reason for row in storage.read_discarded(shard) if row.image}
+    assert (settings["detector"], settings["regions"], settings["landmarks"]) == ("mtcnn", "pyfacer", "dlib")
+    assert settings["crop_margin"] == 0.15 and len(settings["files"]) == 5
+    assert len(faces.images) == 3 and np.isfinite(faces.landmarks).all() and reasons == {"several faces"}

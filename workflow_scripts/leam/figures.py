@@ -155,8 +155,8 @@ def plot_thresholds(
             axis.set_visible(False)
         title = model + UNTRAINED * bool(table["untrained"].any())
         bands = f"bands: {100 * confidence:g} % interval over identities"
-        figure.suptitle(f"{title}: share of the activated pixels, percent ({bands})", x=0.005, ha="left", fontsize=10)
-        figure.supxlabel("top p % of the grid; at the right end the full activation", fontsize=8)
+        what = "share of the activated pixels, percent, in the top p % of the grid and, last, in the full activation"
+        figure.suptitle(f"{title}: {what}\n{bands}", x=0.005, ha="left", fontsize=9)
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
         save(figure, png, pdf)
 

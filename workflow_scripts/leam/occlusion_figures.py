@@ -21,6 +21,7 @@ KINDS = {
     "random": ("random pixels", "#8a8a8a"),
     "shuffled": ("own image, permuted weights", "#8b63b8"),
 }
+FREE = ("centre", "random")  # the same for every layer
 GUIDE = ("guide {}: its image", "#7a1f5c")
 PAPER = {"leam": ("guide IR_CASIA", INK), "random": ("random", MUTED)}
 READING = "If it is, each line drops more than the next; what decides is one's own mean against another's (bold)."
@@ -122,7 +123,7 @@ def _plot_kinds(axis: Axes, table: pd.DataFrame, model: str, guide: str, value: 
             rows = rows.sort_values("percent")
             axis.plot(rows["percent"], rows[value], marker="o", ms=2.5, lw=1.3, color=colour, label=label)
             low, high = rows[f"{value}_low"], rows[f"{value}_high"]
-            axis.fill_between(rows["percent"], low, high, color=colour, alpha=0.13, lw=0)
+            axis.fill_between(rows["percent"], low, high, color=colour, alpha=0.1, lw=0)
 
 
 def _plot_paper(axis: Axes, model: str, least: float, most: float) -> None:
@@ -266,16 +267,15 @@ def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
         for (model, polarity), axis in panels.items():
             rows = own[(own["model"] == model) & own["polarity"].isin([polarity, ""])]
             layers = list(pd.unique(rows.loc[rows["layer"] != "", "layer"]))
-            for kind, (label, colour) in KINDS.items():
-                of_kind = rows[rows["kind"] == kind].set_index("layer")
-                if not len(of_kind):
-                    continue
-                names = layers if "" not in of_kind.index else [""] * len(layers)
-                of_kind, across = of_kind.loc[names], np.arange(len(layers))
-                level = {"ls": (0, (1, 1.5))} if "" in of_kind.index else {"marker": "o", "ms": 3}
-                axis.plot(across, of_kind["drop"], lw=1.3, color=colour, label=label, **level)
-                low, high = of_kind["drop_low"].to_numpy(), of_kind["drop_high"].to_numpy()
-                axis.fill_between(across, low, high, color=colour, alpha=0.1, lw=0)
+            for number, (kind, (label, colour)) in enumerate(KINDS.items()):
+                of_kind = rows[rows["kind"] == kind]
+                if kind in FREE and len(of_kind):
+                    axis.axhline(of_kind["drop"].iloc[0], color=colour, lw=1.3, ls=(0, (1, 1.5)), label=label)
+                elif len(of_kind):
+                    across = np.arange(len(layers)) + 0.06 * (number - 2)  # side by side, so that intervals are seen
+                    spread = np.abs(of_kind[["drop_low", "drop_high"]].to_numpy().T - of_kind["drop"].to_numpy())
+                    look = {"fmt": "o-", "ms": 3, "lw": 1.2, "elinewidth": 0.8, "color": colour, "label": label}
+                    axis.errorbar(across, of_kind["drop"], yerr=np.nan_to_num(spread), **look)
             short = [layer if len(layer) < 18 else "…" + layer[-16:] for layer in layers]
             axis.set_xticks(range(len(layers)), short, rotation=35, ha="right", rotation_mode="anchor")
             axis.axhline(0, color=MUTED, lw=0.6, zorder=0)

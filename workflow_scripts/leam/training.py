@@ -48,8 +48,10 @@ class Recipe:
     seed : of the people, the first weights and the order; two recognisers that share it would be near twins
     people, pictures : how many people, and pictures of each; epochs : over all of them
     region : the only region in which the people differ, None for all of them. One small region moves an embedding far
-        less than pose and light do, and the margin loss alone is slow to notice it; so the values of the region's
-        traits, which are known of rendered people, are regressed from the embedding beside it, weighed by trait_weight
+        less than pose and light do, and a margin loss alone is slow to notice it; hence the next two
+    start : the recogniser whose weights training begins with, None for random ones
+    trait_weight : of the second task, to tell the values of the region's traits, which are known of rendered people,
+        from the embedding by a linear map that is then thrown away; 0 for none
     """
 
     loss: str
@@ -59,7 +61,9 @@ class Recipe:
     people: int = 260
     pictures: int = 20
     epochs: int = 7
+    learning_rate: float = 5e-3
     region: str | None = None
+    start: str | None = None
     trait_weight: float = 0.0
 
     def build(self, people: int, embedding_size: int) -> nn.Module:
@@ -67,18 +71,15 @@ class Recipe:
         return make(people, embedding_size, margin=self.margin, scale=self.scale)
 
 
+WORLD_RECIPE = Recipe(
+    "cosface", margin=0.25, seed=1005, pictures=6, learning_rate=3e-3, start="sample_cosface", trait_weight=5.0
+)
 RECIPES = {
     "sample_arcface": Recipe("arcface", margin=20.0, seed=1001),
     "sample_cosface": Recipe("cosface", margin=0.25, seed=1003),
-    "sample_hair": Recipe(
-        "cosface", margin=0.25, seed=1005, people=400, pictures=6, epochs=8, region="hair", trait_weight=3
-    ),
-    "sample_nose": Recipe(
-        "cosface", margin=0.25, seed=1005, people=800, pictures=6, epochs=8, region="nose", trait_weight=4
-    ),
-    "sample_llip": Recipe(
-        "cosface", margin=0.25, seed=1007, people=700, pictures=6, epochs=8, region="llip", trait_weight=4
-    ),
+    "sample_hair": dataclasses.replace(WORLD_RECIPE, region="hair", people=400, epochs=8),
+    "sample_nose": dataclasses.replace(WORLD_RECIPE, region="nose", people=800, epochs=6),
+    "sample_llip": dataclasses.replace(WORLD_RECIPE, region="llip", people=700, epochs=6, seed=1007),
 }
 
 
@@ -190,14 +191,18 @@ def fit(
     """
     torch.manual_seed(seed)
     network = IResNet(**models.REGISTRY["sample_arcface"].arguments)
+    if recipe.start:
+        network.load_state_dict(models.read_state(Path(models.REGISTRY[recipe.start].weights)))
     loss_of = recipe.build(int(labels.max()) + 1, network.fc.out_features)
     parameters = [*network.parameters(), *loss_of.parameters()]
     if traits is not None:
         known, head = torch.from_numpy(traits).float(), nn.Linear(network.fc.out_features, traits.shape[1])
         parameters += head.parameters()
-    optimiser = torch.optim.AdamW(parameters, lr=5e-3, weight_decay=5e-3)
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=5e-3)
     steps = epochs * (len(crops) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=5e-3, total_steps=steps, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.2
+    )
     random = torch.Generator().manual_seed(seed)
     pixels, who = torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(labels)
     losses, margin = [], loss_of.margin
