@@ -1,4 +1,4 @@
-# links -> images -> faces -> maps -> {regions, similarity, occlusion} -> tables, figures -> report, explorer
+# links -> images -> faces -> maps -> {regions, similarity, occlusion, significance} -> tables, figures -> report, explorer
 #
 # Every arrow is one rule file, one module of workflow_scripts/leam/, one folder under results/.
 # {model} is a recogniser, {shard} a group of identities; both follow from the configuration alone.
@@ -23,6 +23,7 @@ include: "rules/maps.smk"
 include: "rules/regions.smk"
 include: "rules/similarity.smk"
 include: "rules/occlusion.smk"
+include: "rules/significance.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/localisation.smk"

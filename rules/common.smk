@@ -37,6 +37,7 @@ def results(path):
 wildcard_constraints:
     model="|".join(re.escape(model) for model in MODELS),
     shard=r"\d{5}",
+    attribute="gender|ethnicity",
     world="|".join(config["localisation"]["regions"]),
 
 
@@ -142,6 +143,32 @@ FIGURES += [
     for kind in ("png", "pdf")
 ]
 
+# Groups and ages (rules/significance.smk)
+ATTRIBUTES = settings.attributes(config)
+AGE_PATTERN = settings.age_pattern(config)
+DROP_TABLES = {
+    name: results(f"tables/{file}.csv")
+    for name, file in {
+        "drops_by_group": "drops_by_group",
+        "table22": "table22_occlusion_drop_female",
+        "table23": "table23_occlusion_drop_male",
+    }.items()
+    if "gender" in ATTRIBUTES or name == "drops_by_group"
+}
+if ATTRIBUTES:
+    TABLES |= DROP_TABLES | {"significance": results("significance.csv")}
+if AGE_PATTERN:
+    TABLES["table24"] = results("tables/table24_age_difference.csv")
+    TABLES["age_slopes"] = results("tables/age_slopes.csv")
+FIGURES += [
+    results(f"figures/{name}.{kind}")
+    for name in (
+        *(f"drops_by_{attribute}" for attribute in ATTRIBUTES),
+        *["ages"] * bool(AGE_PATTERN),
+    )
+    for kind in ("png", "pdf")
+]
+
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
@@ -233,5 +260,22 @@ SIMILARITY = {
         results(f"similarity/{model}/{shard}{ending}.parquet") for shard in SHARDS
     ]
     for kind, ending in (("pairs", ""), ("nulls", ".null"))
+    for model in MODELS
+}
+
+
+def age_guides(wildcards):
+    """The recognisers whose maps measure_ages reads: its own, for its embeddings, and the guide's."""
+    return list(dict.fromkeys([wildcards.model, settings.paper_guide(config)]))
+
+
+def age_maps(wildcards):
+    return [
+        results(f"maps/{model}/{wildcards.shard}.h5") for model in age_guides(wildcards)
+    ]
+
+
+AGES = {
+    f"ages_{model}": [results(f"ages/{model}/{shard}.parquet") for shard in SHARDS]
     for model in MODELS
 }

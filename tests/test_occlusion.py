@@ -192,7 +192,7 @@ def test_shuffled_maps_are_the_naive_maps_of_the_network_with_permuted_weights(f
         sources = occlusion.Sources(recognisers[0], {"small": own}, [], storage.Averages([], [], {}))
         x = models.prepare(storage.read_faces(shard, "b").crops, recognisers[0])
         rankings = [occlusion.Ranking("shuffled", "small", "conv2", "loss", (1.0,))]
-        occlusion._networks(sources, rankings, recognisers[0], torch.device("cpu"))
+        occlusion.networks(sources, rankings, recognisers[0], torch.device("cpu"))
         found = sources._shuffled_maps(rankings, "b", x)["loss", "conv2"]
     network = models.build(recognisers[0], 0)
     before = {name: weight.clone() for name, weight in network.state_dict().items()}

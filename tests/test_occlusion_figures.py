@@ -33,8 +33,8 @@ def test_the_same_tables_give_the_same_bytes(paths, tmp_path):
 
 
 def test_titles_say_what_is_untrained(paths):
-    table = figures._read(paths["occlusion"])
-    figure, panels = figures._panels(table, 4, 3)
+    table = figures.read_table(paths["occlusion"])
+    figure, panels = figures.model_panels(table, 4, 3)
     titles = {model: axis.get_title(loc="left") for (model, polarity), axis in panels.items() if polarity == "loss"}
     assert titles["VGG_16"] == "VGG_16 (untrained: random weights), polarity loss"
     assert titles["mine"] == "mine, polarity loss"
@@ -42,7 +42,7 @@ def test_titles_say_what_is_untrained(paths):
 
 
 def test_curves_show_the_guide_the_controls_and_the_paper(paths):
-    table = figures._read(paths["occlusion"])
+    table = figures.read_table(paths["occlusion"])
     figure, axis = pyplot.subplots()
     figures._plot_kinds(
         axis, table[(table["model"] == "VGG_16") & (table["polarity"] != "loss")], "VGG_16", "IR_CASIA", "drop"

@@ -1,6 +1,7 @@
 """The configuration: defaults filled in, every fault found before the first job and said in one sentence each."""
 
 import copy
+import re
 from pathlib import Path
 
 import yaml
@@ -30,6 +31,7 @@ SOURCE_PATHS = {
     "celebamask_hq": ("path", "identities", "mapping"),
 }
 DOWNLOAD = "download"  # in place of a path: the file that pyfacer itself would download
+FGNET_AGE = r"^\d{3}[Aa](\d{2})"  # in the names of FG-NET's images: subject, A, age in years
 
 
 class ConfigError(Exception):
@@ -151,6 +153,7 @@ def _contradictions(config: dict) -> list[str]:
     faults += _similarity(config["similarity"], config["maps"]["grid"], config["analysis"]["polarity"])
     faults += _demographics(resolve(config, config["demographics"]))
     faults += _occlusion(config["occlusion"], config["models"])
+    faults += _age_pattern(config["significance"]["age_pattern"])
     for name in config["models"]:
         try:
             models.recogniser(name, config["recognisers"].get(name))
@@ -205,6 +208,15 @@ def _occlusion(occlusion: dict, run: list[str]) -> list[str]:
     if guide not in (None, *guides):
         faults.append(f"occlusion.guide is {guide!r}; allowed: null or one of the guides: {', '.join(guides)}")
     return faults
+
+
+def _age_pattern(pattern: str | None) -> list[str]:
+    allowed = "null or a regular expression whose first group is the age in years"
+    try:
+        groups = re.compile(pattern or "()").groups
+    except re.error as error:
+        return [f"significance.age_pattern is {pattern!r}: {error}; allowed: {allowed}"]
+    return [] if groups else [f"significance.age_pattern is {pattern!r}, without a group; allowed: {allowed}"]
 
 
 def _sample_region(region: str | None) -> list[str]:
@@ -297,6 +309,21 @@ def paper_guide(config: dict) -> str:
     """The guide of the paper's tables: the one that is set, or IR_CASIA as in the paper, or the first."""
     guides = occlusion_guides(config)
     return next(name for name in (config["occlusion"]["guide"], "IR_CASIA", *guides) if name in guides)
+
+
+def attributes(config: dict) -> tuple[str, ...]:
+    """What the demographics say of people: of gender and ethnicity the columns that are there; () without a table."""
+    if config["demographics"] is None:
+        return ()
+    from leam.demographics import read_demographics
+
+    return tuple(read_demographics(resolve(config, config["demographics"])).columns)
+
+
+def age_pattern(config: dict) -> str | None:
+    """The regular expression that finds the age in an image's name; None where names have no age."""
+    given = config["significance"]["age_pattern"]
+    return FGNET_AGE if given is None and config["source"]["kind"] == "fgnet" else given
 
 
 def recogniser_entry(config: dict, name: str) -> dict:

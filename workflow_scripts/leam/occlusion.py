@@ -285,10 +285,26 @@ class Occluder:
         for start in range(0, len(image), self.batch):
             part = slice(start, min(start + self.batch, len(image)))
             i, r, k = (torch.from_numpy(each[part]).to(anchors.device) for each in (image, ranking, size))
-            hidden = draw_masks(padded[i, r], k, self.grid, self.rows, self.columns)
-            occluded = torch.where(hidden, self.fill[anchors[i]], self.x[anchors[i]])
-            drop[part], lost[part] = self._compare(maps.embed(self.network, occluded, self.batch), anchors[i])
+            drop[part], lost[part] = self._compare(self._occluded(anchors[i], padded[i, r], k), anchors[i])
         return drop, lost
+
+    def _occluded(self, anchors: Tensor, orders: Tensor, sizes: Tensor) -> Tensor:
+        """Embeddings (b, D) of the anchors (b,) without the first ``sizes`` (b,) pixels of their orders (b, K)."""
+        hidden = draw_masks(orders, sizes, self.grid, self.rows, self.columns)
+        occluded = torch.where(hidden, self.fill[anchors], self.x[anchors])
+        return maps.embed(self.network, occluded, self.batch)
+
+    def cosines(self, order: Tensor, size: int) -> np.ndarray:
+        """(N, N) of every image without the first ``size`` pixels of its order (N, K), with every image as it is.
+
+        NaN where an order has no pixel (there is no map), or the occluded face no embedding
+        """
+        anchors = torch.arange(len(self.x), device=self.x.device)
+        blocks = anchors.split(self.batch)
+        found = torch.cat([self._occluded(b, order[b], torch.full_like(b, size)) for b in blocks])
+        unusable = ~_usable(found) | (order[:, 0] >= self.grid**2)
+        cosines = maps.normalise(found) @ self.unit.T
+        return cosines.masked_fill(unusable[:, None], float("nan")).cpu().numpy()
 
     def _compare(self, found: Tensor, anchors: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (b, D) of the occluded anchors -> (b,) mean drop over the partners, (b,) how many are lost."""
@@ -296,9 +312,13 @@ class Occluder:
         before, after = self.unit[anchors] @ self.unit.T, maps.normalise(found) @ self.unit.T
         drop = ((before - after).double() * partners).sum(1) / partners.sum(1)
         lost = ((before > self.threshold) & ~(after > self.threshold) & partners).sum(1).double()
-        norm = found.float().norm(dim=1)
-        unusable = ~(norm.isfinite() & (norm > 0))
-        return tuple(each.masked_fill(unusable, float("nan")).cpu().numpy() for each in (drop, lost))
+        return tuple(each.masked_fill(~_usable(found), float("nan")).cpu().numpy() for each in (drop, lost))
+
+
+def _usable(embeddings: Tensor) -> Tensor:
+    """(b, D) -> (b,) bool: finite, and not zero."""
+    norm = embeddings.float().norm(dim=1)
+    return norm.isfinite() & (norm > 0)
 
 
 def _at(of_pixels: Tensor, sizes: list[int]) -> np.ndarray:
@@ -474,7 +494,7 @@ def occlude_faces(
     with contextlib.ExitStack() as stack:
         parsed = stack.enter_context(storage.open_shard(faces, "faces"))
         opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
-        _check(opened, storage.sha256(faces), recogniser)
+        check(opened, storage.sha256(faces), recogniser)
         averaged = storage.read_averages(totals)
         sources = Sources(recogniser, opened, everyone, averaged, batch=settings.batch, seed=seed)
         alone = len(averaged.identities) < 2
@@ -495,7 +515,7 @@ def occlude_faces(
         journal.remove()
 
 
-def _check(opened: dict[str, h5py.File], faces_sha256: str, recogniser: Recogniser) -> None:
+def check(opened: dict[str, h5py.File], faces_sha256: str, recogniser: Recogniser) -> None:
     """The embeddings in the maps file must be those of this recogniser, and all maps those of these faces."""
     own = opened[recogniser.name]
     for key, value in maps.identify(recogniser).items():
@@ -538,7 +558,7 @@ def _occlude_identities(
     log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
     if done == len(names):
         return
-    network = _networks(sources, rankings, recogniser, device)
+    network = networks(sources, rankings, recogniser, device)
     for number, name in maps.unfinished(names, journal, recogniser.name, minutes, progress):
         begun, images = time.monotonic(), storage.read_images(own, name)
         crops = storage.read_faces(parsed, name).crops[storage.used_faces(own, parsed, name)]
@@ -555,7 +575,7 @@ def _occlude_identities(
         log.info("%s (%d of %d): %d images, %.0f occluded/s", name, number, len(names), len(images), rate)
 
 
-def _networks(sources: Sources, rankings: list[Ranking], recogniser: Recogniser, device: torch.device) -> nn.Module:
+def networks(sources: Sources, rankings: list[Ranking], recogniser: Recogniser, device: torch.device) -> nn.Module:
     """The network to measure with; and, where it is asked for, the one with permuted weights for the sources."""
     if device.type == "cpu":
         maps.tune_cpu()

@@ -29,13 +29,13 @@ LEVEL = 0.05  # of Holm's adjusted p, below which a step is marked
 MEASURES = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
 
 
-def _read(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path) -> pd.DataFrame:
     names = ["guide", "layer", "polarity"]
     table = pd.read_csv(path, dtype=dict.fromkeys(names, str))
     return table.fillna(dict.fromkeys([name for name in names if name in table], ""))
 
 
-def _panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figure, dict[tuple[str, str], Axes]]:
     """One row of panels per model, one column per polarity; titles say which, and what is untrained."""
     models = list(pd.unique(table["model"]))
     polarities = [polarity for polarity in pd.unique(table["polarity"]) if polarity]
@@ -57,7 +57,7 @@ def _panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figure, d
     return figure, panels
 
 
-def _legend(figure: Figure, panels: dict, columns: int) -> None:
+def legend_above(figure: Figure, panels: dict, columns: int) -> None:
     """One legend for all panels, above them."""
     found = {}
     for axis in panels.values():
@@ -79,30 +79,30 @@ def plot_occlusion(
     """
     for value, path in {"drop": occlusion, "lost_percent": decisions}.items():
         short = value.split("_")[0]
-        _plot_curves(_read(path), value, guide, confidence, outputs[f"{short}_png"], outputs[f"{short}_pdf"])
+        _plot_curves(read_table(path), value, guide, confidence, outputs[f"{short}_png"], outputs[f"{short}_pdf"])
 
 
 def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float, png: str, pdf: str) -> None:
     with pyplot.rc_context(STYLE):
-        figure, panels = _panels(table, 5.2, 3.1)
+        figure, panels = model_panels(table, 5.2, 3.1)
         for (model, polarity), axis in panels.items():
             of_model = table[(table["model"] == model) & table["polarity"].isin([polarity, ""])]
             _plot_kinds(axis, of_model, model, guide, value)
             if value == "drop":
                 _plot_paper(axis, model, of_model["percent"].min(), of_model["percent"].max())
             axis.set_xscale("log")
-            ticks = _spread(pd.unique(of_model["percent"]))
+            ticks = sparse_ticks(pd.unique(of_model["percent"]))
             axis.set_xticks(ticks, [f"{percent:g}" for percent in ticks])
             axis.minorticks_off()
             axis.axhline(0, color=MUTED, lw=0.6, zorder=0)
             axis.set_xlabel(f"occluded, percent of the pixels (bands: {100 * confidence:g} % over identities)")
         for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
             axis.set_ylabel(MEASURES[value])
-        _legend(figure, panels, 4)
+        legend_above(figure, panels, 4)
         save(figure, png, pdf)
 
 
-def _spread(percents: np.ndarray) -> list[float]:
+def sparse_ticks(percents: np.ndarray) -> list[float]:
     """Ticks of a logarithmic axis that do not touch: each at least 1.6 times the one before."""
     kept: list[float] = []
     for percent in sorted(percents):
@@ -149,7 +149,7 @@ def plot_transfer(transfer: str | Path, png: str | Path, pdf: str | Path, *, per
 
     transfer : the table of this name; percent : the occluded share shown; a frame marks a model's own maps
     """
-    table = _read(transfer)
+    table = read_table(transfer)
     table = table[np.isclose(table["percent"], percent)]
     polarities, models = list(pd.unique(table["polarity"])), list(pd.unique(table["model"]))
     guides = [name for name in models if name in set(table["guide"])]
@@ -207,11 +207,11 @@ def plot_person_specific(
     occlusion : the table of this name; steps : person_specific.csv
     outputs : paths by the names chain_png, chain_pdf, layers_png, layers_pdf
     """
-    table, tested = _read(occlusion), _read(steps)
+    table, tested = read_table(occlusion), read_table(steps)
     table, tested = (each[np.isclose(each["percent"], percent)] for each in (table, tested))
     own = table[(table["guide"] == table["model"]) | (table["guide"] == "")]
     with pyplot.rc_context(STYLE):
-        figure, panels = _panels(own, 5.6, 2.9)
+        figure, panels = model_panels(own, 5.6, 2.9)
         for (model, polarity), axis in panels.items():
             rows = own[(own["model"] == model) & own["polarity"].isin([polarity, ""])]
             first = rows.loc[rows["kind"] == "image", "layer"].iloc[0]
@@ -263,7 +263,7 @@ def _verdict(step) -> str:
 def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
     """Drops per layer of the model's own maps; what has no layer is a level line."""
     with pyplot.rc_context(STYLE):
-        figure, panels = _panels(own, 5.2, 3.1)
+        figure, panels = model_panels(own, 5.2, 3.1)
         for (model, polarity), axis in panels.items():
             rows = own[(own["model"] == model) & own["polarity"].isin([polarity, ""])]
             layers = list(pd.unique(rows.loc[rows["layer"] != "", "layer"]))
@@ -281,5 +281,5 @@ def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
             axis.axhline(0, color=MUTED, lw=0.6, zorder=0)
         for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
             axis.set_ylabel(f"drop of the cosine at {percent:g} %")
-        _legend(figure, panels, 4)
+        legend_above(figure, panels, 4)
         save(figure, png, pdf)

@@ -246,7 +246,7 @@ def tabulate_occlusion(
         steps.append(compare_steps(means, model, *options))
     summary = pd.concat(summaries, ignore_index=True)
     verified = pd.read_csv(verification)[["model", "threshold", "false_match_rate", "impostor_pairs"]]
-    table21 = model_table(summary, guide)
+    table21 = model_table(summary, guide, paper.read_table("table21"))
     for name, table in {
         "occlusion": summary[SUMMARY_COLUMNS],
         "decisions": summary.merge(verified, on="model", how="left")[DECISION_COLUMNS],
@@ -259,15 +259,18 @@ def tabulate_occlusion(
             table.to_csv(part, index=False, float_format="%.6g")
 
 
-def model_table(summary: pd.DataFrame, guide: str) -> pd.DataFrame:
-    """Paper table 21: drop per model and percent, under the guide's first layer and under random pixels."""
+def model_table(summary: pd.DataFrame, guide: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Paper table 21 (of everyone), 22 or 23 (of one gender): drop per model and percent, beside ours.
+
+    Ours is under the guide's first layer and under random pixels; table : the paper's
+    """
     image = summary[(summary["kind"] == "image") & (summary["guide"] == guide)]
-    image = image[image["layer"] == image["layer"].iloc[0]].assign(occlusion=LEAM)
+    image = image[image["layer"].isin(image["layer"].iloc[:1])].assign(occlusion=LEAM)
     ours = pd.concat((image, summary[summary["kind"] == RANDOM].assign(occlusion=RANDOM)))
     ours = ours.rename(columns={"percent": "occlusion_percent", "drop": "cosine_drop"})
     ours = ours.rename(columns={"drop_low": "cosine_drop_low", "drop_high": "cosine_drop_high"})
     keys = ["occlusion", "occlusion_percent", "model"]
-    found = paper.beside(ours, paper.read_table("table21"), keys, "cosine_drop")
+    found = paper.beside(ours, table, keys, "cosine_drop")
     found = found.sort_values(["occlusion", "polarity", "occlusion_percent"], kind="stable")
     values = ["cosine_drop", "cosine_drop_low", "cosine_drop_high", "paper", "difference", "identities", "untrained"]
     return found[["occlusion", "guide", "polarity", *keys[1:], *values]]
