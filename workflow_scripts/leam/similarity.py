@@ -303,7 +303,8 @@ class Job:
         stack, pairs, same = _gather(self.shards, own, self.others)
         cells = []
         for frame in self.shards.settings.frames:
-            for keys, maps in self._maps(stack, _frames(stack, self.template, frame)):
+            frames = _frames(stack, self.template, frame)
+            for keys, maps in itertools.chain(self._maps(stack, frames), self._nulls(stack, frames)):
                 cells += self._measure(maps, pairs, {"frame": frame} | keys)
         names = np.array(stack.names, object)
         who = {
@@ -316,19 +317,23 @@ class Job:
         return _table(cells, who)
 
     def _maps(self, stack: Stack, frames: np.ndarray) -> Iterator[tuple[dict, Tensor]]:
-        """What is compared in one frame: keys, those of the channels as a list, and maps (n, C, G, G)."""
-        grid, polarities = self.shards.settings.grid, list(self.shards.settings.polarities)
-        onto_faces = _inverse(_frames(stack, self.template, "canonical"))
-        warp = alignment.Warp(frames, grid, self.shards.window)
-        warp_mean = alignment.Warp(frames @ onto_faces, grid)
+        """The maps in one frame, by layer: keys, those of the channels as a list, and maps (n, C, G, G)."""
+        settings = self.shards.settings
+        warp = alignment.Warp(frames, settings.grid, self.shards.window)
         for layer, maps in stack.maps.items():
-            keys = {"layer": layer, "polarity": polarities, "region": ""}
-            yield keys | {"kind": LEAM}, warp(torch.from_numpy(maps))
-            mean = torch.from_numpy(self.means[layer]).expand(len(frames), -1, -1, -1)
-            yield keys | {"kind": POPULATION}, warp_mean(mean)
-        keys = {"layer": "", "polarity": "", "region": [WHOLE_FACE, *FACIAL]}
-        masks = torch.from_numpy(facial_masks(stack.regions))
-        yield keys | {"kind": MASK}, alignment.Warp(frames, grid)(masks)
+            keys = {"kind": LEAM, "layer": layer, "polarity": list(settings.polarities), "region": ""}
+            yield keys, warp(torch.from_numpy(maps))
+
+    def _nulls(self, stack: Stack, frames: np.ndarray) -> Iterator[tuple[dict, Tensor]]:
+        """Likewise the nulls: the population's mean maps, on each face, and the masks of the facial regions."""
+        settings = self.shards.settings
+        onto_faces = _inverse(_frames(stack, self.template, "canonical"))
+        warp = alignment.Warp(frames @ onto_faces, settings.grid)
+        for layer in stack.maps:
+            keys = {"kind": POPULATION, "layer": layer, "polarity": list(settings.polarities), "region": ""}
+            yield keys, warp(torch.from_numpy(self.means[layer]).expand(len(frames), -1, -1, -1))
+        keys = {"kind": MASK, "layer": "", "polarity": "", "region": [WHOLE_FACE, *FACIAL]}
+        yield keys, alignment.Warp(frames, settings.grid)(torch.from_numpy(facial_masks(stack.regions)))
 
     def _measure(self, maps: Tensor, pairs: np.ndarray, keys: dict) -> list[dict]:
         """One cell per part and channel: its keys, and the values (m,) of its pairs."""
