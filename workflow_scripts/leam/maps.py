@@ -20,6 +20,7 @@ import ctypes
 import dataclasses
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it
 NO_EMBEDDING = "embedding is zero or not finite"
 SAFETY = 1.5  # an identity may take this many times the longest one so far
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
-SHUTDOWN_S = 30  # kept free at the end of a job's time
+SHUTDOWN_S = 30  # kept free of a job's time at least, to start Python and to write the output
+SHUTDOWN_SHARE = 0.05  # and this share of it: a long job is of a large shard
 
 
 class MapsError(Exception):
@@ -491,22 +493,47 @@ def compute_maps(
     """LEAM of every identity of a shard under one recogniser: faces/{shard}.h5 -> maps/{model}/{shard}.h5.
 
     Finished identities go to a journal beside the output; a job that was stopped goes on after the last of them, and
-    the output appears only when it is whole. minutes : the job's time limit; it stops itself before.
+    the output appears only when it is whole. minutes : the job's time limit; it stops itself before, and so long it
+    waits for another process that is writing the same shard, whose result it then takes over.
 
     Raises OutOfTimeError, MapsError, models.ModelError, storage.StorageError, and BlockingIOError when another
-    process is writing the same shard.
+    process is still writing the same shard.
     """
     output = Path(output)
+    seconds = working_seconds(minutes)
+    deadline = time.monotonic() + seconds
     work = _work(faces, recogniser, settings, seed)
-    journal = storage.Journal(output.with_name(output.name + ".journal"), storage.digest(work))
+    described = work | (attributes or {})
+    waits = seconds if minutes else 0
+    journal = storage.Journal(output.with_name(output.name + ".journal"), storage.digest(work), waits)
     try:
-        with storage.open_shard(faces, "faces") as shard:
-            _compute_identities(shard, journal, recogniser, settings, choose_device(device), seed, minutes, progress)
-            _write_shard(shard, output, journal, recogniser, settings, work | (attributes or {}))
+        if journal.waited and _is_finished(output, described):
+            log.info("%s: another process has finished it", output)
+        else:
+            with storage.open_shard(faces, "faces") as shard:
+                _compute_identities(
+                    shard, journal, recogniser, settings, choose_device(device), seed, deadline, progress
+                )
+                _write_shard(shard, output, journal, recogniser, settings, described)
     except BaseException:
         journal.close()
         raise
     journal.remove()
+
+
+def working_seconds(minutes: float | None) -> float:
+    """How long a job with this time limit may work, seconds: the rest is for starting and for writing the output."""
+    if not minutes:
+        return math.inf
+    return 60 * minutes - max(SHUTDOWN_S, SHUTDOWN_SHARE * 60 * minutes)
+
+
+def _is_finished(output: Path, attributes: dict[str, str]) -> bool:
+    """Whether the output is there already, whole and of the same work."""
+    if not output.exists():
+        return False
+    with storage.open_shard(output, "maps") as shard:
+        return shard.attrs.get("config_digest") == storage.digest(attributes) and bool(shard.attrs.get("complete"))
 
 
 def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed: int) -> dict[str, str | bool]:
@@ -530,10 +557,10 @@ def _compute_identities(
     settings: MapSettings,
     device: torch.device,
     seed: int,
-    minutes: float | None,
+    deadline: float,
     progress: Callable,
 ) -> None:
-    started, longest = time.monotonic(), 0.0
+    longest = 0.0
     names = storage.identities(shard)
     missing = [name for name in names if name not in journal]
     done = len(names) - len(missing)
@@ -541,10 +568,10 @@ def _compute_identities(
     network = _network(recogniser, seed, device) if missing else None
     for name in progress(missing):
         begun = time.monotonic()
-        if minutes and begun - started + SAFETY * longest > 60 * minutes - SHUTDOWN_S:
+        if begun + SAFETY * longest > deadline:
             raise OutOfTimeError(
-                f"stopped {recogniser.name} before its limit of {minutes:g} min with {done} of {len(names)} "
-                f"identities done; the next run goes on from there"
+                f"stopped {recogniser.name} before its time limit with {done} of {len(names)} identities done; "
+                f"the next run goes on from there"
             )
         found = storage.read_faces(shard, name)
         with arithmetic(settings.precision, device):
