@@ -1,4 +1,4 @@
-"""A real Slurm of one node on this machine, from Debian's packages, with the names and limits of a university's cluster.
+"""A real Slurm of one node on this machine, from Debian's packages, with the names and limits of a real site.
 
     with Cluster(Path("/tmp/somewhere")) as cluster:
         subprocess.run(["sinfo"], env=cluster.environment)

@@ -21,6 +21,7 @@ import dataclasses
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -591,8 +592,11 @@ def _network(recogniser: Recogniser, seed: int, device: torch.device) -> nn.Modu
 def choose_device(device: str) -> torch.device:
     """The device to compute on: "cpu", "cuda", or "auto", which is the GPU if there is one.
 
+    The environment variable LEAM_DEVICE overrules what is asked for (to try a GPU's profile on a CPU, for instance).
+
     Raises MapsError when "cuda" is asked for and PyTorch sees none.
     """
+    device = os.environ.get("LEAM_DEVICE", device)
     if device == "cuda" and not torch.cuda.is_available():
         raise MapsError("a GPU was asked for, but PyTorch sees none: check the job's GPU request and the CUDA driver")
     if device == "auto":
