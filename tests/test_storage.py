@@ -40,6 +40,8 @@ def test_a_shard_of_another_kind_or_a_damaged_one_is_named(tmp_path):
         storage.open_shard(path, "faces"),
     ):
         pass
+    with pytest.raises(storage.StorageError, match="was damaged and set aside"), storage.open_shard(path, "faces"):
+        pass
     assert [left.name for left in tmp_path.iterdir()] == ["x.h5.damaged"]
     assert (tmp_path / "x.h5.damaged").stat().st_size == len(whole) // 2
 

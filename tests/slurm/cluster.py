@@ -154,10 +154,9 @@ class Cluster:
         return self
 
     def __exit__(self, *_) -> None:
-        if "slurmctld" in self.processes:
-            self.run("scancel", "--state=PENDING,RUNNING,SUSPENDED", "--user=root", check=False)
+        if "slurmd" in self.processes:
             with contextlib.suppress(TimeoutError):
-                self.wait(lambda: not self.run("squeue", "-h", check=False).strip(), "an empty queue", seconds=20)
+                self.calm()
         for name in reversed(list(self.processes)):
             self.stop(name)
 
@@ -281,10 +280,18 @@ class Cluster:
             time.sleep(0.2)
 
     def queue(self) -> list[dict[str, str]]:
-        """The jobs that wait or run: id, name, state, comment."""
-        keys = ("id", "name", "state", "comment")
-        lines = self.run("squeue", "-h", "-o", "%i|%j|%T|%k", check=False).splitlines()
+        """The jobs that wait or run: id, state, comment, folder."""
+        keys = ("id", "state", "comment", "folder")
+        lines = self.run("squeue", "-h", "-o", "%i|%T|%k|%Z", check=False).splitlines()
         return [dict(zip(keys, line.split("|"), strict=True)) for line in lines]
+
+    def calm(self) -> None:
+        """Back to an idle node and an empty queue, whatever a test left."""
+        if "slurmctld" not in self.processes:
+            self.start_controller()
+        self.run("scancel", "--user=root", check=False)
+        self.run("scontrol", "update", f"NodeName={self.host}", "State=RESUME", check=False)
+        self.wait(lambda: not self.queue(), "an empty queue")
 
     def history(self) -> list[dict[str, str]]:
         """Every job there ever was, from the accounting: one entry per run of a job that was requeued."""

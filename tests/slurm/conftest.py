@@ -9,9 +9,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-import torch
 import yaml
 
 import faulty
@@ -21,7 +21,7 @@ from leam import models, storage
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TABLES = ("results/tables/regions.csv", "results/tables/verification.csv")
-# Persons s000 and s001 are shard 00000, s002 shard 00001.
+SHARDS = {"00000": ("s000", "s001"), "00001": ("s002",)}
 SMALL = {
     "identities_per_job": 2,
     "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
@@ -49,6 +49,8 @@ def small_config(path: Path, *recognisers: str) -> Path:
 class Run:
     """A folder with results, and Snakemake running in it."""
 
+    started: ClassVar[list[subprocess.Popen]] = []
+
     def __init__(self, folder: Path, cluster: Cluster, *recognisers: str):
         self.folder, self.cluster = folder, cluster
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +74,7 @@ class Run:
     def start(self, *arguments) -> subprocess.Popen:
         """Snakemake in the background; what it says goes to ``log``."""
         with open(self.log, "ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.command(*arguments),
                 cwd=self.folder,
                 env=self.environment,
@@ -81,6 +83,8 @@ class Run:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.started.append(process)
+        return process
 
     def finish(self, process: subprocess.Popen, seconds: float = 900) -> int:
         """Wait for it; stopped (and the run failed) when it hangs."""
@@ -98,29 +102,51 @@ class Run:
         assert (code == 0) == ok, f"exit status {code}\n{text}"
         return text
 
-    def on_laptop(self, *targets) -> str:
-        return self.snakemake("--profile", ROOT / "profiles/laptop", "--cores", 2, *targets)
+    def on_laptop(self, *targets, threads: int = 1) -> str:
+        """threads : of the maps; another number adds floats up in another order."""
+        return self.snakemake(
+            "--profile", ROOT / "profiles/laptop", "--cores", 2, *targets, "--set-threads", f"compute_maps={threads}"
+        )
 
-    def on_slurm(self, *arguments, variant: str | None = None) -> list[str]:
-        """The arguments of a run through sbatch: the profile that ships, only asked to be quick."""
-        overlay = yaml.safe_load((HERE / "quick.yaml").read_text())
+    def on_slurm(self, *arguments, variant: str | None = None, **overlay) -> list[str]:
+        """The arguments of a run through sbatch: the profile that ships, only asked to be quick; and an overlay."""
+        quick = yaml.safe_load((HERE / "quick.yaml").read_text())
+        overlay = quick | {"set-threads": {"compute_maps": 1}} | overlay
         if variant:
             overlay |= yaml.safe_load((ROOT / f"profiles/{variant}/config.yaml").read_text())
         (self.folder / "quick").mkdir(exist_ok=True)
         (self.folder / "quick/config.yaml").write_text(yaml.safe_dump(overlay))
         return ["--profile", ROOT / "profiles/slurm", "--workflow-profile", "quick", *arguments]
 
-    def jobs(self, rule: str = "", states: str = "") -> list[dict[str, str]]:
-        """The Slurm jobs of this folder, finished or not, that ran a rule and ended in a state."""
-        found = [job for job in self.cluster.history() if Path(job["WorkDir"]) == self.folder]
+    def jobs(self, rule: str = "", states: tuple[str, ...] = ()) -> list[dict[str, str]]:
+        """The Slurm jobs of this folder, finished or not, of a rule (and its wildcards) and in one of the states."""
+        self.cluster.wait(self._is_accounted, "the accounting of every job")
+        found = [job for job in self.cluster.history() if job["WorkDir"] == str(self.folder)]
         return [job for job in found if rule in job["Comment"] and (not states or job["State"].split()[0] in states)]
+
+    def _is_accounted(self) -> bool:
+        """Whether the accounting has caught up with the controller."""
+        active = {"PENDING", "RUNNING", "COMPLETING"}
+        jobs = [job for job in self.cluster.history() if job["WorkDir"] == str(self.folder)]
+        queued = {job["id"]: job["state"] for job in self.cluster.queue() if job["folder"] == str(self.folder)}
+        return queued.keys() == {job["JobIDRaw"] for job in jobs if job["State"] in active}
+
+    def running(self, comment: str) -> list[str]:
+        """The Slurm ids of this folder's running jobs of a rule and its wildcards."""
+        queue = [job for job in self.cluster.queue() if (job["folder"], job["state"]) == (str(self.folder), "RUNNING")]
+        return [job["id"] for job in queue if job["comment"].startswith(comment)]
+
+    @staticmethod
+    def rules() -> list[str]:
+        """Names of rules, longest first: none is taken for another that begins like it."""
+        return sorted((path.stem for path in (ROOT / "workflow_scripts").glob("*.py")), key=len, reverse=True)
 
     def digests(self, names: tuple[str, ...] = TABLES) -> dict[str, str]:
         return {name: storage.sha256(self.folder / name) for name in names}
 
     def order(self, recogniser: str, fault: str, person: str, once: bool = True) -> None:
         """Let a recogniser fail at a person."""
-        shard = {"s000": "00000", "s001": "00000", "s002": "00001"}[person]
+        shard = next(shard for shard, persons in SHARDS.items() if person in persons)
         with storage.open_shard(self.folder / f"results/faces/{shard}.h5", "faces") as file:
             crops = storage.read_faces(file, person).crops
         entry = yaml.safe_load(self.config.read_text())["recognisers"][recogniser]
@@ -138,34 +164,35 @@ def cluster() -> Iterator[Cluster]:
         yield stack.enter_context(Cluster(folder))
 
 
+@pytest.fixture(autouse=True)
+def calm(cluster) -> Iterator[None]:
+    """No test suffers from what a failed one left running."""
+    yield
+    left = [process for process in Run.started if process.poll() is None]
+    for process in left:
+        process.kill()
+        process.wait()
+    if left or cluster.queue():
+        cluster.calm()
+
+
 @pytest.fixture(scope="session")
-def made_before(cluster, tmp_path_factory):
-    """(recognisers) -> a folder with everything up to faces and weights, made on this machine without Slurm."""
+def disturbed(cluster, tmp_path_factory):
+    """(recognisers) -> a run that has its faces, to be disturbed, and the digests of an undisturbed one's tables."""
     made = {}
 
-    def make(*recognisers: str) -> Path:
-        if recognisers not in made:
-            run = Run(tmp_path_factory.mktemp("before") / "run", cluster, *recognisers)
-            targets = [f"results/faces/0000{shard}.h5" for shard in (0, 1)]
-            run.on_laptop(*targets, *(f"results/weights/{name}.ok" for name in recognisers))
-            made[recognisers] = run.folder
-        return made[recognisers]
-
-    return make
-
-
-@pytest.fixture
-def disturbed(cluster, made_before, tmp_path):
-    """(recognisers) -> a run that has its faces, to be disturbed, and the digests of the undisturbed one's tables."""
-    torch.set_num_threads(1)
-
     def make(*recognisers: str) -> tuple[Run, dict[str, str]]:
-        folders = [tmp_path / name for name in ("undisturbed", "disturbed")]
-        for folder in folders:
-            shutil.copytree(made_before(*recognisers), folder)
-        undisturbed, run = (Run(folder, cluster, *recognisers) for folder in folders)
-        undisturbed.on_laptop(*TABLES)
-        run.log.unlink(missing_ok=True)
-        return run, undisturbed.digests()
+        if recognisers not in made:
+            folder = tmp_path_factory.mktemp("undisturbed")
+            undisturbed = Run(folder / "run", cluster, *recognisers)
+            shards = [f"results/faces/{shard}.h5" for shard in SHARDS]
+            undisturbed.on_laptop(*shards, *(f"results/weights/{name}.ok" for name in recognisers))
+            shutil.copytree(undisturbed.folder, folder / "faces")
+            undisturbed.on_laptop(*TABLES)
+            made[recognisers] = folder / "faces", undisturbed.digests()
+        faces, expected = made[recognisers]
+        folder = shutil.copytree(faces, tmp_path_factory.mktemp("disturbed") / "run")
+        (folder / "snakemake.log").unlink()
+        return Run(folder, cluster, *recognisers), expected
 
     return make

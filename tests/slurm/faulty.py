@@ -56,19 +56,22 @@ def hang() -> None:
     time.sleep(1200)
 
 
+def hold() -> None:
+    """Until the test lets go."""
+    for _ in range(2400):
+        if (FOLDER / "go").exists():
+            return
+        time.sleep(0.5)
+
+
 def dawdle() -> None:
-    """Long enough that the job stops itself before the next person, and not so long that Slurm ends it."""
-    time.sleep(25)
-
-
-def pause() -> None:
-    """Long enough for a test to disturb the run meanwhile."""
-    time.sleep(15)
+    """Long enough that a job of two minutes stops itself before its next person."""
+    time.sleep(62)
 
 
 def swell() -> None:
-    """Take 3 GB, more than the tests' first attempt may."""
-    blocks = [torch.ones(2**25) for _ in range(24)]
+    """Take 1.5 GB."""
+    blocks = [torch.ones(2**25) for _ in range(12)]
     del blocks
 
 
@@ -76,4 +79,4 @@ def fail() -> None:
     raise RuntimeError("this person always fails")
 
 
-FAULTS = {function.__name__: function for function in (hang, dawdle, pause, swell, fail)}
+FAULTS = {function.__name__: function for function in (hang, hold, dawdle, swell, fail)}

@@ -205,6 +205,8 @@ def open_shard(path: str | Path, kind: str) -> Iterator[h5py.File]:
                 raise StorageError(f"{path}: expected a file of kind {kind!r}, layout {SCHEMA!r}; found {found}")
             yield shard
     except FileNotFoundError:
+        if _aside(Path(path)).exists():
+            raise StorageError(f"{path} was damaged and set aside; run again, and it is made anew") from None
         raise
     except OSError as error:
         if not _is_damage(error):
@@ -219,8 +221,12 @@ def _is_damage(error: OSError) -> bool:
     return error.errno is None and "errno" not in text and by_hdf5
 
 
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + ".damaged")
+
+
 def _set_aside(path: Path) -> str:
-    aside = path.with_name(path.name + ".damaged")
+    aside = _aside(path)
     try:
         os.replace(path, aside)
     except OSError as error:
@@ -547,10 +553,14 @@ class Journal:
 
     def _append(self, payload: bytes) -> int:
         offset = self._file.seek(0, os.SEEK_END)
-        with _room_for(self.path):
-            self._file.write(self._FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        try:
+            with _room_for(self.path):
+                self._file.write(self._FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except StorageError:
+            os.truncate(self.path, offset)  # half a record is of no use, and others need the room
+            raise
         return offset
 
     @staticmethod
@@ -577,7 +587,7 @@ class Journal:
         return arrays
 
     def close(self) -> None:
-        with _room_for(self.path):
+        with contextlib.suppress(OSError):  # what could not be written has been said
             self._file.close()
 
     def remove(self) -> None:
