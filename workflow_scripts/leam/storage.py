@@ -214,6 +214,15 @@ def open_shard(path: str | Path, kind: str) -> Iterator[h5py.File]:
         raise StorageError(f"{path} is damaged ({error}); {_set_aside(Path(path))}") from error
 
 
+def is_damaged(path: str | Path) -> bool:
+    """Whether a file is cut short or no HDF5 file at all; only its head is read, so that many can be asked."""
+    try:
+        h5py.File(path, "r").close()
+    except OSError as error:
+        return _is_damage(error)
+    return False
+
+
 def _is_damage(error: OSError) -> bool:
     """Whether HDF5 found the content wrong; faults of the file system carry a number and may pass."""
     text = str(error)
