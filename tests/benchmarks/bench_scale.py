@@ -34,7 +34,7 @@ SAME = {"CF_R18": "AF_R18", "CF_R50": "AF_R50", "CF_R100": "AF_R100", "IR_VGG": 
 SAMPLE = ("sample_arcface", "sample_cosface")
 IMAGES = (2, 3)  # of one person: two equations for the operations of an image and of a pair
 FACES = 4  # of each of the two people whose maps' bytes are measured
-IDENTITIES = (100, 300)  # of the made-up shards
+MADE_UP = {"regions": (100, 300), "verification": (200, 600)}  # identities of the made-up shards, twice
 SITE_INODES = 1_000_000
 GPU_JOB_MB = 6400  # compute_maps on a CPU at its largest: IResNet-100, maps.batch 32 (bench_memory.txt)
 
@@ -120,50 +120,55 @@ def per_image_and_pair(totals: list[float]) -> tuple[float, float]:
 
 
 JOB = """
-import re, sys
+import re
 from leam import regions, tables, verification
 {call}
 print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1)) / 1024)
 """
-CALLS = {
-    "count_regions": "regions.count_regions([{maps!r}], [{faces!r}], {counts!r}, 'm')",
-    "tabulate_regions": "tables.tabulate_regions({{'m': {counts!r}}}, {outputs!r})",
-    "tabulate_verification": "verification.tabulate_verification({{'m': [{maps!r}]}}, {output!r})",
-}
 
 
 def all_shards_costs(folder: Path) -> dict:
-    """Peak memory of the jobs that read all shards of a model: a constant, and per identity; and bytes of regions/."""
-    peaks, sizes = {rule: [] for rule in CALLS}, []
-    for number in IDENTITIES:
-        where = {name: str(folder / f"{number}_{name}.h5") for name in ("maps", "faces")}
-        made_up_shards(where["maps"], where["faces"], number)
-        names = ("regions", "table01", "table02", "table10", "table11")
-        where |= {"outputs": {name: str(folder / f"{name}.csv") for name in names}, "output": str(folder / "v.csv")}
-        where["counts"] = str(folder / f"{number}.parquet")
-        for rule, call in CALLS.items():
-            peaks[rule].append(peak_mb(JOB.format(call=call.format(**where))))
-        sizes.append(Path(where["counts"]).stat().st_size)
-    step = IDENTITIES[1] - IDENTITIES[0]
-    slopes = {rule: (two - one) / step for rule, (one, two) in peaks.items()}
+    """Peak memory of the jobs that read all shards of a model, as a constant and per identity; bytes of regions/."""
+    peaks = {"count_regions": [], "tabulate_regions": [], "tabulate_verification": []}
+    outputs = {name: str(folder / f"{name}.csv") for name in ("regions", "table01", "table02", "table10", "table11")}
+    sizes = []
+    for number in MADE_UP["regions"]:
+        maps_path, faces_path, counts = (str(folder / f"{number}_{name}") for name in ("maps", "faces", "counts"))
+        made_up_shards(maps_path, faces_path, number, images=4, layers=9, thresholds=15)
+        peaks["count_regions"].append(
+            peak_mb(f"regions.count_regions([{maps_path!r}], [{faces_path!r}], {counts!r}, 'm')")
+        )
+        peaks["tabulate_regions"].append(peak_mb(f"tables.tabulate_regions({{'m': {counts!r}}}, {outputs!r})"))
+        sizes.append(Path(counts).stat().st_size)
+    for number in MADE_UP["verification"]:  # enough images for the sample of impostor pairs to be as large as it gets
+        made_up_shards(maps_path, faces_path, number, images=14, layers=1, thresholds=1)
+        call = f"verification.tabulate_verification({{'m': [{maps_path!r}]}}, {str(folder / 'v.csv')!r})"
+        peaks["tabulate_verification"].append(peak_mb(call))
+    one, two = MADE_UP["regions"]
     return {
-        "regions_bytes_per_identity": (sizes[1] - sizes[0]) / step,
+        "regions_bytes_per_identity": (sizes[1] - sizes[0]) / (two - one),
         "all_shards": {
-            rule: {"mb": peaks[rule][0] - IDENTITIES[0] * slope, "mb_per_identity": slope}
-            for rule, slope in slopes.items()
+            rule: as_line(MADE_UP["verification" if rule == "tabulate_verification" else "regions"], found)
+            for rule, found in peaks.items()
         },
     }
 
 
-def made_up_shards(maps_path: str, faces_path: str, identities: int, images: int = 4, grid: int = 28) -> None:
-    """Files of the right shapes: nine layers, fourteen sets and the full activation, embeddings of 512 numbers."""
+def as_line(identities: tuple[int, int], mb: list[float]) -> dict[str, float]:
+    slope = (mb[1] - mb[0]) / (identities[1] - identities[0])
+    return {"mb": mb[0] - identities[0] * slope, "mb_per_identity": slope}
+
+
+def made_up_shards(
+    maps_path: str, faces_path: str, identities: int, images: int, layers: int, thresholds: int, grid: int = 28
+) -> None:
+    """Files of the right shapes; embeddings of 512 numbers. The last threshold is the full activation."""
     rng = np.random.default_rng(0)
-    layers, pairs = [f"layer{number}" for number in range(9)], maps.ordered_pairs(images)
-    thresholds = [*(f"{percent:g}" for percent in maps.TOP_PERCENTS), regions.FULL]
-    names = [f"{number:02d}" for number in range(images)]
+    names, pairs = [f"{number:02d}" for number in range(images)], maps.ordered_pairs(images)
+    sets = [*(f"{percent:g}" for percent in maps.TOP_PERCENTS), regions.FULL][-thresholds:]
+    counts = rng.integers(0, 900, (len(pairs), layers, thresholds, len(regions.REGIONS)), dtype=np.uint16)
     points = np.zeros((images, 68, 2), np.float32)
-    counts = rng.integers(0, 900, (len(pairs), len(layers), len(thresholds), len(regions.REGIONS)), dtype=np.uint16)
-    described = {"layers": layers, "thresholds": thresholds, "untrained": False}
+    described = {"layers": [f"layer{number}" for number in range(layers)], "thresholds": sets}
     with (
         storage.create_shard(maps_path, "maps", **described) as shard,
         storage.create_shard(faces_path, "faces") as parsed,
@@ -177,11 +182,12 @@ def made_up_shards(maps_path: str, faces_path: str, identities: int, images: int
             embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
             cosine = (embeddings @ embeddings.T)[tuple(pairs.T)]
             both = dict.fromkeys(maps.POLARITIES, counts)
-            found = storage.IdentityMaps(identity, names, pairs, cosine, embeddings, {}, both)
-            storage.write_maps(shard, found)
+            storage.write_maps(shard, storage.IdentityMaps(identity, names, pairs, cosine, embeddings, {}, both))
 
 
-def peak_mb(code: str) -> float:
+def peak_mb(call: str) -> float:
+    """Peak memory, MB, of a process that makes one call."""
+    code = JOB.format(call=call)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow_scripts"), "OMP_NUM_THREADS": "1"}
     found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(found.stdout)

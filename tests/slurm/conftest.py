@@ -125,11 +125,12 @@ class Run:
         return [job for job in found if rule in job["Comment"] and (not states or job["State"].split()[0] in states)]
 
     def _is_accounted(self) -> bool:
-        """Whether the accounting has caught up with the controller."""
-        active = {"PENDING", "RUNNING", "COMPLETING"}
+        """Whether the accounting has caught up with the controller: no other jobs are under way there."""
+        active = ("PENDING", "RUNNING", "COMPLETING")
         jobs = [job for job in self.cluster.history() if job["WorkDir"] == str(self.folder)]
-        queued = {job["id"]: job["state"] for job in self.cluster.queue() if job["folder"] == str(self.folder)}
-        return queued.keys() == {job["JobIDRaw"] for job in jobs if job["State"] in active}
+        queued = {job["id"] for job in self.cluster.queue() if job["folder"] == str(self.folder)}
+        under_way = {job["JobIDRaw"] for job in jobs if job["State"] in active}
+        return under_way <= queued <= {job["JobIDRaw"] for job in jobs}
 
     def running(self, comment: str) -> list[str]:
         """The Slurm ids of this folder's running jobs of a rule and its wildcards."""

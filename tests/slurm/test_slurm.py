@@ -209,7 +209,7 @@ def test_after_snakemake_was_killed_the_next_run_takes_over_what_its_jobs_finish
     run.order("steady", "hold", "s000")
     process = run.start(*run.on_slurm(*TABLES))
     cluster.wait(strikes(run, "steady"), "a job that runs", seconds=600)
-    cluster.wait(lambda: "(17%) done" in run.log.read_text(), "the other shard", seconds=600)
+    cluster.wait(lambda: "1 of 5 steps" in run.log.read_text(), "the other shard", seconds=600)
     process.kill()
     process.wait()
     assert "--unlock" in run.snakemake(*run.on_slurm(*TABLES), ok=False)

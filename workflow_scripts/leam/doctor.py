@@ -54,13 +54,12 @@ def longest_minutes(profile: dict, partition: str, attempts: int) -> int:
 
 
 def minutes_of(limit: str) -> float:
-    """Slurm's time limits ("2-00:00:00", "30:00", "infinite") in minutes."""
-    if limit in ("infinite", "UNLIMITED", "n/a"):
+    """The limits that sinfo prints ("2-00:00:00", "30:00", "infinite"), in minutes."""
+    if limit == "infinite":
         return float("inf")
     days, _, clock = limit.rpartition("-")
-    parts = [int(part) for part in clock.split(":")]
-    hours, minutes = ([0, 0, *parts] if len(parts) == 2 else parts)[-3:-1] if len(parts) > 1 else (0, parts[0])
-    return int(days or 0) * 1440 + hours * 60 + minutes
+    hours, minutes, seconds = [0] * (2 - clock.count(":")) + [int(part) for part in clock.split(":")]
+    return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
 
 
 def look_at_cluster(profile: dict, ask) -> list[Finding]:
