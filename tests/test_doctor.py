@@ -17,7 +17,7 @@ SLURM = doctor.read_profile(ROOT / "profiles" / "slurm")
 SAID = {
     ("sinfo", "-h"): "batch 2-00:00:00\ngpu 2-00:00:00\n",
     ("sinfo", "--version"): "slurm 22.05.8\n",
-    ("sacctmgr", "-n"): "normal\nbesteffort\n",
+    ("sacctmgr", "-n"): "normal||\niris-gpu-long|PartitionTimeLimit|14-00:00:00\niris-batch-long||\n",
     ("scontrol", "show"): "MinJobAge               = 300 sec\n",
 }
 
@@ -43,17 +43,28 @@ def states(findings):
 def test_a_cluster_as_the_profile_wants_it(cluster):
     found = doctor.look_at_cluster(SLURM, cluster())
     assert states(found) == {("Slurm", "ok"), ("partition", "ok"), ("QOS", "ok")}
-    words = doctor.report(found)
-    assert "gpu, up to 2-00:00:00; the profile asks for at most 1920 min" in words and "batch" in words
+    assert doctor.report(found).splitlines() == [
+        "Slurm      ok       slurm 22.05.8",
+        "partition  ok       batch",
+        "partition  ok       gpu",
+        "QOS        ok       normal",
+    ]
 
 
 def test_what_a_cluster_lacks_is_named_with_what_it_has(cluster):
-    ask = cluster(**{"sinfo_-h": "batch 1:00:00\n", "sacctmgr_-n": "low\n", "scontrol_show": "MinJobAge = 60 sec\n"})
+    ask = cluster(**{"sinfo_-h": "batch 1:00:00\n", "sacctmgr_-n": "low||\n", "scontrol_show": "MinJobAge = 60 sec\n"})
     words = doctor.report(doctor.look_at_cluster(SLURM, ask))
     assert "partition  MISSING  no gpu; there are batch" in words
-    assert "the profile asks for at most 2880 min, and would wait for ever" in words
+    assert "runtime    MISSING  960 min asked of batch with QOS normal, which grants 1:00:00: such jobs wait" in words
     assert "QOS        MISSING  no normal; there are low" in words
     assert "squeue     MISSING  MinJobAge is 60 s" in words
+
+
+def test_a_qos_may_overrule_the_limit_of_its_partition(cluster):
+    long = doctor.read_profile(ROOT / "profiles/slurm", ROOT / "profiles/slurm-long")
+    words = doctor.report(doctor.look_at_cluster(long, cluster()))
+    assert "20160 min asked of batch with QOS iris-batch-long, which grants 2-00:00:00" in words
+    assert "iris-gpu-long, which" not in words
 
 
 def test_without_slurm_one_line_says_so(monkeypatch, tmp_path):

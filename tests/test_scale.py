@@ -20,6 +20,7 @@ COSTS = {
             "bytes_per_pair": 1.0,
             "gflop_per_image": 3.0,
             "gflop_per_pair": 2.0,
+            "gflop_per_core_second": 10.0,
         },
         "dear": {
             "bytes_per_identity": 0.0,
@@ -27,6 +28,7 @@ COSTS = {
             "bytes_per_pair": 4.0,
             "gflop_per_image": 36.0,
             "gflop_per_pair": 36.0,
+            "gflop_per_core_second": 20.0,
         },
     },
     "all_shards": {"count_regions": {"mb": 200.0, "mb_per_identity": 1.5}},
@@ -47,6 +49,8 @@ def test_bytes_are_those_worked_by_hand():
 def test_gpu_hours_are_operations_by_rate():
     hours = scale.estimate_gpu_hours([3, 2], ["cheap", "dear"], COSTS, tflops=0.001)  # 1 GFLOP/s
     assert hours == pytest.approx({"cheap": 31 / 3600, "dear": 13 * 36 / 3600})
+    on_cores = scale.estimate_core_hours([3, 2], ["cheap", "dear"], COSTS)
+    assert on_cores == pytest.approx({"cheap": 3.1 / 3600, "dear": 13 * 36 / 20 / 3600})
 
 
 @pytest.mark.parametrize("times", [2, 20])

@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,7 @@ GPU_JOB_MB = 6400  # compute_maps on a CPU at its largest: IResNet-100, maps.bat
 def measure() -> dict:
     """The unit costs, as ``scale.unit_costs`` reads them."""
     torch.set_num_threads(1)
+    maps.tune_cpu()
     with tempfile.TemporaryDirectory() as folder:
         people = render(Path(folder))
         costs = picture_costs(Path(folder), people)
@@ -93,6 +95,7 @@ def model_costs(folder: Path, name: str, people: list[storage.Faces]) -> dict:
         "bytes_per_pair": of_pairs / pairs,
         "gflop_per_image": image_flop / 1e9,
         "gflop_per_pair": pair_flop / 1e9,
+        "gflop_per_core_second": operations(recogniser, people[0], 3) / core_seconds(recogniser, people[0], 3) / 1e9,
     }
 
 
@@ -107,11 +110,24 @@ def stored_bytes(group: h5py.Group) -> int:
 
 def operations(recogniser: models.Recogniser, person: storage.Faces, n: int) -> int:
     """Floating-point operations of the maps of n images of one person, as PyTorch counts them (two per product)."""
+    with FlopCounterMode(display=False) as counter:
+        maps_of(recogniser, person, n)()
+    return counter.get_total_flops()
+
+
+def core_seconds(recogniser: models.Recogniser, person: storage.Faces, n: int) -> float:
+    """Processor time of the same on one thread of this machine: a busy machine does not make it longer."""
+    compute = maps_of(recogniser, person, n)
+    compute()
+    started = time.process_time()
+    compute()
+    return time.process_time() - started
+
+
+def maps_of(recogniser: models.Recogniser, person: storage.Faces, n: int):
     network = models.fold_norms(models.build(recogniser), recogniser.layers)
     x = models.prepare(person.crops[:n], recogniser)
-    with FlopCounterMode(display=False) as counter:
-        maps.leam(network, recogniser.layers, x, person.regions[:n])
-    return counter.get_total_flops()
+    return lambda: maps.leam(network, recogniser.layers, x, person.regions[:n])
 
 
 def per_image_and_pair(totals: list[float]) -> tuple[float, float]:
@@ -206,21 +222,27 @@ class DryRun:
     mb: float
 
 
+SNAKEMAKE = """
+import atexit
+from snakemake.cli import main
+atexit.register(lambda: print(open("/proc/self/status").read()))
+main()
+"""
+
+
 def dry_run(name: str) -> DryRun:
     path = ROOT / "tests" / "configs" / name
     config = settings.complete(json.loads(json.dumps(settings.yaml.safe_load(path.read_text()))))
-    command = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--configfile", path]
-    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "out", "w+") as out:
+    command = [sys.executable, "-c", SNAKEMAKE, "-n", "-s", ROOT / "Snakefile", "--configfile", path]
+    with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         words = [str(word) for word in (*command, "--directory", folder)]
-        process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
+        found = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         seconds = time.perf_counter() - started
-        out.seek(0)
-        text = out.read()
-    if status:
-        raise RuntimeError(text[-2000:])
-    return DryRun(config, scale.read_plan(text), seconds, usage.ru_maxrss / 1024)
+    if found.returncode:
+        raise RuntimeError(found.stdout[-2000:])
+    mb = int(re.search(r"^VmHWM:\s*(\d+)", found.stdout, re.M).group(1)) / 1024
+    return DryRun(config, scale.read_plan(found.stdout), seconds, mb)
 
 
 def plan_scales() -> str:
@@ -250,7 +272,7 @@ def describe(identities: int, run: DryRun, costs: dict) -> dict[str, str]:
     shard = run.config["identities_per_job"]
     per_job = {model: value * shard / identities for model, value in hours.items()}
     slowest = max(per_job, key=per_job.get)
-    journal = max(scale.estimate_bytes(images[:shard], [model], crop, costs)["maps"] for model in names)
+    largest = max(scale.estimate_bytes(images[:shard], [model], crop, costs)["maps"] for model in names)
     column = {
         "images (ordered pairs per recogniser)": f"{sum(images):,} ({scale.pairs(images):,})",
         "`snakemake -n`": f"{run.seconds:.0f} s, {scale.in_words(run.mb * 1e6)}",
@@ -262,11 +284,15 @@ def describe(identities: int, run: DryRun, costs: dict) -> dict[str, str]:
     )
     column |= {f"bytes in `results/{name}/`": scale.in_words(size) for name, size in stored.items()}
     column["bytes in all"] = scale.in_words(sum(stored.values()))
-    column["largest file while it is made (and its journal)"] = scale.in_words(2 * journal)
+    column["largest file"] = scale.in_words(largest)
     column["peak memory `compute_maps` (CPU, batch 32)"] = scale.in_words(GPU_JOB_MB * 1e6)
     column |= {f"peak memory `{rule}`": scale.in_words(mb * 1e6) for rule, mb in memory.items()}
     column["GPU-hours, estimated"] = f"{sum(hours.values()):,.1f}"
     column["longest map job, estimated"] = f"{60 * per_job[slowest]:.1f} GPU-minutes ({slowest})"
+    core_hours = scale.estimate_core_hours(images, names, costs)
+    slowest = max(core_hours, key=core_hours.get)
+    column["core-hours without a GPU, estimated"] = f"{sum(core_hours.values()):,.0f}"
+    column["longest map job without a GPU"] = f"{core_hours[slowest] * shard / identities:.1f} core-hours ({slowest})"
     return column
 
 

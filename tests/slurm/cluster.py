@@ -23,7 +23,8 @@ DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
 PACKAGES = "slurm-wlm slurmdbd munge mariadb-server"
 CORES, MEMORY_MB, GPUS = 28, 768_000, 4  # of a GPU node of iris
 ACCOUNT = "project_leam"
-QOS = ("besteffort", "normal", "iris-batch-long", "iris-gpu-long")  # the first gives way to the others
+LONG_QOS = ("iris-batch-long", "iris-gpu-long")
+QOS = ("besteffort", "normal", *LONG_QOS)
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -245,8 +246,9 @@ class Cluster:
         for change in (
             ("add", "cluster", "iris"),
             ("add", "account", ACCOUNT, "Description=tests", "Organization=tests"),
-            *(("add", "qos", name) for name in QOS if name != "normal"),
-            ("modify", "qos", "normal", "set", f"Preempt={QOS[0]}", "Priority=100"),
+            ("add", "qos", "besteffort"),
+            *(("add", "qos", name, "Flags=PartitionTimeLimit", "MaxWall=14-00:00:00") for name in LONG_QOS),
+            ("modify", "qos", "normal", "set", "Preempt=besteffort", "Priority=100"),
             ("add", *user, f"DefaultAccount={ACCOUNT}"),
             ("modify", "user", "root", "set", f"qos={','.join(QOS)}", "defaultqos=normal"),
         ):

@@ -132,9 +132,9 @@ class Run:
         under_way = {job["JobIDRaw"] for job in jobs if job["State"] in active}
         return under_way <= queued <= {job["JobIDRaw"] for job in jobs}
 
-    def running(self, comment: str) -> list[str]:
-        """The Slurm ids of this folder's running jobs of a rule and its wildcards."""
-        queue = [job for job in self.cluster.queue() if (job["folder"], job["state"]) == (str(self.folder), "RUNNING")]
+    def queued(self, comment: str, state: str) -> list[str]:
+        """The Slurm ids of this folder's jobs of a rule and its wildcards that wait (PENDING) or run (RUNNING)."""
+        queue = [job for job in self.cluster.queue() if (job["folder"], job["state"]) == (str(self.folder), state)]
         return [job["id"] for job in queue if job["comment"].startswith(comment)]
 
     @staticmethod

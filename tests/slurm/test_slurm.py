@@ -4,6 +4,7 @@ Every disturbed run ends with the tables of an undisturbed one, and does no fini
 """
 
 import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -81,6 +82,19 @@ def test_logs_are_in_one_folder_and_those_of_successful_jobs_are_gone(laptop_and
     assert not list(slurm.folder.glob("slurm-*.out"))
 
 
+@pytest.mark.parametrize("variant", [None, "slurm-long", "slurm-besteffort"])
+def test_the_doctor_finds_the_cluster_as_the_profile_wants_it(cluster, tmp_path, variant):
+    overlay = ["--workflow-profile", ROOT / "profiles" / variant] if variant else []
+    run = Run(tmp_path, cluster)
+    command = [sys.executable, "-m", "leam.doctor", "--configfile", run.config, *overlay]
+    words = [str(word) for word in command]
+    found = subprocess.run(words, cwd=tmp_path, env=run.environment, capture_output=True, text=True)
+    assert "MISSING" not in found.stdout, found.stdout
+    assert found.stdout.count("partition  ok") == 2
+    assert ("iris-gpu-long" in found.stdout) == (variant == "slurm-long")
+    assert ("besteffort" in found.stdout) == (variant == "slurm-besteffort")
+
+
 # --------------------------------------------------------------------------------------------- jobs that come to grief
 
 STRUCK = ("cancelled", "too_large", "too_slow", "killed", "broken")
@@ -107,7 +121,7 @@ def storm(cluster, disturbed):
     }
     process = run.start(*run.on_slurm(*TABLES, **{"set-resources": tight}))
     cluster.wait(strikes(run, "cancelled"), "the job to cancel", seconds=600)
-    cluster.run("scancel", *run.running("rule_compute_maps_wildcards_cancelled_00000"))
+    cluster.run("scancel", *run.queued("rule_compute_maps_wildcards_cancelled_00000", "RUNNING"))
     run.first_code = run.finish(process)
     run.first_log = run.log.read_text()
     run.first_jobs = run.jobs()
@@ -194,11 +208,11 @@ def test_a_job_that_gives_way_to_others_is_put_back_into_the_queue(cluster, dist
     cluster.wait(strikes(run, "steady"), "a job that runs", seconds=600)
     cluster.run("sbatch", "--qos=normal", "-p", "gpu", "-c", 28, "-o", "/dev/null", "--wrap", "sleep 3")
     job = "rule_compute_maps_wildcards_steady_00000"
-    cluster.wait(lambda: run.jobs(job, ("PREEMPTED",)), "the job to give way", seconds=300)
-    waiting = [job["JobIDRaw"] for job in run.jobs(job, ("PENDING",))]
-    cluster.run("scontrol", "update", f"JobId={waiting[0]}", "StartTime=now")  # Slurm would wait for two minutes
+    cluster.wait(lambda: run.queued(job, "PENDING"), "the job to give way", seconds=300)
+    cluster.run("scontrol", "update", f"JobId={run.queued(job, 'PENDING')[0]}", "StartTime=now")  # not in two minutes
     assert run.finish(process) == 0
     assert run.digests() == expected
+    assert run.jobs(job)[0]["State"] == "PREEMPTED"
     assert {found["QOS"] for found in run.jobs()} == {"besteffort"}
     assert once(run, "compute_maps")
     assert "2 identities, 1 done before" in (run.folder / "results/logs/compute_maps/steady/00000.log").read_text()
@@ -216,8 +230,9 @@ def test_after_snakemake_was_killed_the_next_run_takes_over_what_its_jobs_finish
     run.snakemake("--unlock")
     process = run.start(*run.on_slurm(*TABLES))
     log = run.folder / "results/logs/compute_maps/steady/00000.log"
-    cluster.wait(lambda: "another process is writing this shard" in log.read_text(), "the second job", seconds=600)
-    assert len(run.running("rule_compute_maps_wildcards_steady_00000")) == 2
+    waits = "another process is writing this shard"
+    cluster.wait(lambda: log.exists() and waits in log.read_text(), "the second job", seconds=600)
+    assert len(run.queued("rule_compute_maps_wildcards_steady_00000", "RUNNING")) == 2
     let_go(run)
     assert run.finish(process) == 0
     assert "another process has finished it" in log.read_text()

@@ -37,20 +37,19 @@ class Finding:
 # ------------------------------------------------------------------------------------------------------- the cluster
 
 
-def asked_for(profile: dict, key: str) -> set[str]:
-    """Every value that a profile gives to a resource, in default-resources or for a rule."""
-    sections = [profile.get("default-resources", {}), *profile.get("set-resources", {}).values()]
-    return {str(section[key]) for section in sections if key in section}
-
-
-def longest_minutes(profile: dict, partition: str, attempts: int) -> int:
-    """The longest runtime that a profile asks of a partition, in minutes, on the last attempt."""
+def requests(profile: dict) -> set[tuple[str, str, float]]:
+    """(partition, QOS, minutes on the last attempt) of every kind of job that a profile submits."""
     default = profile.get("default-resources", {})
-    longest = 0
-    for section in (default, *(default | own for own in profile.get("set-resources", {}).values())):
-        if section.get("slurm_partition") == partition and "runtime" in section:
-            longest = max(longest, int(eval(str(section["runtime"]), {"attempt": attempts})))
-    return longest
+    sections = [default, *(default | own for own in profile.get("set-resources", {}).values())]
+    last = {"attempt": 1 + int(profile.get("retries", 0))}
+    return {
+        (
+            str(section["slurm_partition"]),
+            str(profile.get("slurm-qos", section.get("qos", ""))),
+            float(eval(str(section["runtime"]), last)),
+        )
+        for section in sections
+    }
 
 
 def minutes_of(limit: str) -> float:
@@ -71,27 +70,31 @@ def look_at_cluster(profile: dict, ask) -> list[Finding]:
     if absent:
         known = "this is no login node of a Slurm cluster" if len(absent) == len(CLIENTS) else "it is needed"
         return [Finding("Slurm", FAULT, f"{absent[0]} is not on the path: {known}")]
-    limits = dict(line.split() for line in ask("sinfo", "-h", "-o", "%R %l").splitlines())
-    there = set(ask("sacctmgr", "-n", "-P", "list", "qos", "format=name").split())
+    partitions = dict(line.split() for line in ask("sinfo", "-h", "-o", "%R %l").splitlines())
+    lines = ask("sacctmgr", "-n", "-P", "list", "qos", "format=name,flags,maxwall").splitlines()
+    qos = {name: (flags, wall) for name, flags, wall in (line.split("|") for line in lines)}
+    asked = sorted(requests(profile))
     found = [Finding("Slurm", OK, ask("sinfo", "--version").strip() or "its controller does not answer")]
-    found += _partitions(profile, limits)
-    for qos in sorted(asked_for(profile, "qos") | {str(profile[key]) for key in ("slurm-qos",) if key in profile}):
-        state = OK if qos in there else FAULT
-        found.append(Finding("QOS", state, f"{qos}" if qos in there else f"no {qos}; there are {_listed(there)}"))
-    return found + _accounting(ask)
+    found += [_there("partition", name, partitions) for name in sorted({partition for partition, _, _ in asked})]
+    found += [_there("QOS", name, qos) for name in sorted({name for _, name, _ in asked if name})]
+    found += [_fits(*request, partitions, qos) for request in asked if request[0] in partitions]
+    return [line for line in found if line] + _accounting(ask)
 
 
-def _partitions(profile: dict, limits: dict[str, str]) -> list[Finding]:
-    found = []
-    for partition in sorted(asked_for(profile, "slurm_partition")):
-        if partition not in limits:
-            found.append(Finding("partition", FAULT, f"no {partition}; there are {_listed(limits)}"))
-            continue
-        asked = longest_minutes(profile, partition, 1 + int(profile.get("retries", 0)))
-        fits = asked <= minutes_of(limits[partition])
-        words = f"{partition}, up to {limits[partition]}; the profile asks for at most {asked} min"
-        found.append(Finding("partition", OK if fits else FAULT, words + ("" if fits else ", and would wait for ever")))
-    return found
+def _there(kind: str, name: str, there: dict) -> Finding:
+    if name in there:
+        return Finding(kind, OK, name)
+    return Finding(kind, FAULT, f"no {name}; there are {', '.join(sorted(there)) or 'none'}")
+
+
+def _fits(partition: str, name: str, minutes: float, partitions: dict, qos: dict) -> Finding | None:
+    """A runtime that Slurm would not grant: such a job may wait for ever. A QOS can overrule its partition."""
+    flags, wall = qos.get(name, ("", ""))
+    limit = (wall or "infinite") if "PartitionTimeLimit" in flags else partitions[partition]
+    if minutes <= minutes_of(limit):
+        return None
+    where = f"{partition} {f'with QOS {name} ' if name else ''}".strip()
+    return Finding("runtime", FAULT, f"{minutes:g} min asked of {where}, which grants {limit}: such jobs wait for ever")
 
 
 def _accounting(ask) -> list[Finding]:
@@ -101,10 +104,6 @@ def _accounting(ask) -> list[Finding]:
         words = f"MinJobAge is {age.group(1)} s: lower slurm-init-seconds-before-status-checks to a third of it"
         return [Finding("squeue", FAULT, words)]
     return []
-
-
-def _listed(names) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 # --------------------------------------------------------------------------------------------------- GPU and weights

@@ -72,12 +72,24 @@ def estimate_bytes(images: Sequence[int], models: Sequence[str], crop_size: int,
     }
 
 
-def estimate_gpu_hours(images: Sequence[int], models: Sequence[str], costs: dict, tflops: float = ASSUMED_TFLOPS):
-    """GPU-hours of the maps by model: operations counted, divided by an assumed rate (10^12 per second)."""
+def estimate_gflop(images: Sequence[int], models: Sequence[str], costs: dict) -> dict[str, float]:
+    """Floating-point operations of the maps, 10^9, by model."""
     total, p = sum(images), pairs(images)
     chosen = {model: of_model(costs, model) for model in models}
-    gflop = {model: total * cost["gflop_per_image"] + p * cost["gflop_per_pair"] for model, cost in chosen.items()}
-    return {model: count / 1000 / tflops / 3600 for model, count in gflop.items()}
+    return {model: total * cost["gflop_per_image"] + p * cost["gflop_per_pair"] for model, cost in chosen.items()}
+
+
+def estimate_gpu_hours(
+    images: Sequence[int], models: Sequence[str], costs: dict, tflops: float = ASSUMED_TFLOPS
+) -> dict[str, float]:
+    """GPU-hours of the maps by model: operations counted, divided by an assumed rate (10^12 per second)."""
+    return {model: gflop / 1000 / tflops / 3600 for model, gflop in estimate_gflop(images, models, costs).items()}
+
+
+def estimate_core_hours(images: Sequence[int], models: Sequence[str], costs: dict) -> dict[str, float]:
+    """Core-hours of the maps by model on a CPU like that of the benchmark."""
+    gflop = estimate_gflop(images, models, costs)
+    return {model: count / of_model(costs, model)["gflop_per_core_second"] / 3600 for model, count in gflop.items()}
 
 
 def estimate_memory(identities: int, costs: dict) -> dict[str, float]:
