@@ -1,16 +1,19 @@
 # make demo   set up, then run the whole workflow on the embedded sample
 # make test   set up, then pass every check and test
 # make real   run on a folder of real photographs and recognisers: make real REAL=path
+# make doctor say what is missing for a run: make doctor CONFIG=mine.yaml VARIANT=profiles/slurm-besteffort
+# make test-slurm   pass the tests on a real Slurm of one node, installed (as root, from Debian) and started for them
 # make help   every target
 
 PYTHON ?= python3.11
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 REAL ?= ../shared/real
+PROFILE ?= profiles/slurm
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/laptop --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo real test lint unit dry-run verify-sample sample-weights format clean
+.PHONY: help setup demo real doctor test test-slurm lint unit dry-run verify-sample sample-weights format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -38,7 +41,14 @@ real: .venv/.run
 	$(SNAKEMAKE) --configfile tests/configs/real.yaml --config root=$(REAL) --report results/real/report.html
 	@echo; echo "Report:  results/real/report.html"; echo "Tables:  results/real/tables/"; echo "Maps:    results/real/maps/"
 
+doctor: .venv/.run
+	@PYTHONPATH=workflow_scripts $(BIN)/python -m leam.doctor --profile $(PROFILE) \
+	    $(if $(VARIANT),--workflow-profile $(VARIANT)) $(if $(CONFIG),--configfile $(CONFIG))
+
 test: lint dry-run unit
+
+test-slurm: .venv/.dev
+	tests/slurm/run.sh
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -49,6 +59,8 @@ lint: .venv/.dev
 dry-run: .venv/.dev
 	$(BIN)/snakemake -n --quiet
 	$(BIN)/snakemake -n --quiet --profile profiles/slurm
+	for variant in profiles/slurm-*; do \
+	    $(BIN)/snakemake -n --quiet --profile profiles/slurm --workflow-profile $$variant || exit 1; done
 
 unit: .venv/.dev
 	$(BIN)/python -m pytest

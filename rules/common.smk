@@ -10,6 +10,7 @@ LIBRARY = os.path.join(workflow.basedir, "workflow_scripts", "leam")
 sys.path.insert(0, os.path.dirname(LIBRARY))
 
 from leam import config as settings
+from leam import joblog
 from leam import links as link_lists
 from leam import runs
 
@@ -279,3 +280,8 @@ AGES = {
     f"ages_{model}": [results(f"ages/{model}/{shard}.parquet") for shard in SHARDS]
     for model in MODELS
 }
+
+
+# Snakemake itself names what failed where it failed, perhaps thousands of lines before the end of a long run.
+onerror:
+    print(joblog.failures(log), file=sys.stderr)

@@ -2,6 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from leam import joblog
 
 JOB = """
 import logging, sys
@@ -43,3 +48,48 @@ def test_errors_reach_the_log_and_the_caller(tmp_path):
 def test_import_is_light():
     code = "import sys; from leam import joblog; sys.exit(bool({'numpy', 'pandas', 'h5py'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+
+
+RUN_LOG = """
+[Mon Nov 23 19:21:39 2026]
+Error in rule compute_maps:
+    message: None
+    jobid: 20
+    output: {folder}/maps/m/00001.h5
+    log: {folder}/00001.log, {folder}/slurm/21.log (check log file(s) for error details)
+    external_jobid: 21
+Trying to restart job 20.
+Error in rule compute_maps:
+    jobid: 21
+    output: {folder}/maps/m/00000.h5
+    log: {folder}/00000.log (check log file(s) for error details)
+Error in rule tabulate_regions:
+    jobid: 1
+    output: {folder}/a.csv, {folder}/b.csv
+"""
+
+
+def test_jobs_that_failed_for_good_are_named_and_retried_ones_are_not(tmp_path):
+    (tmp_path / "maps/m").mkdir(parents=True)
+    (tmp_path / "maps/m/00000.h5").touch()
+    (tmp_path / "00001.log").write_text("Traceback\nRuntimeError: too bad\n\n")
+    (tmp_path / "run.log").write_text(RUN_LOG.format(folder=tmp_path) * 2)
+    assert joblog.failures(tmp_path / "run.log").splitlines() == [
+        "Failed for good: 2. All else that can be made without is made.",
+        f"  compute_maps: {tmp_path}/maps/m/00001.h5",
+        f"    {tmp_path}/00001.log: RuntimeError: too bad",
+        f"  tabulate_regions: {tmp_path}/a.csv",
+    ]
+    (tmp_path / "maps/m/00001.h5").touch()
+    (tmp_path / "a.csv").touch()
+    assert joblog.failures(tmp_path / "run.log") == ""
+
+
+def test_a_log_that_takes_nothing_does_not_silence_the_terminal(tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "job.log").symlink_to("/dev/full")
+    code = "import sys; from leam import joblog; joblog.start(sys.argv[1]); raise ValueError('what and where')"
+    command = [sys.executable, "-c", code, str(tmp_path / "job.log")]
+    job = subprocess.run(command, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True)
+    assert "ValueError: what and where" in job.stderr

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import h5py
@@ -442,6 +443,31 @@ def test_two_processes_never_write_the_same_shard(tmp_path, faces_shard, narrow)
         maps.compute_maps(faces_shard, output, narrow, settings())
     holder.close()
     maps.compute_maps(faces_shard, output, narrow, settings())
+
+
+def test_what_another_process_finishes_meanwhile_is_taken_over(tmp_path, faces_shard, narrow, monkeypatch, caplog):
+    """The job of a run that was killed goes on; its successor waits for it and does nothing again."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(storage, "WAIT_S", 0.01)
+    output = tmp_path / "00000.h5"
+    maps.compute_maps(faces_shard, output, narrow, settings())
+    digest, aside = storage.sha256(output), output.rename(tmp_path / "aside.h5")
+    holder = storage.Journal(f"{output}.journal", "whatever")
+
+    def finish():
+        aside.rename(output)
+        holder.remove()
+
+    threading.Timer(0.2, finish).start()
+    maps.compute_maps(faces_shard, output, narrow, settings(), minutes=60)
+    assert "another process has finished it" in caplog.text
+    assert storage.sha256(output) == digest
+    assert not Path(f"{output}.journal").exists()
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(None, np.inf), (1, 30), (120, 6840), (2880, 164160)])
+def test_time_is_kept_free_for_starting_and_writing(minutes, seconds):
+    assert maps.working_seconds(minutes) == seconds
 
 
 class Blind(nn.Module):

@@ -3,9 +3,11 @@
 Imports nothing heavy, so that a job can start it before the imports which may fail.
 """
 
+import contextlib
 import faulthandler
 import functools
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -22,11 +24,12 @@ class _Plain(logging.Formatter):
 
 
 def _report(streams: list[TextIO], kind: type, error: BaseException, trace) -> None:
-    """What Python calls for an unhandled exception: the traceback goes to every stream."""
+    """What Python calls for an unhandled exception: the traceback goes to every stream that takes it."""
     text = "".join(traceback.format_exception(kind, error, trace))
     for stream in streams:
-        stream.write(text)
-        stream.flush()
+        with contextlib.suppress(OSError):  # a log on a full disk must not silence the terminal
+            stream.write(text)
+            stream.flush()
 
 
 def start(log_path: str | Path) -> None:
@@ -56,3 +59,26 @@ def progress(items: Sequence) -> Iterable:
     from tqdm import tqdm
 
     return tqdm(items, file=terminal, unit="identity", leave=False)
+
+
+def failures(log_path: str | Path) -> str:
+    """Which jobs failed for good, from the log of a Snakemake run: each with its output, its own log and last words.
+
+    Jobs that a retry brought to their end are not named: their outputs are there. "" when there is none.
+    """
+    text = Path(log_path).read_text(encoding="utf-8", errors="replace")
+    found = {}
+    for rule, block in re.findall(r"^Error in rule (\w+):\n((?:    .*\n)+)", text, re.M):
+        named = dict(re.findall(r"^    (output|log): ([^,\n(]+?)(?:,.*| \(.*)?$", block, re.M))
+        if "output" in named and not Path(named["output"]).exists():
+            found[named["output"]] = f"  {rule}: {named['output']}{_last_words(named.get('log'))}"
+    if not found:
+        return ""
+    return "\n".join([f"Failed for good: {len(found)}. All else that can be made without is made.", *found.values()])
+
+
+def _last_words(log_path: str | None) -> str:
+    if not log_path or not Path(log_path).is_file():
+        return ""
+    lines = Path(log_path).read_text(encoding="utf-8", errors="replace").split("\n")
+    return f"\n    {log_path}: " + next((line for line in reversed(lines) if line.strip()), "(empty)")

@@ -20,6 +20,8 @@ import ctypes
 import dataclasses
 import json
 import logging
+import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,7 +48,8 @@ NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it
 NO_EMBEDDING = "embedding is zero or not finite"
 SAFETY = 1.5  # an identity may take this many times the longest one so far
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
-SHUTDOWN_S = 30  # kept free at the end of a job's time
+SHUTDOWN_S = 30  # kept free of a job's time at least, to start Python and to write the output
+SHUTDOWN_SHARE = 0.05  # and this share of it: a long job is of a large shard
 
 
 class MapsError(Exception):
@@ -500,22 +503,47 @@ def compute_maps(
     """LEAM of every identity of a shard under one recogniser: faces/{shard}.h5 -> maps/{model}/{shard}.h5.
 
     Finished identities go to a journal beside the output; a job that was stopped goes on after the last of them, and
-    the output appears only when it is whole. minutes : the job's time limit; it stops itself before.
+    the output appears only when it is whole. minutes : the job's time limit; it stops itself before, and so long it
+    waits for another process that is writing the same shard, whose result it then takes over.
 
     Raises OutOfTimeError, MapsError, models.ModelError, storage.StorageError, and BlockingIOError when another
-    process is writing the same shard.
+    process is still writing the same shard.
     """
     output = Path(output)
+    seconds = working_seconds(minutes)
+    deadline = time.monotonic() + seconds
     work = _work(faces, recogniser, settings, seed)
-    journal = storage.Journal(output.with_name(output.name + ".journal"), storage.digest(work))
+    described = work | (attributes or {})
+    waits = seconds if minutes else 0
+    journal = storage.Journal(output.with_name(output.name + ".journal"), storage.digest(work), waits)
     try:
-        with storage.open_shard(faces, "faces") as shard:
-            _compute_identities(shard, journal, recogniser, settings, choose_device(device), seed, minutes, progress)
-            _write_shard(shard, output, journal, recogniser, settings, work | (attributes or {}))
+        if journal.waited and _is_finished(output, described):
+            log.info("%s: another process has finished it", output)
+        else:
+            with storage.open_shard(faces, "faces") as shard:
+                _compute_identities(
+                    shard, journal, recogniser, settings, choose_device(device), seed, deadline, progress
+                )
+                _write_shard(shard, output, journal, recogniser, settings, described)
     except BaseException:
         journal.close()
         raise
     journal.remove()
+
+
+def working_seconds(minutes: float | None) -> float:
+    """How long a job with this time limit may work, seconds: the rest is for starting and for writing the output."""
+    if not minutes:
+        return math.inf
+    return 60 * minutes - max(SHUTDOWN_S, SHUTDOWN_SHARE * 60 * minutes)
+
+
+def _is_finished(output: Path, attributes: dict[str, str]) -> bool:
+    """Whether the output is there already, whole and of the same work."""
+    if not output.exists():
+        return False
+    with storage.open_shard(output, "maps") as shard:
+        return shard.attrs.get("config_digest") == storage.digest(attributes) and bool(shard.attrs.get("complete"))
 
 
 def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed: int) -> dict[str, str | bool]:
@@ -539,21 +567,21 @@ def identify(recogniser: Recogniser) -> dict[str, str | bool]:
 
 
 def unfinished(
-    names: list[str], journal: storage.Journal, what: str, minutes: float | None, progress: Callable
+    names: list[str], journal: storage.Journal, what: str, deadline: float, progress: Callable
 ) -> Iterator[tuple[int, str]]:
     """The identities that the journal has not, one after the other, each with its number among all from 1 on.
 
-    Raises OutOfTimeError when the next identity might not be done within the job's ``minutes``.
+    Raises OutOfTimeError when the next identity might not be done by the ``deadline`` (of time.monotonic).
     """
-    started, longest = time.monotonic(), 0.0
+    longest = 0.0
     missing = [name for name in names if name not in journal]
     done = len(names) - len(missing)
     for name in progress(missing):
         begun = time.monotonic()
-        if minutes and begun - started + SAFETY * longest > 60 * minutes - SHUTDOWN_S:
+        if begun + SAFETY * longest > deadline:
             raise OutOfTimeError(
-                f"stopped {what} before its limit of {minutes:g} min with {done} of {len(names)} "
-                f"identities done; the next run goes on from there"
+                f"stopped {what} before its time limit with {done} of {len(names)} identities done; "
+                f"the next run goes on from there"
             )
         done += 1
         yield done, name
@@ -567,14 +595,14 @@ def _compute_identities(
     settings: MapSettings,
     device: torch.device,
     seed: int,
-    minutes: float | None,
+    deadline: float,
     progress: Callable,
 ) -> None:
     names = storage.identities(shard)
     done = sum(name in journal for name in names)
     log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
     network = _network(recogniser, seed, device) if done < len(names) else None
-    for number, name in unfinished(names, journal, recogniser.name, minutes, progress):
+    for number, name in unfinished(names, journal, recogniser.name, deadline, progress):
         begun = time.monotonic()
         found = storage.read_faces(shard, name)
         with arithmetic(settings.precision, device):
@@ -594,8 +622,11 @@ def _network(recogniser: Recogniser, seed: int, device: torch.device) -> nn.Modu
 def choose_device(device: str) -> torch.device:
     """The device to compute on: "cpu", "cuda", or "auto", which is the GPU if there is one.
 
+    The environment variable LEAM_DEVICE overrules what is asked for (to try a GPU's profile on a CPU, for instance).
+
     Raises MapsError when "cuda" is asked for and PyTorch sees none.
     """
+    device = os.environ.get("LEAM_DEVICE", device)
     if device == "cuda" and not torch.cuda.is_available():
         raise MapsError("a GPU was asked for, but PyTorch sees none: check the job's GPU request and the CUDA driver")
     if device == "auto":

@@ -490,7 +490,8 @@ def occlude_faces(
     Finished identities go to a journal beside the output, as in ``maps.compute_maps``, with the same errors; and
     OcclusionError when the maps are of other faces or of another recogniser.
     """
-    output = Path(output)
+    output, seconds = Path(output), maps.working_seconds(minutes)
+    deadline = time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
         parsed = stack.enter_context(storage.open_shard(faces, "faces"))
         opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
@@ -502,17 +503,26 @@ def occlude_faces(
         rankings = [ranking for ranking in planned if not (alone and ranking.kind in OTHERS)]
         threshold = float(verification.verify(recogniser.name, everyone, seed)["threshold"])
         work = _work(opened, recogniser, settings, {"seed": seed, "threshold": threshold}, totals)
-        journal = storage.Journal(output.with_name(output.name + ".journal"), storage.digest(work))
+        waits = seconds if minutes else 0
+        journal = storage.Journal(output.with_name(output.name + ".journal"), storage.digest(work), waits)
         stack.callback(journal.close)
-        where = maps.choose_device(device)
-        _occlude_identities(
-            parsed, journal, sources, rankings, recogniser, settings, threshold, where, minutes, progress
-        )
-        table = _table(opened, recogniser, rankings, journal)
-        table.attrs = work
-        with storage.whole_file(output) as part:
-            table.to_parquet(part, index=False)
+        if journal.waited and _is_finished(output, work):
+            log.info("%s: another process has finished it", output)
+        else:
+            where = maps.choose_device(device)
+            _occlude_identities(
+                parsed, journal, sources, rankings, recogniser, settings, threshold, where, deadline, progress
+            )
+            table = _table(opened, recogniser, rankings, journal)
+            table.attrs = work
+            with storage.whole_file(output) as part:
+                table.to_parquet(part, index=False)
         journal.remove()
+
+
+def _is_finished(output: Path, work: dict[str, str | bool]) -> bool:
+    """Whether the output is there already, and of the same work."""
+    return output.exists() and pd.read_parquet(output, columns=["model"]).attrs == work
 
 
 def check(opened: dict[str, h5py.File], faces_sha256: str, recogniser: Recogniser) -> None:
@@ -549,7 +559,7 @@ def _occlude_identities(
     settings: OcclusionSettings,
     threshold: float,
     device: torch.device,
-    minutes: float | None,
+    deadline: float,
     progress: Callable,
 ) -> None:
     own = sources.guides[recogniser.name]
@@ -559,7 +569,7 @@ def _occlude_identities(
     if done == len(names):
         return
     network = networks(sources, rankings, recogniser, device)
-    for number, name in maps.unfinished(names, journal, recogniser.name, minutes, progress):
+    for number, name in maps.unfinished(names, journal, recogniser.name, deadline, progress):
         begun, images = time.monotonic(), storage.read_images(own, name)
         crops = storage.read_faces(parsed, name).crops[storage.used_faces(own, parsed, name)]
         with maps.arithmetic(sources.precision, device):

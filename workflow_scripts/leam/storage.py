@@ -8,14 +8,19 @@ T thresholds, R regions.
 """
 
 import contextlib
+import errno
 import fcntl
+import glob
 import hashlib
 import io
 import json
 import logging
 import os
 import platform
+import re
+import socket
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +35,7 @@ PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletch
 CHECKED = {"fletcher32": True}  # of what is compressed already
 TOO_FEW = "identity has fewer than two usable images"
 RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
+WAIT_S = 1  # between two tries to get a lock
 
 
 class StorageError(Exception):
@@ -151,15 +157,45 @@ def versions(*modules) -> str:
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A path to write to; it becomes ``path`` only if the block ends without an error."""
+    """A path to write to; it becomes ``path`` only if the block ends without an error.
+
+    Each process writes to a piece of its own, so that two jobs at the same file (one left over from a run that was
+    killed, and its successor) do not mix; pieces that killed jobs left behind go when the file is whole.
+
+    Raises StorageError when there is no room.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
-        yield part
-        os.replace(part, path)
+        with _room_for(path):
+            yield part
+        _put_in_place(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _put_in_place(part: Path, path: Path) -> None:
+    try:
+        os.replace(part, path)
+    except FileNotFoundError:  # another process finished the same file first, and removed this piece
+        if not path.exists():
+            raise
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _room_for(path: Path) -> Iterator[None]:
+    """Say in one sentence that a disk is full or a quota reached, whoever notices it; HDF5 buries the number."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        numbers = {getattr(error, "errno", None), *(int(found) for found in re.findall(r"errno = (\d+)", str(error)))}
+        if full := numbers & {errno.ENOSPC, errno.EDQUOT}:
+            reason = os.strerror(full.pop()).lower()
+            raise StorageError(f"{path}: {reason}; make room and run again, finished work is kept") from error
+        raise
 
 
 class _SteadyFile(io.FileIO):
@@ -205,19 +241,54 @@ def create_shard(path: str | Path, kind: str, **attributes) -> Iterator[h5py.Fil
 def open_shard(path: str | Path, kind: str) -> Iterator[h5py.File]:
     """Open a shard for reading.
 
+    A damaged one (cut short, or with a wrong checksum in what the block reads) is set aside as ``path``.damaged, so
+    that the next run makes it anew.
+
     Raises StorageError when it is damaged, of another kind or of another version of the layout.
     """
     try:
-        shard = h5py.File(path, "r")
+        with h5py.File(path, "r") as shard:
+            found = shard.attrs.get("kind"), shard.attrs.get("schema")
+            if found != (kind, SCHEMA):
+                raise StorageError(f"{path}: expected a file of kind {kind!r}, layout {SCHEMA!r}; found {found}")
+            yield shard
     except FileNotFoundError:
+        if _aside(Path(path)).exists():
+            raise StorageError(f"{path} was damaged and set aside; run again, and it is made anew") from None
         raise
     except OSError as error:
-        raise StorageError(f"{path}: not a readable HDF5 file ({error}); delete it and run again") from error
-    with shard:
-        found = shard.attrs.get("kind"), shard.attrs.get("schema")
-        if found != (kind, SCHEMA):
-            raise StorageError(f"{path}: expected a file of kind {kind!r}, layout {SCHEMA!r}; found {found}")
-        yield shard
+        if not _is_damage(error):
+            raise
+        raise StorageError(f"{path} is damaged ({error}); {_set_aside(Path(path))}") from error
+
+
+def is_damaged(path: str | Path) -> bool:
+    """Whether a file is cut short or no HDF5 file at all; only its head is read, so that many can be asked."""
+    try:
+        h5py.File(path, "r").close()
+    except OSError as error:
+        return _is_damage(error)
+    return False
+
+
+def _is_damage(error: OSError) -> bool:
+    """Whether HDF5 found the content wrong; faults of the file system carry a number and may pass."""
+    text = str(error)
+    by_hdf5 = "synchronously" in text and ("open file" in text or "read data" in text)
+    return error.errno is None and "errno" not in text and by_hdf5
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + ".damaged")
+
+
+def _set_aside(path: Path) -> str:
+    aside = _aside(path)
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        return f"it cannot be set aside ({error.strerror}): delete it and run again"
+    return f"it was set aside as {aside.name}: run again, and it is made anew"
 
 
 def identities(shard: h5py.File) -> list[str]:
@@ -546,28 +617,48 @@ class Journal:
 
     _FRAME = struct.Struct("<Q32s")
 
-    def __init__(self, path: str | Path, work: str):
+    def __init__(self, path: str | Path, work: str, wait_s: float = 0):
+        """wait_s : how long to wait while another process holds this journal, seconds; ``waited`` says if it did."""
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.offsets: dict[str, int] = {}
-        self._file = open(self.path, "a+b")  # noqa: SIM115  (held, with its lock, as long as the journal)
-        self._lock()
+        self.waited = False
+        self._file = self._locked(time.monotonic() + wait_s)
         end = self._scan(work)
         self._file.truncate(end)
         if not end:
             self._append(work.encode())
 
-    def _lock(self) -> None:
+    def _locked(self, deadline: float) -> io.BufferedRandom:
         """Two processes never write the same shard; the lock goes when the process does, however it ends."""
+        while True:
+            file = open(self.path, "a+b")  # noqa: SIM115  (held, with its lock, as long as the journal)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._wait(file, deadline)
+                continue
+            except OSError:  # some network file systems have no locks
+                log.warning("%s: this file system has no locks, so take care that no second run writes here", self.path)
+            if self._is_current(file):
+                return file
+            file.close()
+
+    def _wait(self, file: io.BufferedRandom, deadline: float) -> None:
+        file.close()
+        if time.monotonic() >= deadline:
+            raise BlockingIOError(f"{self.path}: another process is writing this shard; wait for it or stop it")
+        if not self.waited:
+            log.info("%s: another process is writing this shard, perhaps of a run that was killed; waiting", self.path)
+        self.waited = True
+        time.sleep(WAIT_S)
+
+    def _is_current(self, file: io.BufferedRandom) -> bool:
+        """Whether the path still names this file: whoever held the lock before may have finished and deleted it."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise BlockingIOError(
-                f"{self.path}: another process is writing this shard; wait for it or stop it"
-            ) from None
-        except OSError:  # some network file systems have no locks
-            log.warning("%s: this file system has no locks, so take care that no second run writes here", self.path)
+            return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def _scan(self, work: str) -> int:
         """Find the whole records; returns where they end (0 when the journal is of other work)."""
@@ -606,9 +697,10 @@ class Journal:
             frames.append(self._FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
             end += len(frames[-1])
         try:
-            self._write(b"".join(frames))
-        except OSError:  # a full disk, mostly
-            self._file.truncate(start)
+            with _room_for(self.path):
+                self._write(b"".join(frames))
+        except (OSError, StorageError):
+            os.truncate(self.path, start)  # half a record is of no use, and others need the room
             raise
         return offsets
 
@@ -653,7 +745,8 @@ class Journal:
         return arrays
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be written has been said
+            self._file.close()
 
     def remove(self) -> None:
         """Close and delete the side file: its records stand in the output now."""

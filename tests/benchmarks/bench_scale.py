@@ -1,0 +1,314 @@
+"""Unit costs of a run, measured here; and what 1,000 and 20,000 identities under nine recognisers then cost.
+
+    PYTHONPATH=workflow_scripts python tests/benchmarks/bench_scale.py measure   # leam/unit_costs.json, a few minutes
+    PYTHONPATH=workflow_scripts python tests/benchmarks/bench_scale.py plan      # docs/scale.md, a minute
+
+`measure` computes the maps of one person under every recogniser (random weights), counting bytes, floating-point
+operations and seconds, and runs the jobs that read all shards on two sizes of made-up data. `plan` lets Snakemake plan
+both scales for real, and multiplies.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from leam import config as settings
+from leam import faces, links, maps, models, regions, sample, scale, storage
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "scale.md"
+PLANS = {1000: "paper_scale.yaml", 20000: "imdb_face_scale.yaml"}
+NINE = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
+SAME = {"CF_R18": "AF_R18", "CF_R50": "AF_R50", "CF_R100": "AF_R100", "IR_VGG": "IR_CASIA"}  # the same network
+SAMPLE = ("sample_arcface", "sample_cosface")
+IMAGES = (2, 3)  # of one person: two equations for the operations of an image and of a pair
+FACES = 4  # of each of the two people whose maps' bytes are measured
+MADE_UP = {"regions": (100, 300), "verification": (200, 600)}  # identities of the made-up shards, twice
+SITE_INODES = 1_000_000
+GPU_JOB_MB = 6400  # compute_maps on a CPU at its largest: IResNet-100, maps.batch 32 (bench_memory.txt)
+
+
+# ---------------------------------------------------------------------------------------------------------- measure
+
+
+def measure() -> dict:
+    """The unit costs, as ``scale.unit_costs`` reads them."""
+    torch.set_num_threads(1)
+    maps.tune_cpu()
+    with tempfile.TemporaryDirectory() as folder:
+        people = render(Path(folder))
+        costs = picture_costs(Path(folder), people)
+        measured = {name: model_costs(Path(folder), name, people) for name in (*NINE, *SAMPLE) if name not in SAME}
+        costs["models"] = {name: measured[SAME.get(name, name)] for name in (*NINE, *SAMPLE)}
+        costs |= all_shards_costs(Path(folder))
+    return costs
+
+
+def render(folder: Path) -> list[storage.Faces]:
+    """Two people of the embedded sample with four faces each."""
+    config = settings.complete({"source": {"sample": {"identities": 2, "images": FACES}}})
+    source = settings.source_settings(config)
+    links.list_links(folder / "links.parquet", source=source, identities_per_job=2)
+    sample.render_sample(
+        folder / "links.parquet", folder / "images.h5", shard="00000", seed=0, size=source["size"], region=None
+    )
+    faces.parse_faces(folder / "images.h5", folder / "faces.h5", settings.faces_settings(config))
+    with storage.open_shard(folder / "faces.h5", "faces") as shard:
+        return [storage.read_faces(shard, name) for name in storage.identities(shard)]
+
+
+def picture_costs(folder: Path, people: list[storage.Faces]) -> dict:
+    count, side = sum(len(person.images) for person in people), people[0].crops.shape[1]
+    return {
+        "bytes_per_picture": (folder / "images.h5").stat().st_size / count,
+        "bytes_per_face_pixel": (folder / "faces.h5").stat().st_size / count / side**2,
+    }
+
+
+def model_costs(folder: Path, name: str, people: list[storage.Faces]) -> dict:
+    """What an identity, an image and a pair cost under one recogniser: bytes, and floating-point operations."""
+    recogniser = models.recogniser(name, {"untrained": True} if name in NINE else None)
+    output = folder / "maps.h5"
+    maps.compute_maps(folder / "faces.h5", output, recogniser, maps.MapSettings(), device="cpu")
+    with storage.open_shard(output, "maps") as shard:
+        names = storage.identities(shard)
+        images = sum(len(storage.read_images(shard, identity)) for identity in names)
+        pairs = sum(scale.pairs([len(storage.read_images(shard, identity))]) for identity in names)
+        of_maps, of_pairs = (sum(stored_bytes(shard[name][kind]) for name in names) for kind in ("maps", "counts"))
+    image_flop, pair_flop = per_image_and_pair([operations(recogniser, people[0], n) for n in IMAGES])
+    print(f"{name} done", file=sys.stderr)
+    return {
+        "bytes_per_identity": (output.stat().st_size - of_maps - of_pairs) / len(names),
+        "bytes_per_image": of_maps / images,
+        "bytes_per_pair": of_pairs / pairs,
+        "gflop_per_image": image_flop / 1e9,
+        "gflop_per_pair": pair_flop / 1e9,
+        "gflop_per_core_second": operations(recogniser, people[0], 3) / core_seconds(recogniser, people[0], 3) / 1e9,
+    }
+
+
+def stored_bytes(group: h5py.Group) -> int:
+    """What the datasets of a group take in the file, compressed."""
+    sizes = []
+    group.visititems(
+        lambda _, item: sizes.append(item.id.get_storage_size()) if isinstance(item, h5py.Dataset) else None
+    )
+    return sum(sizes)
+
+
+def operations(recogniser: models.Recogniser, person: storage.Faces, n: int) -> int:
+    """Floating-point operations of the maps of n images of one person, as PyTorch counts them (two per product)."""
+    with FlopCounterMode(display=False) as counter:
+        maps_of(recogniser, person, n)()
+    return counter.get_total_flops()
+
+
+def core_seconds(recogniser: models.Recogniser, person: storage.Faces, n: int) -> float:
+    """Processor time of the same on one thread of this machine: a busy machine does not make it longer."""
+    compute = maps_of(recogniser, person, n)
+    compute()
+    started = time.process_time()
+    compute()
+    return time.process_time() - started
+
+
+def maps_of(recogniser: models.Recogniser, person: storage.Faces, n: int):
+    network = models.fold_norms(models.build(recogniser), recogniser.layers)
+    x = models.prepare(person.crops[:n], recogniser)
+    return lambda: maps.leam(network, recogniser.layers, x, person.regions[:n])
+
+
+def per_image_and_pair(totals: list[float]) -> tuple[float, float]:
+    """Solve total = n * image + n (n - 1) * pair for the two numbers of images."""
+    return tuple(np.linalg.solve([[n, n * (n - 1)] for n in IMAGES], totals))
+
+
+JOB = """
+import re
+from leam import regions, tables, verification
+{call}
+print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1)) / 1024)
+"""
+
+
+def all_shards_costs(folder: Path) -> dict:
+    """Peak memory of the jobs that read all shards of a model, as a constant and per identity; bytes of regions/."""
+    peaks = {"count_regions": [], "tabulate_regions": [], "tabulate_verification": []}
+    outputs = {name: str(folder / f"{name}.csv") for name in ("regions", "table01", "table02", "table10", "table11")}
+    sizes = []
+    for number in MADE_UP["regions"]:
+        maps_path, faces_path, counts = (str(folder / f"{number}_{name}") for name in ("maps", "faces", "counts"))
+        made_up_shards(maps_path, faces_path, number, images=4, layers=9, thresholds=15)
+        peaks["count_regions"].append(
+            peak_mb(f"regions.count_regions([{maps_path!r}], [{faces_path!r}], {counts!r}, 'm')")
+        )
+        peaks["tabulate_regions"].append(peak_mb(f"tables.tabulate_regions({{'m': {counts!r}}}, {outputs!r})"))
+        sizes.append(Path(counts).stat().st_size)
+    for number in MADE_UP["verification"]:  # enough images for the sample of impostor pairs to be as large as it gets
+        made_up_shards(maps_path, faces_path, number, images=14, layers=1, thresholds=1)
+        call = f"verification.tabulate_verification({{'m': [{maps_path!r}]}}, {str(folder / 'v.csv')!r})"
+        peaks["tabulate_verification"].append(peak_mb(call))
+    one, two = MADE_UP["regions"]
+    return {
+        "regions_bytes_per_identity": (sizes[1] - sizes[0]) / (two - one),
+        "all_shards": {
+            rule: as_line(MADE_UP["verification" if rule == "tabulate_verification" else "regions"], found)
+            for rule, found in peaks.items()
+        },
+    }
+
+
+def as_line(identities: tuple[int, int], mb: list[float]) -> dict[str, float]:
+    slope = (mb[1] - mb[0]) / (identities[1] - identities[0])
+    return {"mb": mb[0] - identities[0] * slope, "mb_per_identity": slope}
+
+
+def made_up_shards(
+    maps_path: str, faces_path: str, identities: int, images: int, layers: int, thresholds: int, grid: int = 28
+) -> None:
+    """Files of the right shapes; embeddings of 512 numbers. The last threshold is the full activation."""
+    rng = np.random.default_rng(0)
+    names, pairs = [f"{number:02d}" for number in range(images)], maps.ordered_pairs(images)
+    sets = [*(f"{percent:g}" for percent in maps.TOP_PERCENTS), regions.FULL][-thresholds:]
+    counts = rng.integers(0, 900, (len(pairs), layers, thresholds, len(regions.REGIONS)), dtype=np.uint16)
+    points = np.zeros((images, 68, 2), np.float32)
+    described = {"layers": [f"layer{number}" for number in range(layers)], "thresholds": sets}
+    with (
+        storage.create_shard(maps_path, "maps", **described) as shard,
+        storage.create_shard(faces_path, "faces") as parsed,
+    ):
+        for number in range(identities):
+            identity = f"p{number:05d}"
+            areas = rng.integers(0, 19, (images, grid, grid), dtype=np.uint8)
+            crops = np.zeros((images, grid, grid, 3), np.uint8)
+            storage.write_faces(parsed, storage.Faces(identity, names, crops, areas, points, points[:, :5]))
+            embeddings = rng.standard_normal((images, 512)).astype(np.float32)
+            embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+            cosine = (embeddings @ embeddings.T)[tuple(pairs.T)]
+            both = dict.fromkeys(maps.POLARITIES, counts)
+            storage.write_maps(shard, storage.IdentityMaps(identity, names, pairs, cosine, embeddings, {}, both))
+
+
+def peak_mb(call: str) -> float:
+    """Peak memory, MB, of a process that makes one call."""
+    code = JOB.format(call=call)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow_scripts"), "OMP_NUM_THREADS": "1"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return float(found.stdout)
+
+
+# ------------------------------------------------------------------------------------------------------------- plan
+
+
+@dataclasses.dataclass
+class DryRun:
+    """``snakemake -n`` of one configuration: what it plans, and what planning takes."""
+
+    config: dict
+    plan: scale.Plan
+    seconds: float
+    mb: float
+
+
+SNAKEMAKE = """
+import atexit
+from snakemake.cli import main
+atexit.register(lambda: print(open("/proc/self/status").read()))
+main()
+"""
+
+
+def dry_run(name: str) -> DryRun:
+    path = ROOT / "tests" / "configs" / name
+    config = settings.complete(json.loads(json.dumps(settings.yaml.safe_load(path.read_text()))))
+    command = [sys.executable, "-c", SNAKEMAKE, "-n", "-s", ROOT / "Snakefile", "--configfile", path]
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        words = [str(word) for word in (*command, "--directory", folder)]
+        found = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        seconds = time.perf_counter() - started
+    if found.returncode:
+        raise RuntimeError(found.stdout[-2000:])
+    mb = int(re.search(r"^VmHWM:\s*(\d+)", found.stdout, re.M).group(1)) / 1024
+    return DryRun(config, scale.read_plan(found.stdout), seconds, mb)
+
+
+def plan_scales() -> str:
+    """docs/scale.md."""
+    costs = scale.unit_costs()
+    runs = {identities: dry_run(name) for identities, name in PLANS.items()}
+    rows = {identities: describe(identities, run, costs) for identities, run in runs.items()}
+    columns = list(rows.values())
+    titles = [f"{identities:,} identities" for identities in rows]
+    lines = [f"| | {' | '.join(titles)} |", f"|---|{'---:|' * len(rows)}"]
+    lines += [f"| {name} | " + " | ".join(column[name] for column in columns) + " |" for name in columns[0]]
+    for identities, run in runs.items():
+        print(f"figure dry_run_{identities}_identities_seconds {run.seconds:.1f} s")
+        print(f"figure dry_run_{identities}_identities_peak {run.mb:.0f} MB")
+        print(f"figure jobs_{identities}_identities {sum(run.plan.jobs.values())} -")
+        print(f"figure files_{identities}_identities {run.plan.files} -")
+    return "\n".join(lines)
+
+
+def describe(identities: int, run: DryRun, costs: dict) -> dict[str, str]:
+    """One column of the table."""
+    images = [run.config["source"]["sample"]["images"]] * identities
+    names, crop = run.config["models"], run.config["faces"]["crop_size"]
+    stored = scale.estimate_bytes(images, names, crop, costs)
+    hours = scale.estimate_gpu_hours(images, names, costs)
+    memory = scale.estimate_memory(identities, costs)
+    shard = run.config["identities_per_job"]
+    per_job = {model: value * shard / identities for model, value in hours.items()}
+    slowest = max(per_job, key=per_job.get)
+    largest = max(scale.estimate_bytes(images[:shard], [model], crop, costs)["maps"] for model in names)
+    column = {
+        "images (ordered pairs per recogniser)": f"{sum(images):,} ({scale.pairs(images):,})",
+        "`snakemake -n`": f"{run.seconds:.0f} s, {scale.in_words(run.mb * 1e6)}",
+        "Slurm jobs": f"{sum(run.plan.jobs.values()) - run.plan.jobs.get('write_config', 0):,}",
+    }
+    column |= {f"... `{rule}`": f"{count:,}" for rule, count in sorted(run.plan.jobs.items(), key=lambda job: -job[1])}
+    column["files, Snakemake's records included"] = (
+        f"{run.plan.files:,} ({100 * run.plan.files / SITE_INODES:.1f} % of 1 M)"
+    )
+    column |= {f"bytes in `results/{name}/`": scale.in_words(size) for name, size in stored.items()}
+    column["bytes in all"] = scale.in_words(sum(stored.values()))
+    column["largest file"] = scale.in_words(largest)
+    column["peak memory `compute_maps` (CPU, batch 32)"] = scale.in_words(GPU_JOB_MB * 1e6)
+    column |= {f"peak memory `{rule}`": scale.in_words(mb * 1e6) for rule, mb in memory.items()}
+    column["GPU-hours, estimated"] = f"{sum(hours.values()):,.1f}"
+    column["longest map job, estimated"] = f"{60 * per_job[slowest]:.1f} GPU-minutes ({slowest})"
+    core_hours = scale.estimate_core_hours(images, names, costs)
+    slowest = max(core_hours, key=core_hours.get)
+    column["core-hours without a GPU, estimated"] = f"{sum(core_hours.values()):,.0f}"
+    column["longest map job without a GPU"] = f"{core_hours[slowest] * shard / identities:.1f} core-hours ({slowest})"
+    return column
+
+
+MARKS = ("<!-- made by tests/benchmarks/bench_scale.py plan -->", "<!-- end -->")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("measure", "plan"))
+    if parser.parse_args().what == "measure":
+        scale.UNIT_COSTS.write_text(json.dumps(measure(), indent=2) + "\n")
+        return
+    table = plan_scales()
+    before, rest = DOCUMENT.read_text().split(MARKS[0])
+    DOCUMENT.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+
+
+if __name__ == "__main__":
+    main()

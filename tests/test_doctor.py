@@ -1,0 +1,164 @@
+"""leam.doctor: what it says of a cluster that lacks something, of weights, of room, and as a whole without Slurm."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import make_faces
+from leam import config as settings
+from leam import doctor, storage
+
+ROOT = Path(__file__).parents[1]
+SLURM = doctor.read_profile(ROOT / "profiles" / "slurm")
+SAID = {
+    ("sinfo", "-h"): "batch 2-00:00:00\ngpu 2-00:00:00\n",
+    ("sinfo", "--version"): "slurm 22.05.8\n",
+    ("sacctmgr", "-n"): "normal||\niris-gpu-long|PartitionTimeLimit|14-00:00:00\niris-batch-long||\n",
+    ("scontrol", "show"): "MinJobAge               = 300 sec\n",
+}
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """A folder of empty commands on the path, so that Slurm seems to be there; and what it answers."""
+    for client in doctor.CLIENTS:
+        (tmp_path / client).touch(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def ask_with(**changes):
+        said = SAID | {tuple(key.split("_")): text for key, text in changes.items()}
+        return lambda *command: said[command[:2]]
+
+    return ask_with
+
+
+def states(findings):
+    return {(found.subject, found.state) for found in findings}
+
+
+def test_a_cluster_as_the_profile_wants_it(cluster):
+    found = doctor.look_at_cluster(SLURM, cluster())
+    assert states(found) == {("Slurm", "ok"), ("partition", "ok"), ("QOS", "ok")}
+    assert doctor.report(found).splitlines() == [
+        "Slurm      ok       slurm 22.05.8",
+        "partition  ok       batch",
+        "partition  ok       gpu",
+        "QOS        ok       normal",
+    ]
+
+
+def test_what_a_cluster_lacks_is_named_with_what_it_has(cluster):
+    ask = cluster(**{"sinfo_-h": "batch 1:00:00\n", "sacctmgr_-n": "low||\n", "scontrol_show": "MinJobAge = 60 sec\n"})
+    words = doctor.report(doctor.look_at_cluster(SLURM, ask))
+    assert "partition  MISSING  no gpu; there are batch" in words
+    assert "runtime    MISSING  960 min asked of batch with QOS normal, which grants 1:00:00: such jobs wait" in words
+    assert "QOS        MISSING  no normal; there are low" in words
+    assert "squeue     MISSING  MinJobAge is 60 s" in words
+
+
+def test_a_qos_may_overrule_the_limit_of_its_partition(cluster):
+    long = doctor.read_profile(ROOT / "profiles/slurm", ROOT / "profiles/slurm-long")
+    words = doctor.report(doctor.look_at_cluster(long, cluster()))
+    assert "20160 min asked of batch with QOS iris-batch-long, which grants 2-00:00:00" in words
+    assert "iris-gpu-long, which" not in words
+
+
+def test_without_slurm_one_line_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = doctor.look_at_cluster(SLURM, doctor.ask)
+    assert found.state == doctor.FAULT and "this is no login node" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [("2-00:00:00", 2880), ("4:00:00", 240), ("30:00", 30), ("1-12:30:00", 2190), ("infinite", float("inf"))],
+)
+def test_limits_in_minutes(limit, minutes):
+    assert doctor.minutes_of(limit) == minutes
+
+
+@pytest.mark.parametrize("variant", ["slurm-aion", "slurm-long", "slurm-besteffort"])
+def test_variants_are_laid_over_the_profile(variant):
+    merged = doctor.read_profile(ROOT / "profiles/slurm", ROOT / "profiles" / variant)
+    assert merged["executor"] == "slurm" and merged["retries"] == SLURM["retries"]
+    gpus = any("gpu" in section for section in merged["set-resources"].values())
+    assert gpus == (variant != "slurm-aion")
+
+
+def test_weights_are_looked_at(tmp_path):
+    config = settings.complete({"models": ["sample_arcface", "AF_R18"], "root": str(tmp_path)})
+    shipped, absent = doctor.look_at_weights(config)
+    assert shipped.state == "ok" and "sample_arcface.safetensors" in shipped.sentence
+    assert absent.state == "MISSING" and "InsightFace model zoo" in absent.sentence
+    (tmp_path / "w.pth").write_bytes(b"x")
+    config["recognisers"] = {"AF_R18": {"weights": "w.pth", "sha256": "0" * 64}}
+    assert "expected 0000" in doctor.look_at_weights(config)[1].sentence
+    config["recognisers"] = {"AF_R18": {"untrained": True}}
+    assert doctor.look_at_weights(config)[1].state == "note"
+
+
+def test_files_that_are_cut_short_are_named(tmp_path):
+    for name in ("whole", "cut"):
+        with storage.create_shard(tmp_path / f"{name}.h5", "faces") as shard:
+            storage.write_faces(shard, make_faces("a", 2))
+    assert doctor.look_at_results(tmp_path).state == "ok"
+    os.truncate(tmp_path / "cut.h5", 5000)
+    found = doctor.look_at_results(tmp_path)
+    assert found.state == "MISSING" and "cut.h5" in found.sentence and "whole.h5" not in found.sentence
+    assert (tmp_path / "cut.h5").exists()
+
+
+def test_room_is_compared_with_what_is_needed(tmp_path):
+    folder = tmp_path / "not" / "yet" / "there"
+    assert doctor.look_at_room(folder, 1, 1)[0].state == "ok"
+    disk, *inodes = doctor.look_at_room(folder, 1e18, 10**15)
+    assert disk.state == "MISSING" and "1e+06 TB needed" in disk.sentence
+    assert all(found.state == "MISSING" for found in inodes)
+
+
+def test_pictures_are_counted_per_identity(tmp_path):
+    for identity, count in (("a", 3), ("b", 1), ("c", 0)):
+        (tmp_path / "people" / identity).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / "people" / identity / f"{number}.jpg").touch()
+    source = {"kind": "folder", "folder": {"path": "people"}}
+    whole = {"detector": "none", "landmarks": "none", "crop_mode": "whole", "regions": "given"}
+    source["folder"]["label_suffix"] = ".regions.png"
+    config = settings.complete({"root": str(tmp_path), "source": source, "faces": whole})
+    assert doctor.count_images(config) == [3, 1]
+
+
+def examine(tmp_path, **changes):
+    """The doctor as a user calls it, in a folder of its own and without Slurm."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(changes))
+    command = [
+        sys.executable,
+        "-m",
+        "leam.doctor",
+        "--configfile",
+        str(file),
+        "--profile",
+        str(ROOT / "profiles/laptop"),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow_scripts")}
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+
+def test_the_whole_on_one_screen(tmp_path):
+    found = examine(tmp_path, source={"sample": {"identities": 3, "images": 3}})
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert len(found.stdout.splitlines()) <= 24
+    for words in ("GPU ", "weights    ok", "disk       ok", "jobs ", "storage ", "GPU-hours  note     about"):
+        assert words in found.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_wrong_settings_are_said_in_one_line(tmp_path):
+    found = examine(tmp_path, maps={"batch": 0})
+    assert found.returncode == 1
+    assert "settings   MISSING  config: maps.batch is 0; allowed: integer, at least 1" in found.stdout

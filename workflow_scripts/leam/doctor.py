@@ -1,0 +1,265 @@
+"""What is missing for a run, on one screen: cluster, weights, room, and what the run will cost (`make doctor`).
+
+    PYTHONPATH=workflow_scripts python -m leam.doctor --profile profiles/slurm --configfile mine.yaml
+
+Works without Slurm, and changes nothing. Exit status 1 when something would stop the run.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from leam import config as settings
+from leam import links, models, scale, storage, weights
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = ("sbatch", "squeue", "sacct", "scancel", "sinfo", "scontrol", "sacctmgr")
+OK, NOTE, FAULT = "ok", "note", "MISSING"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: what was looked at, how it is (OK, NOTE or FAULT), and a sentence."""
+
+    subject: str
+    state: str
+    sentence: str
+
+
+# ------------------------------------------------------------------------------------------------------- the cluster
+
+
+def requests(profile: dict) -> set[tuple[str, str, float]]:
+    """(partition, QOS, minutes on the last attempt) of every kind of job that a profile submits."""
+    default = profile.get("default-resources", {})
+    sections = [default, *(default | own for own in profile.get("set-resources", {}).values())]
+    last = {"attempt": 1 + int(profile.get("retries", 0))}
+    return {
+        (
+            str(section["slurm_partition"]),
+            str(profile.get("slurm-qos", section.get("qos", ""))),
+            float(eval(str(section["runtime"]), last)),
+        )
+        for section in sections
+    }
+
+
+def minutes_of(limit: str) -> float:
+    """The limits that sinfo prints ("2-00:00:00", "30:00", "infinite"), in minutes."""
+    if limit == "infinite":
+        return float("inf")
+    days, _, clock = limit.rpartition("-")
+    hours, minutes, seconds = [0] * (2 - clock.count(":")) + [int(part) for part in clock.split(":")]
+    return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
+
+
+def look_at_cluster(profile: dict, ask) -> list[Finding]:
+    """Slurm's commands, and whether the partitions, limits and QOS of a profile exist.
+
+    ask : (command) -> its output, "" when it fails
+    """
+    absent = [client for client in CLIENTS if not shutil.which(client)]
+    if absent:
+        known = "this is no login node of a Slurm cluster" if len(absent) == len(CLIENTS) else "it is needed"
+        return [Finding("Slurm", FAULT, f"{absent[0]} is not on the path: {known}")]
+    partitions = dict(line.split() for line in ask("sinfo", "-h", "-o", "%R %l").splitlines())
+    lines = ask("sacctmgr", "-n", "-P", "list", "qos", "format=name,flags,maxwall").splitlines()
+    qos = {name: (flags, wall) for name, flags, wall in (line.split("|") for line in lines)}
+    asked = sorted(requests(profile))
+    found = [Finding("Slurm", OK, ask("sinfo", "--version").strip() or "its controller does not answer")]
+    found += [_there("partition", name, partitions) for name in sorted({partition for partition, _, _ in asked})]
+    found += [_there("QOS", name, qos) for name in sorted({name for _, name, _ in asked if name})]
+    found += [_fits(*request, partitions, qos) for request in asked if request[0] in partitions]
+    return [line for line in found if line] + _accounting(ask)
+
+
+def _there(kind: str, name: str, there: dict) -> Finding:
+    if name in there:
+        return Finding(kind, OK, name)
+    return Finding(kind, FAULT, f"no {name}; there are {', '.join(sorted(there)) or 'none'}")
+
+
+def _fits(partition: str, name: str, minutes: float, partitions: dict, qos: dict) -> Finding | None:
+    """A runtime that Slurm would not grant: such a job may wait for ever. A QOS can overrule its partition."""
+    flags, wall = qos.get(name, ("", ""))
+    limit = (wall or "infinite") if "PartitionTimeLimit" in flags else partitions[partition]
+    if minutes <= minutes_of(limit):
+        return None
+    where = f"{partition} {f'with QOS {name} ' if name else ''}".strip()
+    return Finding("runtime", FAULT, f"{minutes:g} min asked of {where}, which grants {limit}: such jobs wait for ever")
+
+
+def _accounting(ask) -> list[Finding]:
+    """Whether squeue still knows a job when Snakemake looks for the third time."""
+    age = re.search(r"^MinJobAge\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.M)
+    if age and int(age.group(1)) < 120:
+        words = f"MinJobAge is {age.group(1)} s: lower slurm-init-seconds-before-status-checks to a third of it"
+        return [Finding("squeue", FAULT, words)]
+    return []
+
+
+# --------------------------------------------------------------------------------------------------- GPU and weights
+
+
+def look_for_gpu() -> Finding:
+    """The GPU that PyTorch sees here; a login node has none."""
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("GPU", OK, torch.cuda.get_device_name())
+    return Finding("GPU", NOTE, "PyTorch sees none here; login nodes have none, and on a CPU maps take long")
+
+
+def look_at_weights(config: dict) -> list[Finding]:
+    """The weights of every model of a run: present, and verified where size or SHA-256 are known."""
+    found = []
+    for name in config["models"]:
+        recogniser = models.recogniser(name, settings.recogniser_entry(config, name))
+        try:
+            found.append(Finding("weights", *_weights(recogniser)))
+        except models.ModelError as error:
+            found.append(Finding("weights", FAULT, str(error)))
+    return found
+
+
+def _weights(recogniser: models.Recogniser) -> tuple[str, str]:
+    if recogniser.untrained:
+        return NOTE, f"{recogniser.name}: untrained, for a dry test"
+    if not recogniser.weights:
+        if ":" in recogniser.architecture:
+            return OK, f"{recogniser.name}: made by {recogniser.architecture}"
+        return FAULT, f"{recogniser.name}: {models.where_to_get(recogniser)}"
+    if weights.is_url(recogniser.weights):
+        return NOTE, f"{recogniser.name}: will be downloaded from {recogniser.weights}"
+    facts = weights.verify(recogniser)
+    checked = "verified" if recogniser.sha256 else f"SHA-256 {facts['sha256'][:12]}..., with nothing to compare it to"
+    return OK, f"{recogniser.name}: {facts['path']}, {checked}"
+
+
+# ------------------------------------------------------------------------------------------------- results and costs
+
+
+def look_at_results(folder: Path) -> Finding:
+    """Whether a finished file of a run is cut short: a look at its head, not at all of it."""
+    damaged = [str(path) for path in sorted(folder.rglob("*.h5")) if storage.is_damaged(path)]
+    if damaged:
+        return Finding("results", FAULT, f"damaged, delete and run again: {', '.join(damaged)}")
+    return Finding("results", OK, f"no file in {folder} is cut short")
+
+
+def look_at_room(folder: Path, needed_bytes: float, needed_files: int) -> list[Finding]:
+    """Room for bytes and files on the file system of a folder that may not exist yet. Quotas are not seen by this."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    facts = os.statvfs(there)
+    free_bytes, free_files = facts.f_bavail * facts.f_frsize, facts.f_favail
+    found = [
+        Finding(
+            "disk",
+            OK if free_bytes > needed_bytes else FAULT,
+            f"about {scale.in_words(needed_bytes)} needed, {scale.in_words(free_bytes)} free on the file system of "
+            f"{there} (look at your quota too)",
+        )
+    ]
+    if facts.f_files:  # some file systems make inodes as they need them
+        state = OK if free_files > needed_files else FAULT
+        found.append(Finding("inodes", state, f"about {needed_files} files needed, {free_files} free"))
+    return found
+
+
+def count_images(config: dict) -> list[int]:
+    """The number of pictures of each identity that a run starts from."""
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "links.parquet"
+        links.list_links(path, source=settings.source_settings(config), identities_per_job=config["identities_per_job"])
+        table = pd.read_parquet(path)
+    return table[table["image"] != ""].groupby("identity").size().tolist()
+
+
+def plan(arguments: list[str]) -> scale.Plan:
+    """What Snakemake plans for a configuration, everything anew. Raises ValueError with what it says of a fault."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "-s", ROOT / "Snakefile", *arguments]
+    found = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if found.returncode:
+        raise ValueError((found.stderr + found.stdout).strip().splitlines()[-1])
+    return scale.read_plan(found.stdout + found.stderr)
+
+
+def look_at_costs(config: dict, planned: scale.Plan, images: list[int]) -> list[Finding]:
+    """Jobs, storage and GPU-hours of a run from the beginning, and whether there is room for it."""
+    costs, names = scale.unit_costs(), config["models"]
+    stored = scale.estimate_bytes(images, names, config["faces"]["crop_size"], costs)
+    hours = sum(scale.estimate_gpu_hours(images, names, costs).values())
+    most = sorted(planned.jobs.items(), key=lambda job: -job[1])[:4]
+    return [
+        *look_at_room(Path(config["results"]).absolute(), sum(stored.values()), planned.files),
+        Finding("jobs", NOTE, f"{sum(planned.jobs.values())}: {', '.join(f'{n} {rule}' for rule, n in most)}, ..."),
+        Finding("storage", NOTE, ", ".join(f"{name} {scale.in_words(size)}" for name, size in stored.items())),
+        Finding(
+            "GPU-hours",
+            NOTE,
+            f"about {hours:.2g} for {len(names)} models, {len(images)} identities, {sum(images)} pictures, "
+            f"if a GPU computes {scale.ASSUMED_TFLOPS} TFLOP/s (assumed)",
+        ),
+    ]
+
+
+# -------------------------------------------------------------------------------------------------------- the report
+
+
+def ask(*command: str) -> str:
+    """The output of a command, "" when it fails or does not end within a minute."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def report(findings: list[Finding]) -> str:
+    """The findings as aligned lines."""
+    return "\n".join(f"{found.subject:<10} {found.state:<8} {found.sentence}" for found in findings)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="leam.doctor", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", type=Path, default=ROOT / "profiles" / "slurm")
+    parser.add_argument("--workflow-profile", type=Path, help="a variant laid over it")
+    parser.add_argument("--configfile", type=Path, help="your settings; without it the embedded sample")
+    return parser.parse_args()
+
+
+def read_profile(*folders: Path | None) -> dict:
+    """A profile, and those laid over it, key by key."""
+    merged = {}
+    for folder in filter(None, folders):
+        merged |= yaml.safe_load((folder / "config.yaml").read_text())
+    return merged
+
+
+def main() -> int:
+    given = _arguments()
+    profile = read_profile(given.profile, given.workflow_profile)
+    findings = look_at_cluster(profile, ask) if profile.get("executor") == "slurm" else []
+    findings.append(look_for_gpu())
+    try:
+        config = settings.complete(yaml.safe_load(given.configfile.read_text()) if given.configfile else {})
+        findings += [*look_at_weights(config), look_at_results(Path(config["results"]))]
+        planned = plan(["--configfile", given.configfile] if given.configfile else [])
+        findings += look_at_costs(config, planned, count_images(config))
+    except (settings.ConfigError, ValueError, OSError) as error:
+        findings.append(Finding("settings", FAULT, str(error)))
+    print(report(findings))
+    return int(any(found.state == FAULT for found in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
