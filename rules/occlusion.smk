@@ -27,7 +27,13 @@ rule average_maps:
 rule occlude_faces:
     input:
         library(
-            "occlusion", "averages", "maps", "models", "architectures", "verification"
+            "occlusion",
+            "averages",
+            "maps",
+            "models",
+            "architectures",
+            "verification",
+            "storage",
         ),
         faces=results("faces/{shard}.h5"),
         maps=guides_maps,

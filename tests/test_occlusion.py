@@ -152,7 +152,8 @@ def test_drops_equal_a_naive_loop(finished):
     with storage.open_shard(faces, "faces") as shard:
         inputs = {name: models.prepare(storage.read_faces(shard, name).crops, recognisers[0]) for name in "ac"}
     for row in table.to_dict("records"):
-        if row["identity"] not in inputs or row["image"] not in ("00", "02") or row["kind"] in ("shuffled", "random"):
+        chosen = (row["identity"], row["image"]) in (("a", "00"), ("c", "02"))
+        if not chosen or row["kind"] in ("shuffled", "random"):
             continue
         number = int(row["image"])
         key = (row["kind"], row["guide"], row["layer"], row["polarity"], row["identity"], number)
@@ -166,8 +167,8 @@ def test_drops_equal_a_naive_loop(finished):
         assert (row["lost"], row["accepted"], row["pairs"]) == (lost, accepted, len(inputs[row["identity"]]) - 1)
         assert row["cosine"] == pytest.approx(cosine, abs=1e-5)
         checked += 1
-    # 4 images x (own: 4 map kinds x 2 polarities x (3 percents + 1 deeper layer); guide: 2 x 3; centre: 3)
-    assert checked == 4 * (4 * 2 * 4 + 2 * 3 + 3)
+    # 2 images x (own: 4 map kinds x 2 polarities x (3 percents + 1 deeper layer); guide: 2 x 3; centre: 3)
+    assert checked == 2 * (4 * 2 * 4 + 2 * 3 + 3)
 
 
 def test_random_drops_are_the_mean_over_naive_draws(finished):
@@ -234,11 +235,11 @@ def test_untrained_recognisers_and_guides_stay_marked(finished, tmp_path):
 
 
 def test_a_recogniser_that_looks_at_one_patch_is_hurt_there_and_nowhere_else(tmp_path, faces_shard):
-    settings = dataclasses.replace(LIGHT, percents=(1.0,))
+    settings = dataclasses.replace(LIGHT, percents=(1.0, 5.0))
     table = run(tmp_path, faces_shard, (patch_recogniser(),), settings)
-    at = table[(table["percent"] == 1) & (table["polarity"] != "similarity")].groupby("kind", observed=True)["drop"]
-    assert at.mean()["image"] > 10 * abs(at.mean()["random"])
-    assert abs(at.mean()["centre"]) < 1e-6  # the disc ends before the patch: rows 20 to 47, columns 64 to 91
+    drops = table[table["polarity"] != "similarity"].groupby(["kind", "percent"], observed=True)["drop"].mean()
+    assert drops["image", 5] > 10 * abs(drops["random", 5])  # 39 of the patch's 49 pixels
+    assert abs(drops["centre", 1]) < 1e-6  # the disc ends before the patch: rows 20 to 47, columns 64 to 91
     with storage.open_shard(tmp_path / "patch" / "00000.h5", "maps") as shard:
         found = torch.from_numpy(storage.read_layer_maps(shard, "a", "loss", "conv"))
     pixels = occlusion.order_pixels(maps.Grid(GRID).place(found), 39)
@@ -248,7 +249,7 @@ def test_a_recogniser_that_looks_at_one_patch_is_hurt_there_and_nowhere_else(tmp
 
 def test_a_guide_that_looks_elsewhere_does_no_harm(tmp_path, faces_shard):
     elsewhere = patch_recogniser("elsewhere", arguments={"top": 76, "left": 8, "seed": 1})
-    settings = dataclasses.replace(LIGHT, percents=(1.0,), kinds=("image",))
+    settings = dataclasses.replace(LIGHT, percents=(5.0,), percent=5.0, kinds=("image",))
     table = run(tmp_path, faces_shard, (patch_recogniser(), elsewhere), settings)
     drops = table[table["polarity"] == "loss"].groupby("guide", observed=True)["drop"].mean()
     assert drops["patch"] > 0.01
