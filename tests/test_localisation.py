@@ -173,7 +173,10 @@ def test_enrichment_and_differences_against_a_plain_bootstrap(tmp_path):
 @pytest.mark.parametrize("stronger", [*localisation.CONTROLS, "second_general"])
 def test_a_region_that_any_one_control_finds_as_well_is_not_found(tmp_path, stronger):
     row, _ = find(tmp_path, **{stronger: [value + 1 for value in OWN[::-1]]})
-    assert not row["found"] and row["nearest"] == stronger and row["above_mean"]
+    claims = {"random": "above_random", "centre": "above_centre"}
+    failed = claims.get(stronger, "above_recognisers")
+    assert not row["found"] and not row[failed] and row["nearest"] == stronger
+    assert row[["above_chance", "above_mean", *({*claims.values(), "above_recognisers"} - {failed})]].all()
     kind = "general" if stronger == "second_general" else stronger
     assert row[f"under_{kind}"] > row["enrichment"] > 5
 
@@ -186,7 +189,13 @@ def test_the_mean_map_is_told_apart_from_the_controls(tmp_path):
 def test_a_region_at_chance_is_not_found(tmp_path):
     everything = dict.fromkeys(localisation.CONTROLS, [0.1] * 6)
     row, _ = find(tmp_path, own=[2.0, 3.5, 4.0, 2.5, 2.5, 3.5], **everything)
-    assert not row["found"] and row["rank"] in (1, 2) and row["enrichment"] == pytest.approx(1, abs=0.05)
+    assert (
+        not row["found"]
+        and not row["above_chance"]
+        and row["above_centre"]
+        and row["rank"] in (1, 2)
+        and row["enrichment"] == pytest.approx(1, abs=0.05)
+    )
 
 
 # ------------------------------------------------------------------------------------------- recognisers and controls

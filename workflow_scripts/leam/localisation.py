@@ -27,6 +27,7 @@ import torch
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
+from matplotlib.ticker import StrMethodFormatter
 
 from leam import faces, figures, maps, models, regions, sample, storage, tables, training, verification
 from leam.maps import POLARITIES, MapSettings
@@ -38,7 +39,8 @@ log = logging.getLogger(__name__)
 SEED_OFFSET = 10_000  # worlds are drawn from seeds that no recogniser was trained or measured with
 SHARD = "00000"
 TRAINED, MEAN = "trained", "mean"
-CONTROLS = ("general", "shuffled", "untrained", "random", "centre")
+RECOGNISER_CONTROLS, PIXEL_CONTROLS = ("general", "shuffled", "untrained"), ("random", "centre")
+CONTROLS = (*RECOGNISER_CONTROLS, *PIXEL_CONTROLS)
 
 
 # ------------------------------------------------------------------------------------------------------- measurement
@@ -240,8 +242,10 @@ def find_region(counts: pd.DataFrame, shares: pd.DataFrame, samples: int, confid
     under_general (the higher of the two), under_shuffled, ... : the region's enrichment under the controls and ``mean``
     nearest, difference : the control that comes closest, and enrichment minus its enrichment, with an interval
         bootstrapped over identities, who are the same under both
-    found : the interval of the enrichment lies above 1, and that of the difference to every control above 0
-    above_mean : the interval of the difference to ``mean`` lies above 0
+    above_chance : the interval of the enrichment lies above 1
+    above_recognisers, above_random, above_centre, above_mean : the interval of the difference to each of them lies
+        above 0 (to general, shuffled and untrained: all three)
+    found : above chance and above every control
     """
     world = shares["world"].iloc[0]
     own = shares[shares["kind"] == TRAINED]
@@ -253,12 +257,17 @@ def find_region(counts: pd.DataFrame, shares: pd.DataFrame, samples: int, confid
     for kind in (*CONTROLS, MEAN):
         table[f"under_{kind}"] = np.max([values[0] for (other, _), values in under.items() if other == kind], axis=0)
     (trained,) = (values for (kind, _), values in under.items() if kind == TRAINED)
-    gaps = {model: trained - values for (kind, model), values in under.items() if kind in CONTROLS}
-    table = pd.concat([table, _nearest(gaps, confidence)], axis=1)
-    table["found"] = (table["enrichment_low"] > 1) & np.all(
-        [_low(gap, confidence) > 0 for gap in gaps.values()], axis=0
+    gaps = {key: trained - values for key, values in under.items() if key[0] != TRAINED}
+    above = {key: tables.interval(gap[1:], confidence)[0] > 0 for key, gap in gaps.items()}
+    table = pd.concat(
+        [table, _nearest({m: gap for (kind, m), gap in gaps.items() if kind != MEAN}, confidence)], axis=1
     )
-    table["above_mean"] = _low(trained - under[MEAN, MEAN], confidence) > 0
+    table["above_chance"] = table["enrichment_low"] > 1
+    table["above_recognisers"] = np.all([of for (kind, _), of in above.items() if kind in RECOGNISER_CONTROLS], axis=0)
+    for kind in (*PIXEL_CONTROLS, MEAN):
+        table[f"above_{kind}"] = above[kind, kind]
+    claims = ["above_chance", "above_recognisers", *(f"above_{kind}" for kind in PIXEL_CONTROLS)]
+    table["found"] = table[claims].all(axis=1)
     return table
 
 
@@ -277,10 +286,6 @@ def resample(counts: pd.DataFrame, samples: int, seed: int) -> dict[tuple[str, s
         mean = tables.weighted_means(weights, percent)
         found[str(kind), str(model)] = np.divide(mean, mass, out=np.full(mean.shape, np.nan), where=mass > 0)
     return found
-
-
-def _low(gap: np.ndarray, confidence: float) -> np.ndarray:
-    return tables.interval(gap[1:], confidence)[0]
 
 
 def _nearest(gaps: dict[str, np.ndarray], confidence: float) -> pd.DataFrame:
@@ -335,7 +340,12 @@ def plot_localisation(
             for axis, polarity in zip(axes, POLARITIES, strict=True):
                 _plot_layers(axis, shares[shares["world"] == world], world, polarity)
                 here = of_world[of_world["polarity"] == polarity]
-                axis.set_title(f"polarity {polarity}: found in {here['found'].sum()} of {len(here)} layers", loc="left")
+                above = [here[f"above_{control}"].sum() for control in ("recognisers", "centre")]
+                axis.set_title(
+                    f"{polarity}: of {len(here)} layers {above[0]} above all recognisers, {above[1]} above the disc",
+                    loc="left",
+                    fontsize=8.5,
+                )
             axes[0].set_ylabel("enrichment of the region")
             title = figures.REGION_TITLES[REGIONS.index(world)]
             left.suptitle(
@@ -366,6 +376,7 @@ def _plot_layers(axis: Axes, shares: pd.DataFrame, world: str, polarity: str) ->
                 axis.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
     axis.axhline(1, color=figures.INK, lw=0.6)
     axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_xticks(x, rows["layer"], rotation=40, ha="right", rotation_mode="anchor", fontsize=7)
 
 
