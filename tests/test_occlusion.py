@@ -287,7 +287,7 @@ def test_order_is_a_full_stable_sort_and_stops_where_nothing_is_left():
 def test_the_centre_disc_is_the_nearest_pixels():
     scores = torch.from_numpy(occlusion.centre_scores(112))[None]
     pixels = occlusion.order_pixels(scores, 125)[0]
-    y, x = pixels // 112 - 55.5, pixels % 112 - 55.5
+    y, x = (pixels // 112 - 55.5).numpy(), (pixels % 112 - 55.5).numpy()
     everywhere = np.sort(np.hypot(*(np.mgrid[:112, :112] - 55.5)).ravel())
     np.testing.assert_allclose(np.sort(np.hypot(y, x)), everywhere[:125])
 
