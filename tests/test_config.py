@@ -49,6 +49,11 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
     [
         ({"maps": {"batch": 0}}, "config: maps.batch is 0; allowed: integer, at least 1, in images"),
         ({"maps": {"dtype": "half"}}, "config: maps.dtype is 'half'; allowed: float32 or float16"),
+        (
+            {"significance": {"age_pattern": "A\\d\\d"}},
+            "significance.age_pattern is 'A.*', without a group; allowed: null or a regular expression",
+        ),
+        ({"significance": {"age_pattern": "("}}, "significance.age_pattern is '\\(': .*; allowed: null or a regular"),
         ({"seeed": 1}, "config: seeed is no setting; allowed here: analysis, demographics"),
         ({"faces": {"crop": "box"}}, "config: faces.crop is no setting; allowed here: batch, crop_margin, crop_mode"),
         ({"maps": {"top_percents": [0.1]}}, "maps.top_percents is .*; allowed: array, no entry twice, 1 among them"),
@@ -214,3 +219,15 @@ def test_a_recogniser_of_ones_own_serves_another_world():
     found = config.complete({"localisation": {"regions": ["le"]}, "recognisers": {"sample_le": entry}})
     assert found["localisation"]["regions"] == ["le"]
     assert config.recogniser_entries(found)["sample_le"]["weights"] == "le.pth"
+
+
+def test_ages_are_looked_for_where_names_say_them():
+    assert config.age_pattern(config.complete({})) is None
+    assert config.age_pattern(config.complete({"significance": {"age_pattern": "(.)"}})) == "(.)"
+    assert config.age_pattern({"significance": {"age_pattern": None}, "source": {"kind": "fgnet"}}) == config.FGNET_AGE
+
+
+def test_groups_are_those_of_the_table_of_people(tmp_path):
+    assert config.attributes(config.complete({})) == ()
+    (tmp_path / "people.csv").write_text("identity,ethnicity\na,African\n")
+    assert config.attributes(config.complete({"root": str(tmp_path), "demographics": "people.csv"})) == ("ethnicity",)

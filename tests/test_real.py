@@ -100,6 +100,30 @@ def test_shares_by_gender_are_given(finished):
     np.testing.assert_allclose(sums, 100, atol=1e-3)
 
 
+def test_groups_are_tested_and_stand_beside_the_paper(finished):
+    results, people = finished
+    tests = pd.read_csv(results / "significance.csv", dtype={"threshold": str})
+    assert set(tests["unit"]) == {"image", "identity"} and set(tests["model"]) == set(MODELS)
+    whole = tests[tests["unit"] == "identity"].dropna(subset="p")
+    assert ((whole["n_a"] + whole["n_b"]) == len(people)).all()
+    assert (whole["p_holm"] >= whole["p"]).all() and whole["rank_biserial"].abs().max() <= 1
+    sizes = {}
+    for name in ("table22_occlusion_drop_female", "table23_occlusion_drop_male"):
+        table = pd.read_csv(results / "tables" / f"{name}.csv")
+        assert set(table["model"]) == set(MODELS) and np.isfinite(table["cosine_drop"]).all()
+        sizes[name] = table["identities"].max()
+    assert sum(sizes.values()) == len(people)
+
+
+def test_shares_of_individuals_add_up(finished):
+    results, people = finished
+    table = pd.read_csv(results / "tables" / "individuals.csv", dtype={"threshold": str})
+    sums = table.groupby(["model", "polarity", "threshold", "identity"])[["percent", "mean"]].sum()
+    np.testing.assert_allclose(sums, 100, atol=1e-3)
+    assert set(table["identity"]) == set(people)
+    assert (table["min"] <= table["mean"] + 1e-6).all() and (table["mean"] <= table["max"] + 1e-6).all()
+
+
 def test_occluding_where_a_map_points_hurts_more_than_elsewhere(finished):
     results, people = finished
     table = pd.read_csv(results / "tables" / "occlusion.csv")

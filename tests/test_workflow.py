@@ -233,6 +233,26 @@ def test_a_second_run_finds_nothing_to_do(few):
     assert "Nothing to be done" in snakemake("--cores", 1, "--configfile", few / "few.yaml", directory=few)
 
 
+def test_groups_and_ages_are_asked_for_by_their_settings(few):
+    """The rendered people have neither: a table gives them a gender, and the images' numbers stand for ages."""
+    (few / "people.csv").write_text("identity,gender\ns000,female\ns001,male\ns002,male\n")
+    settings = FEW | {"demographics": "people.csv", "significance": {"age_pattern": r"^(\d\d)"}}
+    file = write_config(few / "groups.yaml", **settings)
+    targets = ("tables/table23_occlusion_drop_male.csv", "figures/drops_by_gender.png", "figures/ages.png")
+    snakemake("--cores", 2, *(f"results/{name}" for name in targets), "--configfile", file, directory=few)
+    results = few / "results"
+    assert all((results / name).stat().st_size > 1000 for name in targets)
+    tests = pd.read_csv(results / "significance.csv")
+    assert set(tests["measure"]) == {"drop", "share"} and set(tests["n_a"]) <= {0, 1, 3}
+    men = pd.read_csv(results / targets[0])
+    drops = pd.concat([pd.read_parquet(path) for path in (results / "occlusion/sample_cosface").glob("*.parquet")])
+    random = drops[(drops["kind"] == "random") & (drops["percent"] == 1) & (drops["identity"] != "s000")]
+    row = men[(men["model"] == "sample_cosface") & (men["occlusion"] == "random") & (men["occlusion_percent"] == 1)]
+    assert row["cosine_drop"].iloc[0] == pytest.approx(random.groupby("identity", observed=True)["drop"].mean().mean())
+    ages = pd.read_csv(results / "tables/table24_age_difference.csv")
+    assert set(ages["age_difference_years"]) == {1, 2} and set(ages["kind"]) == {"none", "random", "image"}
+
+
 def test_the_same_seed_gives_the_same_bytes(few, tmp_path):
     first = {
         path: storage.sha256(path)

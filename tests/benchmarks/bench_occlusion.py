@@ -73,7 +73,7 @@ class Work:
         averaged = storage.read_averages(totals)
         self.sources = occlusion.Sources(self.recogniser, {name: self.own}, [path], averaged, batch=settings.batch)
         self.rankings = occlusion.plan(settings, name, self.sources.layers)
-        self.network = occlusion._networks(self.sources, self.rankings, self.recogniser, self.device)
+        self.network = occlusion.networks(self.sources, self.rankings, self.recogniser, self.device)
         self.built = models.build(self.recogniser).to(self.device)
         self.x = models.prepare(self.crops, self.recogniser).to(self.device)
 

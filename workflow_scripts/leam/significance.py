@@ -47,7 +47,7 @@ def compare_groups(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
     table = pd.DataFrame({"n_a": (~np.isnan(a)).sum(0), "n_b": (~np.isnan(b)).sum(0)})
     table["mean_a"], table["mean_b"] = (_means(values) for values in (a, b))
     both = np.concatenate((a, b))
-    testable = (table[["n_a", "n_b"]].min(axis=1) > 1).to_numpy()
+    testable = (table[["n_a", "n_b"]].min(axis=1) > 1).to_numpy(copy=True)
     testable[testable] = np.nanmin(both[:, testable], axis=0) < np.nanmax(both[:, testable], axis=0)
     found = np.full((3, both.shape[1]), np.nan)
     if testable.any():
