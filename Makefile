@@ -34,7 +34,7 @@ setup: .venv/.run
 demo: .venv/.run
 	$(SNAKEMAKE)
 	$(SNAKEMAKE) --report results/report.html
-	@echo; echo "Report:  results/report.html"; echo "Tables:  results/tables/"; echo "Figures: results/figures/"
+	@echo; echo "Report:  results/report.html"; echo "Tables:  results/tables/"; echo "Figures: results/figures/"; echo "Explorer: results/explorer/index.html"
 
 real: .venv/.run
 	$(SNAKEMAKE) --configfile tests/configs/real.yaml --config root=$(REAL)

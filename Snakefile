@@ -1,4 +1,4 @@
-# links -> images -> faces -> maps -> regions -> tables, figures -> report
+# links -> images -> faces -> maps -> {regions, similarity, occlusion, significance} -> tables, figures -> report, explorer
 #
 # Every arrow is one rule file, one module of workflow_scripts/leam/, one folder under results/.
 # {model} is a recogniser, {shard} a group of identities; both follow from the configuration alone.
@@ -18,10 +18,16 @@ include: "rules/images.smk"
 include: "rules/training.smk"
 include: "rules/weights.smk"
 include: "rules/faces.smk"
+include: "rules/calibration.smk"
 include: "rules/maps.smk"
 include: "rules/regions.smk"
+include: "rules/similarity.smk"
+include: "rules/occlusion.smk"
+include: "rules/significance.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/localisation.smk"
+include: "rules/explorer.smk"
 
 
 report: "rules/captions/workflow.rst"
@@ -33,3 +39,4 @@ rule all:
         results("config.yaml"),
         TABLES.values(),
         FIGURES,
+        results("explorer/index.html"),

@@ -1,10 +1,31 @@
-# reads   results/images/{shard}.h5
+# reads   results/images/{shard}.h5; the model files that the configuration names
 # writes  results/faces/{shard}.h5: crops, the 19 regions, 68 landmarks; and every picture left out, with its reason
+#         results/face_models/files.json: path, SHA-256 and size of the model files, where any are needed
+
+if settings.face_model_files(config):
+
+    rule fetch_face_models:
+        input:
+            library("faces", "detection", "parsing", "storage"),
+            [path for path in settings.face_model_files(config) if os.path.isfile(path)],
+        output:
+            results("face_models/files.json"),
+        log:
+            results("logs/fetch_face_models.log"),
+        benchmark:
+            results("benchmarks/fetch_face_models.tsv")
+        conda:
+            "../envs/leam.yaml"
+        params:
+            settings=settings.faces_settings(config),
+        script:
+            "../workflow_scripts/fetch_face_models.py"
 
 
 rule parse_faces:
     input:
-        library("faces", "images", "regions", "storage"),
+        library("faces", *FACE_MODULES, "storage"),
+        **FACE_MODELS,
         images=results("images/{shard}.h5"),
     output:
         results("faces/{shard}.h5"),

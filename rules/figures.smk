@@ -50,3 +50,185 @@ rule plot_maps:
         seed=config["seed"],
     script:
         "../workflow_scripts/plot_maps.py"
+
+
+rule plot_retention:
+    input:
+        library("figures", "faces"),
+        retention=TABLES["retention"],
+        discarded=TABLES["discarded"],
+    output:
+        png=report(
+            results("figures/retention.png"),
+            caption="captions/plot_retention.rst",
+            category="Faces",
+            labels={"shows": "Images kept, and discarded by reason"},
+        ),
+        pdf=results("figures/retention.pdf"),
+    log:
+        results("logs/plot_retention.log"),
+    benchmark:
+        results("benchmarks/plot_retention.tsv")
+    conda:
+        "../envs/leam.yaml"
+    script:
+        "../workflow_scripts/plot_retention.py"
+
+
+rule plot_layers:
+    input:
+        library("examples", "figures", "maps", "storage"),
+        maps=maps_of_model,
+        faces=shards_of("faces"),
+    output:
+        png=report(
+            results("figures/layers_{model}.png"),
+            caption="captions/plot_layers.rst",
+            category="Examples",
+            labels={"shows": "Layer by layer", "recogniser": "{model}"},
+        ),
+        pdf=results("figures/layers_{model}.pdf"),
+    log:
+        results("logs/plot_layers/{model}.log"),
+    benchmark:
+        results("benchmarks/plot_layers/{model}.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/plot_layers.py"
+
+
+rule plot_sensitivity:
+    input:
+        library("examples", "figures", "maps", "storage"),
+        maps=maps_of_model,
+        faces=shards_of("faces"),
+    output:
+        png=report(
+            results("figures/sensitivity_{model}.png"),
+            caption="captions/plot_sensitivity.rst",
+            category="Examples",
+            labels={"shows": "Thresholds", "recogniser": "{model}"},
+        ),
+        pdf=results("figures/sensitivity_{model}.pdf"),
+    log:
+        results("logs/plot_sensitivity/{model}.log"),
+    benchmark:
+        results("benchmarks/plot_sensitivity/{model}.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        analysis=lookup(within=config, dpath="analysis"),
+        grid=lookup(within=config, dpath="maps/grid"),
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/plot_sensitivity.py"
+
+
+rule plot_expressions:
+    input:
+        library("examples", "figures", "maps", "storage"),
+        maps=maps_of_model,
+        faces=shards_of("faces"),
+    output:
+        png=report(
+            results("figures/expressions_{model}.png"),
+            caption="captions/plot_expressions.rst",
+            category="Examples",
+            labels={"shows": "Mouth closed and open", "recogniser": "{model}"},
+        ),
+        pdf=results("figures/expressions_{model}.pdf"),
+    log:
+        results("logs/plot_expressions/{model}.log"),
+    benchmark:
+        results("benchmarks/plot_expressions/{model}.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        analysis=lookup(within=config, dpath="analysis"),
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/plot_expressions.py"
+
+
+rule plot_person:
+    input:
+        library("examples", "figures", "maps", "storage"),
+        **MAPS,
+        faces=shards_of("faces"),
+    output:
+        png=report(
+            results("figures/person.png"),
+            caption="captions/plot_person.rst",
+            category="Examples",
+            labels={"shows": "One person under every recogniser"},
+        ),
+        pdf=results("figures/person.pdf"),
+    log:
+        results("logs/plot_person.log"),
+    benchmark:
+        results("benchmarks/plot_person.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        models=MODELS,
+        analysis=lookup(within=config, dpath="analysis"),
+        grid=lookup(within=config, dpath="maps/grid"),
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/plot_person.py"
+
+
+rule plot_recognisers:
+    input:
+        library("examples", "figures", "maps", "storage"),
+        **MAPS,
+        faces=shards_of("faces"),
+    output:
+        png=report(
+            results("figures/recognisers.png"),
+            caption="captions/plot_recognisers.rst",
+            category="Examples",
+            labels={"shows": "One image under every recogniser"},
+        ),
+        pdf=results("figures/recognisers.pdf"),
+    log:
+        results("logs/plot_recognisers.log"),
+    benchmark:
+        results("benchmarks/plot_recognisers.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        models=MODELS,
+        analysis=lookup(within=config, dpath="analysis"),
+        grid=lookup(within=config, dpath="maps/grid"),
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/plot_recognisers.py"
+
+
+rule plot_thresholds:
+    input:
+        library("figures", "paper", "tables"),
+        regions=TABLES["regions"],
+    output:
+        png=report(
+            results("figures/thresholds_{model}.png"),
+            caption="captions/plot_thresholds.rst",
+            category="Regions",
+            labels={"shows": "Shares by threshold", "recogniser": "{model}"},
+        ),
+        pdf=results("figures/thresholds_{model}.pdf"),
+    log:
+        results("logs/plot_thresholds/{model}.log"),
+    benchmark:
+        results("benchmarks/plot_thresholds/{model}.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        analysis=lookup(within=config, dpath="analysis"),
+        run=RUN,
+    script:
+        "../workflow_scripts/plot_thresholds.py"

@@ -1,11 +1,14 @@
 # reads   results/links.parquet
 # writes  results/images/{shard}.h5: the encoded pictures of a shard, what came with them, and a ledger of every link
+#         results/images/{shard}.csv: links and bytes by status, where pictures are fetched from the network
+#
+# What scrape_images has fetched stays in a side file, {shard}.h5.journal: no server is asked twice.
 
 if SOURCE["kind"] == "sample":
 
     rule render_sample:
         input:
-            library("sample", "storage"),
+            library(*SAMPLE_MODULES, "storage"),
             links=results("links.parquet"),
         output:
             results("images/{shard}.h5"),
@@ -21,11 +24,35 @@ if SOURCE["kind"] == "sample":
         script:
             "../workflow_scripts/render_sample.py"
 
+elif SOURCE["kind"] == "imdb_face":
+    # One shard is fetched at a time in the whole run, or a host would see a multiple of scraping.requests_per_second.
+    workflow.register_resource("scraping", 1)
+
+    rule scrape_images:
+        input:
+            library("scraping", "fetching", "images", "storage"),
+            links=results("links.parquet"),
+        output:
+            images=results("images/{shard}.h5"),
+            summary=results("images/{shard}.csv"),
+        log:
+            results("logs/scrape_images/{shard}.log"),
+        benchmark:
+            results("benchmarks/scrape_images/{shard}.tsv")
+        conda:
+            "../envs/leam.yaml"
+        resources:
+            scraping=1,
+        params:
+            settings=lookup(within=config, dpath="scraping"),
+        script:
+            "../workflow_scripts/scrape_images.py"
+
 else:
 
     rule import_images:
         input:
-            library("images", "storage"),
+            library("images", "layouts", "landmarks", "regions", "storage"),
             links=results("links.parquet"),
         output:
             results("images/{shard}.h5"),

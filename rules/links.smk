@@ -1,12 +1,21 @@
-# reads   the source: the sample's numbers, or the names in a folder
+# reads   the source: the sample's numbers, the names in a folder, or the rows of the IMDb-Face list
 # writes  results/links.parquet: identity, image, url, rect, height, width, shard; one row per picture
+#         results/links_rejected.csv: the rows of the list that cannot be used, with their line and the reason
+
+if SOURCE["kind"] == "imdb_face":
+    LIST = {"list": SOURCE["path"]}
+    REJECTED = {"rejected": results("links_rejected.csv")}
+else:
+    LIST, REJECTED = {}, {}
 
 
 rule list_links:
     input:
-        library("links"),
+        library("links", *(["imdb_face"] if LIST else [])),
+        **LIST,
     output:
         results("links.parquet"),
+        **REJECTED,
     log:
         results("logs/list_links.log"),
     benchmark:

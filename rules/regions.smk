@@ -1,5 +1,6 @@
 # reads   results/maps/{model}/*.h5, for their counts, and results/faces/*.h5, for the regions' area
 # writes  results/regions/{model}.parquet: pixels and percent per identity, polarity, layer, threshold and region
+#         results/regions/{model}.images.parquet: percent per image, for the whole model
 
 
 rule count_regions:
@@ -8,7 +9,8 @@ rule count_regions:
         maps=maps_of_model,
         faces=shards_of("faces"),
     output:
-        results("regions/{model}.parquet"),
+        counts=results("regions/{model}.parquet"),
+        images=results("regions/{model}.images.parquet"),
     log:
         results("logs/count_regions/{model}.log"),
     benchmark:

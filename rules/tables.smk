@@ -59,7 +59,7 @@ rule tabulate_verification:
 
 rule tabulate_regions:
     input:
-        library("tables", "regions", "storage"),
+        library("tables", "paper", "regions", "storage"),
         counts=expand(results("regions/{model}.parquet"), model=MODELS),
     output:
         regions=report(
@@ -92,6 +92,12 @@ rule tabulate_regions:
             category="Regions",
             labels={"shows": "Regions, top 1 % (paper table 11)"},
         ),
+        table12_to_20=report(
+            TABLES["table12_to_20"],
+            caption="captions/table12_to_20.rst",
+            category="Regions",
+            labels={"shows": "Regions by threshold (paper tables 12-20)"},
+        ),
     log:
         results("logs/tabulate_regions.log"),
     benchmark:
@@ -102,8 +108,66 @@ rule tabulate_regions:
         models=MODELS,
         analysis=lookup(within=config, dpath="analysis"),
         seed=config["seed"],
+        run=RUN,
     script:
         "../workflow_scripts/tabulate_regions.py"
+
+
+rule tabulate_individuals:
+    input:
+        library("individuals", "paper", "regions", "storage"),
+        counts=expand(results("regions/{model}.parquet"), model=MODELS),
+        images=expand(results("regions/{model}.images.parquet"), model=MODELS),
+    output:
+        individuals=TABLES["individuals"],
+        table07=report(
+            TABLES["table07"],
+            caption="captions/table07.rst",
+            category="Individuals",
+            labels={"shows": "Regions by individual (paper table 7)"},
+        ),
+        table08=report(
+            TABLES["table08"],
+            caption="captions/table08.rst",
+            category="Individuals",
+            labels={"shows": "Spread within and across individuals (paper table 8)"},
+        ),
+    log:
+        results("logs/tabulate_individuals.log"),
+    benchmark:
+        results("benchmarks/tabulate_individuals.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        models=MODELS,
+        individuals=lookup(within=config, dpath="significance/individuals"),
+        seed=config["seed"],
+        run=RUN,
+    script:
+        "../workflow_scripts/tabulate_individuals.py"
+
+
+rule tabulate_run:
+    input:
+        library("runs", "paper", "storage"),
+        retention=TABLES["retention"],
+    output:
+        report(
+            TABLES["run"],
+            caption="captions/run.rst",
+            category="This run",
+            labels={"shows": "This run beside the paper's"},
+        ),
+    log:
+        results("logs/tabulate_run.log"),
+    benchmark:
+        results("benchmarks/tabulate_run.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        config=config,
+    script:
+        "../workflow_scripts/tabulate_run.py"
 
 
 if config["demographics"]:
@@ -132,3 +196,26 @@ if config["demographics"]:
             seed=config["seed"],
         script:
             "../workflow_scripts/tabulate_groups.py"
+
+
+if SOURCE["kind"] == "imdb_face":
+
+    rule tabulate_scraping:
+        input:
+            library("scraping"),
+            summaries=expand(results("images/{shard}.csv"), shard=SHARDS),
+        output:
+            report(
+                TABLES["scraping"],
+                caption="captions/scraping.rst",
+                category="Images",
+                labels={"shows": "Links, alive and dead by reason"},
+            ),
+        log:
+            results("logs/tabulate_scraping.log"),
+        benchmark:
+            results("benchmarks/tabulate_scraping.tsv")
+        conda:
+            "../envs/leam.yaml"
+        script:
+            "../workflow_scripts/tabulate_scraping.py"

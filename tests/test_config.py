@@ -22,6 +22,7 @@ def leaves(schema, path=""):
 
 SCHEMA = yaml.safe_load(config.SCHEMA_PATH.read_text())
 ENTRY = SCHEMA["properties"]["recognisers"]["additionalProperties"]
+IMDB_FACE = {"kind": "imdb_face", "imdb_face": {"path": "absent.csv", "min_images": 30}}
 
 
 @pytest.mark.parametrize(("key", "part"), [*leaves(SCHEMA), *leaves(ENTRY, "recognisers.NAME")])
@@ -48,8 +49,13 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
     [
         ({"maps": {"batch": 0}}, "config: maps.batch is 0; allowed: integer, at least 1, in images"),
         ({"maps": {"dtype": "half"}}, "config: maps.dtype is 'half'; allowed: float32 or float16"),
+        (
+            {"significance": {"age_pattern": "A\\d\\d"}},
+            "significance.age_pattern is 'A.*', without a group; allowed: null or a regular expression",
+        ),
+        ({"significance": {"age_pattern": "("}}, "significance.age_pattern is '\\(': .*; allowed: null or a regular"),
         ({"seeed": 1}, "config: seeed is no setting; allowed here: analysis, demographics"),
-        ({"faces": {"crop": "box"}}, "config: faces.crop is no setting; allowed here: crop_margin, crop_mode"),
+        ({"faces": {"crop": "box"}}, "config: faces.crop is no setting; allowed here: batch, crop_margin, crop_mode"),
         ({"maps": {"top_percents": [0.1]}}, "maps.top_percents is .*; allowed: array, no entry twice, 1 among them"),
         ({"models": ["AF_R19"]}, "config: models: no recogniser is called 'AF_R19'; known are AF_R18"),
         ({"models": ["x"], "recognisers": {"x": {"architecture": "iresnet18"}}}, "input_size, mean, std, layers must"),
@@ -60,7 +66,45 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             "faces.crop_mode is 'aligned'; allowed only with a detector or landmarks",
         ),
         ({"source": {"sample": {"region": "chin"}}}, "source.sample.region is 'chin'; allowed: null or "),
+        ({"source": {"kind": "fgnet"}}, "source.fgnet.path is null; source.kind fgnet needs a path there"),
+        (
+            {"source": {"kind": "folder", "folder": {"path": "x"}}},
+            r"faces.parser_weights is null; faces.regions pyfacer \(by auto\) needs a path there",
+        ),
+        (
+            {"source": {"kind": "celebamask_hq"}, "faces": {"detector": "given"}},
+            "faces.detector is 'given', but source celebamask_hq has no landmarks; allowed: auto",
+        ),
+        (
+            {"source": {"kind": "fgnet"}, "faces": {"regions": "given"}},
+            "faces.regions is 'given', but source fgnet has no label maps; allowed: pyfacer",
+        ),
+        ({"source": {"fgnet": {"min_images": 5, "max_images": 3}}}, "source.fgnet.max_images is 3; allowed: at least"),
+        ({"faces": {"landmark_weights": "download"}}, "faces.landmark_weights is 'download'; allowed: a path"),
+        ({"faces": {"parser_sha256": "abc"}}, "faces.parser_sha256 is 'abc'; allowed: .* of the form"),
+        ({"localisation": {"regions": ["chin"]}}, "localisation.regions holds 'chin'; allowed: face or hair or nose"),
+        (
+            {"localisation": {"regions": ["le"]}},
+            "holds 'le', but no recogniser is called sample_le; allowed: hair or nose",
+        ),
+        ({"occlusion": {"percent": 3}}, "occlusion.percent is 3; allowed: one of occlusion.percents: 0.1, 0.25"),
+        ({"occlusion": {"guides": ["AF_R18"]}}, "occlusion.guides has 'AF_R18'; allowed: the models of this run"),
+        (
+            {"occlusion": {"guides": ["sample_arcface"], "guide": "sample_cosface"}},
+            "occlusion.guide is 'sample_cosface'; allowed: null or one of the guides: sample_arcface",
+        ),
+        ({"occlusion": {"kinds": ["random"]}}, "occlusion.kinds is .*; allowed: array, no entry twice, image among"),
         ({"demographics": "nowhere.csv"}, "config: demographics: .*nowhere.csv"),
+        ({"source": {"kind": "imdb_face"}}, "source.imdb_face.path is null; source.kind imdb_face needs a path there"),
+        ({"source": IMDB_FACE}, "config: source.imdb_face.path: no such file: absent.csv"),
+        ({"source": IMDB_FACE}, "config: scraping.contact is null; source.kind imdb_face needs an e-mail address"),
+        ({"source": IMDB_FACE}, "config: source.imdb_face.max_images is 20; allowed: at least min_images, 30"),
+        (
+            {"source": IMDB_FACE, "faces": {"landmarks": "given"}},
+            "config: faces.landmarks is 'given', but source imdb_face has no landmarks; allowed: auto",
+        ),
+        ({"scraping": {"contact": "me\nX-Evil: 1"}}, "scraping.contact is .*; allowed: string or null, of the form"),
+        ({"scraping": {"hosts": ["http://a.org"]}}, "scraping.hosts.0 is 'http://a.org'; allowed: string, of the form"),
     ],
 )
 def test_a_wrong_setting_names_key_value_and_what_is_allowed(given, message):
@@ -84,7 +128,106 @@ def test_paths_start_from_root():
     assert config.recogniser_entry(found, "AF_R18")["weights"] == "data/w/backbone.pth"
 
 
+def test_settings_of_scraping_are_those_of_the_library():
+    import dataclasses
+
+    from leam.fetching import ScrapeSettings
+
+    known = {field.name: field.default for field in dataclasses.fields(ScrapeSettings)}
+    section = config.complete({})["scraping"]
+    assert set(section) == set(known)
+    required = ("contact", "hosts")
+    assert {name: section[name] for name in section if name not in required} == {
+        name: default for name, default in known.items() if name not in required
+    }
+
+
+def test_the_seed_goes_with_the_list_of_imdb_face(tmp_path):
+    (tmp_path / "list.csv").touch()
+    given = {"seed": 7, "root": str(tmp_path), "source": {"kind": "imdb_face", "imdb_face": {"path": "list.csv"}}}
+    given |= {"scraping": {"contact": "me@example.org"}}
+    given |= {"faces": {"detector": "none", "landmarks": "none", "regions": "given"}}
+    with pytest.raises(config.ConfigError, match=r"faces\.regions is 'given', but source imdb_face has no label maps"):
+        config.complete(given)
+    given["faces"] = {"detector": "retinaface", "detector_weights": "x", "landmarks": "none"}
+    given["faces"] |= {"regions": "pyfacer", "parser_weights": "x"}
+    source = config.source_settings(config.complete(given))
+    assert source["seed"] == 7 and source["path"] == str(tmp_path / "list.csv")
+
+
+def test_the_papers_guide_is_taken_where_it_is_run():
+    names = ["AF_R18", "IR_CASIA", "VGG_16"]
+    for occlusion, guides, guide in (
+        ({}, names, "IR_CASIA"),
+        ({"guides": ["VGG_16", "AF_R18"]}, ["AF_R18", "VGG_16"], "AF_R18"),
+        ({"guide": "VGG_16"}, names, "VGG_16"),
+    ):
+        found = config.complete({"models": names, "occlusion": occlusion})
+        assert (config.occlusion_guides(found), config.paper_guide(found)) == (guides, guide)
+
+
 def test_merged_configuration_is_written(tmp_path):
     config.write_config(tmp_path / "config.yaml", config.complete({"seed": 7}))
     written = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert written["seed"] == 7 and written["maps"]["grid"] == 112
+
+
+@pytest.mark.parametrize(
+    ("source", "faces", "chosen"),
+    [
+        ({}, {}, ("given", "given", "given")),
+        ({"kind": "folder"}, {}, ("mtcnn", "pyfacer", "none")),
+        ({"kind": "folder"}, {"landmark_weights": "w.dat"}, ("mtcnn", "pyfacer", "dlib")),
+        ({"kind": "folder", "folder": {"label_suffix": ".png", "landmark_suffix": ".pts"}}, {}, ("given",) * 3),
+        ({"kind": "folder", "folder": {"label_suffix": ".png"}}, {"detector": "none"}, ("none", "given", "none")),
+        ({"kind": "fgnet"}, {}, ("mtcnn", "pyfacer", "given")),
+        ({"kind": "fgnet"}, {"landmark_weights": "w.dat"}, ("mtcnn", "pyfacer", "dlib")),
+        ({"kind": "celebamask_hq"}, {}, ("mtcnn", "given", "none")),
+        ({}, {"detector": "mtcnn", "landmarks": "none"}, ("mtcnn", "given", "none")),
+    ],
+)
+def test_auto_takes_what_came_with_the_pictures_else_a_model(source, faces, chosen):
+    sources = {"folder": {"path": "p"}, "fgnet": {"path": "p"}, "celebamask_hq": {"path": "p", "identities": "i"}}
+    given = {"source": sources | source, "faces": {"parser_weights": "p.pt"} | faces}
+    given["source"]["folder"] = {"path": "p"} | given["source"]["folder"]
+    found = config.faces_settings(config.complete(given))
+    assert (found["detector"], found["regions"], found["landmarks"]) == chosen
+
+
+def test_model_files_are_those_that_the_choices_need():
+    given = {"source": {"kind": "folder", "folder": {"path": "p"}}, "faces": {"parser_weights": "download"}}
+    given["faces"] |= {"detector_weights": "unused.pth", "landmark_weights": "w.dat"}
+    assert config.face_model_files(config.complete(given | {"root": "data"})) == ["download", "data/w.dat"]
+    assert config.face_model_files(config.complete({})) == []
+
+
+def test_localisation_is_part_of_runs_on_the_sample_and_of_others_if_asked_for():
+    from_folder = {"kind": "folder", "folder": {"path": "p", "label_suffix": ".png", "landmark_suffix": ".npy"}}
+    for source, when, wanted in (
+        ({}, "sample", True),
+        ({}, "never", False),
+        (from_folder, "sample", False),
+        (from_folder, "always", True),
+    ):
+        found = config.complete({"source": source, "localisation": {"when": when}})
+        assert config.wants_localisation(found) == wanted
+
+
+def test_a_recogniser_of_ones_own_serves_another_world():
+    entry = {"architecture": "iresnet18", "weights": "le.pth", "input_size": [112, 112], "layers": ["conv1"]}
+    entry |= {"mean": [127.5] * 3, "std": [127.5] * 3}
+    found = config.complete({"localisation": {"regions": ["le"]}, "recognisers": {"sample_le": entry}})
+    assert found["localisation"]["regions"] == ["le"]
+    assert config.recogniser_entries(found)["sample_le"]["weights"] == "le.pth"
+
+
+def test_ages_are_looked_for_where_names_say_them():
+    assert config.age_pattern(config.complete({})) is None
+    assert config.age_pattern(config.complete({"significance": {"age_pattern": "(.)"}})) == "(.)"
+    assert config.age_pattern({"significance": {"age_pattern": None}, "source": {"kind": "fgnet"}}) == config.FGNET_AGE
+
+
+def test_groups_are_those_of_the_table_of_people(tmp_path):
+    assert config.attributes(config.complete({})) == ()
+    (tmp_path / "people.csv").write_text("identity,ethnicity\na,African\n")
+    assert config.attributes(config.complete({"root": str(tmp_path), "demographics": "people.csv"})) == ("ethnicity",)

@@ -1,70 +1,18 @@
 """leam.faces: everything of a face in one frame, and every image accounted for."""
 
+import http.server
 import io
 import json
 import logging
+import threading
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from leam import faces, images, storage
+from drawn import disc_centroids, draw, landmarks_px, pictures_of, places_px, png, region_centroids
+from leam import detection, faces, frames, images, sample, storage
 from leam.faces import FaceSettings
-from leam.regions import REGIONS
-
-# A drawn face, in fractions of the picture's side: five discs, each of its own colour and region.
-PLACES = np.array([[0.36, 0.40], [0.62, 0.42], [0.50, 0.56], [0.41, 0.71], [0.61, 0.70]])
-COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255]], np.uint8)
-LABELS = [REGIONS.index(name) for name in ("re", "le", "nose", "llip", "ulip")]
-RADIUS = 0.045
-
-
-def places_px(size):
-    """The discs' centres in pixels: fraction 0 is the left edge of the first pixel."""
-    return PLACES * size - 0.5
-
-
-def landmarks_px(size):
-    """68 landmarks: eye outlines around the first two discs, the other discs, and a jaw around them all."""
-    angles = np.linspace(0, 2 * np.pi, 7)[:6]
-    ring = 0.03 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    landmarks = 0.5 + 0.27 * np.stack([np.cos(np.arange(68)), np.sin(np.arange(68))], axis=1)
-    landmarks[36:42], landmarks[42:48] = PLACES[0] + ring, PLACES[1] + ring
-    landmarks[[30, 48, 54]] = PLACES[2:]
-    return (landmarks * size - 0.5).astype(np.float32)
-
-
-def draw(size):
-    """The drawn face: (size, size, 3) with smooth edges, and its label map (size, size)."""
-    fine = 4 if size < 600 else 2
-    y, x = (np.mgrid[: size * fine, : size * fine] + 0.5) / (size * fine)
-    picture = np.full((*x.shape, 3), 90, np.float32)
-    for place, colour in zip(PLACES, COLOURS, strict=True):
-        picture[np.hypot(x - place[0], y - place[1]) < RADIUS] = colour
-    y, x = (np.mgrid[:size, :size] + 0.5) / size
-    labels = np.full((size, size), REGIONS.index("face"), np.uint8)
-    for place, label in zip(PLACES, LABELS, strict=True):
-        labels[np.hypot(x - place[0], y - place[1]) < RADIUS] = label
-    picture = picture.reshape(size, fine, size, fine, 3).mean(axis=(1, 3))
-    return np.rint(picture).astype(np.uint8), labels
-
-
-def png(pixels):
-    packed = io.BytesIO()
-    Image.fromarray(pixels).save(packed, "PNG")
-    return packed.getvalue()
-
-
-def pictures_of(identity, sizes, labels=True, landmarks=True):
-    drawn = [draw(size) for size in sizes]
-    return storage.Pictures(
-        identity=identity,
-        images=[f"{number:02d}" for number in range(len(sizes))],
-        encoded=[png(picture) for picture, _ in drawn],
-        labels=[png(labels) for _, labels in drawn] if labels else None,
-        landmarks=np.stack([landmarks_px(size) for size in sizes]) if landmarks else None,
-    )
 
 
 def write_images(path, people, failed=()):
@@ -90,22 +38,6 @@ def parse(tmp_path, people, failed=(), **settings):
     with storage.open_shard(output, "faces") as shard:
         reasons = {(row.identity, row.image): row.reason for row in storage.read_discarded(shard)}
         return {name: storage.read_faces(shard, name) for name in storage.identities(shard)}, reasons
-
-
-def centroid(weights):
-    y, x = np.indices(weights.shape)
-    return np.array([(x * weights).sum(), (y * weights).sum()]) / weights.sum()
-
-
-def disc_centroids(crop):
-    """(5, 2): where each colour is, weighing mixed pixels by how much of the colour they hold."""
-    distance = np.linalg.norm(crop[..., None, :].astype(float) - COLOURS, axis=-1)  # (S, S, 5)
-    grey = np.linalg.norm(COLOURS.astype(float) - 90, axis=-1)
-    return np.stack([centroid((1 - distance / grey).clip(0)[..., k] ** 2) for k in range(5)])
-
-
-def region_centroids(regions):
-    return np.stack([centroid(regions == label) for label in LABELS])
 
 
 # ---------------------------------------------------------------------------------------------------------- register
@@ -152,78 +84,22 @@ def test_a_picture_of_the_crops_size_is_the_crop(tmp_path):
 
 def test_whole_picture_is_padded_to_a_square():
     wide = np.full((40, 80, 3), 200, np.uint8)
-    frame = faces.crop_frame(faces.face_of_picture(wide.shape)[0], wide.shape, FaceSettings(crop_mode="whole"))
-    crop = faces.warp(wide, frame, 112)
+    frame = faces.crop_frame(detection.face_of_picture(wide.shape)[0], wide.shape, FaceSettings(crop_mode="whole"))
+    crop = frames.warp(wide, frame, 112)
     assert (crop[28:84] == 200).all()  # to the very edge: no dark rim where bilinear samples leave the picture
     assert not crop[:28].any()
     assert not crop[84:].any()
 
 
-def test_shrinking_averages_instead_of_skipping_pixels():
-    stripes = np.zeros((896, 896, 3), np.uint8)
-    stripes[:, ::2] = 200
-    crop = faces.warp(stripes, faces.square_frame([447.5, 447.5], 896, 112), 112)
-    assert (crop == 100).all()
-
-
-def test_integer_reduction_is_the_mean_of_each_block():
-    picture = np.random.default_rng(0).integers(0, 256, (336, 336, 3), np.uint8)
-    crop = faces.warp(picture, faces.square_frame([167.5, 167.5], 336, 112), 112)
-    blocks = picture.reshape(112, 3, 112, 3, 3).mean(axis=(1, 3))
-    assert abs(crop - blocks).max() <= 0.5
-
-
-def test_rotation_agrees_with_opencv():
-    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8), (0, 0), 3)
-    frame = np.vstack([cv2.getRotationMatrix2D((60, 60), 20, 1.1), [0, 0, 1]])
-    ours, theirs = faces.warp(picture, frame, 120), cv2.warpAffine(picture, frame[:2], (120, 120))
-    assert abs(ours.astype(int) - theirs)[30:-30, 30:-30].max() <= 3  # the corners lie outside
-
-
-def test_five_points_land_on_the_arcface_template():
-    turn = np.deg2rad(25)
-    rotation = 1.7 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    points = faces.ARCFACE_POINTS @ rotation.T + (40, -7)
-    assert np.allclose(
-        faces.transform(points, faces.similarity_frame(points, faces.ARCFACE_POINTS)), faces.ARCFACE_POINTS
-    )
-
-
 @pytest.mark.filterwarnings("ignore")
 def test_alignment_is_insightfaces():
     face_align = pytest.importorskip("insightface.utils.face_align")
-    assert np.allclose(faces.ARCFACE_POINTS, face_align.arcface_dst)
+    assert np.allclose(frames.ARCFACE_POINTS, face_align.arcface_dst)
     points = places_px(300) + np.random.default_rng(0).normal(0, 5, (5, 2))
     for size in (112, 224):
         settings = FaceSettings(crop_mode="aligned", crop_size=size)
-        ours = faces.crop_frame(faces.Face(np.zeros(4), points), (300, 300), settings)
+        ours = faces.crop_frame(detection.Face(np.zeros(4), points), (300, 300), settings)
         assert np.allclose(ours[:2], face_align.estimate_norm(points, size), atol=1e-4)
-
-
-def test_resized_pictures_keep_their_coordinates():
-    small = faces.reduce_picture(draw(600)[0], 150)
-    frame = faces._resize_frame((600, 600), small.shape)
-    assert small.shape == (150, 150, 3)
-    assert abs(disc_centroids(small) - faces.transform(places_px(600), frame)).max() < 0.1
-    assert faces.reduce_picture(small, 150) is small
-
-
-def test_window_keeps_the_pictures_own_pixels():
-    picture = np.random.default_rng(0).integers(0, 256, (100, 140, 3), np.uint8)
-    frame, side = faces.window(faces.Face(np.array([30.2, 20.7, 60.1, 55.9])), 3.0, 960)
-    cut = faces.warp(picture, frame, side)
-    x, y = np.rint(faces.transform(np.zeros(2), frame)).astype(int)
-    assert frame[0, 0] == 1
-    assert np.array_equal(
-        cut[max(y, 0) : y + 100, max(x, 0) : x + 140], picture[max(-y, 0) : side - y, max(-x, 0) : side - x]
-    )
-    assert faces.window(faces.Face(np.array([0, 0, 2000, 2000])), 3.0, 960)[1] == 960
-
-
-def test_points_of_landmarks_have_the_pictures_left_first():
-    points = faces.five_points(landmarks_px(200).astype(float))
-    assert np.allclose(points, places_px(200), atol=1e-3)
-    assert points[0, 0] < points[1, 0]
 
 
 # ----------------------------------------------------------------------------------------------------- what is known
@@ -270,14 +146,14 @@ class StubDetector:
 
     def __call__(self, pictures):
         box = np.array([20.0, 20.0, 60.0, 70.0])
-        return [[faces.Face(box, places_px(len(p))) for _ in range(len(p) - 100)] for p in pictures]
+        sizes = [int((picture[..., 0] > 0).any(1).sum()) for picture in pictures]  # without the padding
+        return [[detection.Face(box, places_px(size)) for _ in range(size - 100)] for size in sizes]
 
 
 @pytest.fixture
 def stub(monkeypatch):
     monkeypatch.setattr(faces, "load_models", lambda settings, device: faces.Models(detector=StubDetector()))
-    monkeypatch.setattr(FaceSettings, "weights", lambda self: {})
-    return {"detector": "retinaface"}
+    return {"detector": "mtcnn"}
 
 
 def test_every_link_is_kept_or_discarded_with_its_reason(tmp_path, stub, caplog):
@@ -339,8 +215,6 @@ def test_batches_are_bounded_and_complete(monkeypatch):
     batches = [[picture.image for picture in batch] for batch in faces._decoded(person, reasons)]
     assert batches == [["00", "01"], ["03", "04"]]
     assert list(reasons) == ["02"]
-    shapes = [(10, 10, 3), (20, 10, 3), (10, 10, 3)]
-    assert list(faces._batches_of_one_size(shapes)) == [[0, 2], [1]]
 
 
 def test_exif_orientation_turns_the_picture_before_all_else(tmp_path):
@@ -378,17 +252,19 @@ def test_the_file_says_how_it_was_made(tmp_path):
 @pytest.mark.parametrize(
     "section, message",
     [
-        ({"detector": "mtcnn"}, r"faces\.detector: expected one of given, retinaface, none; found 'mtcnn'"),
+        ({"detector": "haar"}, r"faces\.detector: expected one of given, mtcnn, retinaface, none; found 'haar'"),
         ({"regions": None}, r"faces\.regions: expected one of given, pyfacer"),
         ({"crop_mode": "tight"}, r"faces\.crop_mode"),
         ({"crop_size": 0}, r"faces\.crop_size: expected a number from 8 to 4096, found 0"),
-        ({"crop_size": 112.5}, r"faces\.crop_size: expected whole pixels"),
+        ({"crop_size": 112.5}, r"faces\.crop_size: expected a whole number"),
         ({"crop_margin": -1}, r"faces\.crop_margin"),
         ({"detector_threshold": "high"}, r"faces\.detector_threshold"),
         ({"sise": 112}, r"faces\.sise: no such setting; there are detector, "),
         ({"detector": "none", "landmarks": "none", "crop_mode": "aligned"}, r"faces\.crop_mode: .* five points"),
         ({"detector": "none", "landmarks": "none", "regions": "pyfacer"}, r"faces\.regions: .* five points"),
         ({"detector": "retinaface"}, r"faces\.detector_weights: expected the path"),
+        ({"batch": 0}, r"faces\.batch: expected a number from 1"),
+        ({"landmark_box": "mine"}, r"faces\.landmark_box: expected one of dlib, detected"),
     ],
 )
 def test_faulty_settings_are_one_clear_error(tmp_path, section, message):
@@ -418,8 +294,128 @@ def test_files_that_are_no_weights_are_named(tmp_path, name, section):
         parse(tmp_path, [], **section, **{name: str(tmp_path / "weights")})
 
 
-def test_a_detector_file_that_lacks_layers_is_refused(tmp_path):
-    torch, _ = pytest.importorskip("torch"), pytest.importorskip("facer")
-    torch.save({"body.stage1.0.0.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "part.pth")
-    with pytest.raises(ValueError, match=r"faces\.detector_weights: .*lacks"):
-        parse(tmp_path, [], detector="retinaface", detector_weights=str(tmp_path / "part.pth"))
+@pytest.mark.parametrize(
+    "kind, section",
+    [("detector", {"detector": "retinaface"}), ("parser", {"regions": "pyfacer"}), ("landmark", {"landmarks": "dlib"})],
+)
+def test_a_file_of_another_digest_is_refused_before_it_is_opened(tmp_path, monkeypatch, kind, section):
+    for loader in ("RetinaFace", "RegionParser", "LandmarkPredictor"):
+        monkeypatch.setattr(faces, loader, lambda *args: pytest.fail("the file was opened"))
+    (tmp_path / "weights").write_bytes(b"other weights")
+    given = {f"{kind}_weights": str(tmp_path / "weights"), f"{kind}_sha256": "0" * 64}
+    with pytest.raises(
+        ValueError, match=rf"faces\.{kind}_weights: .*weights has SHA-256 [0-9a-f]{{64}}, expected 0000"
+    ):
+        parse(tmp_path, [], **section, **given)
+
+
+def test_the_expected_digest_may_be_written_in_capitals(tmp_path):
+    (tmp_path / "weights").write_bytes(b"weights")
+    digest = storage.sha256(tmp_path / "weights")
+    found = faces.verified_file("faces.x", str(tmp_path / "weights"), digest.upper())
+    assert found == (tmp_path / "weights", digest)
+
+
+# ------------------------------------------------------------------------------------------------------------- mtcnn
+
+
+def rendered(identity, numbers, size=192):
+    """Rendered heads as pictures with label maps and without landmarks, and the landmarks apart."""
+    scenes = [
+        sample.render(sample.draw_identity(5, number), sample.draw_picture(5, number, 0), size) for number in numbers
+    ]
+    encoded, labels = (
+        [png(part) for part in parts] for parts in zip(*((s.image, s.regions) for s in scenes), strict=True)
+    )
+    found = storage.Pictures(identity, [f"{number}" for number in numbers], encoded, labels)
+    return found, np.stack([scene.landmarks for scene in scenes])
+
+
+@pytest.mark.parametrize("mode", ["box", "aligned"])
+def test_rendered_heads_found_by_mtcnn_are_cropped_in_register(tmp_path, mode):
+    person, _ = rendered("ann", [0, 1, 2])
+    settings = {"detector": "mtcnn", "crop_mode": mode, "crop_size": 112}
+    found, reasons = parse(tmp_path, [person], **settings, landmarks="none")
+    assert reasons == {} and found["ann"].images == ["0", "1", "2"]
+    for regions, points in zip(found["ann"].regions, found["ann"].points, strict=True):
+        eyes = [np.argwhere(regions == label).mean(0)[::-1] for label in (8, 9)]
+        eye_distance = np.linalg.norm(points[1] - points[0])
+        assert np.linalg.norm(eyes[0] - points[0]) < 0.2 * eye_distance
+        assert np.linalg.norm(eyes[1] - points[1]) < 0.2 * eye_distance
+
+
+def test_a_rectangle_makes_one_of_two_heads_usable(tmp_path):
+    person, landmarks = rendered("ann", [0, 1])
+    both = np.concatenate([images.decode(encoded) for encoded in person.encoded], axis=1)
+    labels = np.concatenate([images.decode_labels(encoded, (192, 192)) for encoded in person.labels], axis=1)
+    landmarks[1, :, 0] += 192
+    hulls = [np.concatenate([points.min(0), points.max(0)]) for points in landmarks]
+    pictures = storage.Pictures(
+        "ann", ["a", "b", "c"], [png(both)] * 3, [png(labels)] * 3, None, np.stack([*hulls, np.full(4, np.nan)])
+    )
+    found, reasons = parse(tmp_path, [pictures], detector="mtcnn", landmarks="none")
+    assert found["ann"].images == ["a", "b"]
+    assert reasons == {("ann", "c"): "several faces"}
+    alone, _ = parse(tmp_path, [person], detector="mtcnn", landmarks="none")
+    overlap = (found["ann"].regions == alone["ann"].regions).mean((1, 2))
+    assert (overlap > 0.85).all()
+
+
+# ------------------------------------------------------------------------------------------------------- model files
+
+
+@pytest.fixture
+def parser_settings(tmp_path):
+    """A section that needs a parser's file, and one that is there."""
+    (tmp_path / "parser.pt").write_bytes(b"a parser")
+    section = {"detector": "mtcnn", "regions": "pyfacer", "landmarks": "none", "detector_weights": "unused"}
+    return section | {"parser_weights": str(tmp_path / "parser.pt"), "parser_sha256": None, "detector_sha256": None}
+
+
+def test_facts_of_the_files_in_use_are_written_and_passed_on(tmp_path, parser_settings):
+    faces.fetch_face_models(tmp_path / "out" / "files.json", parser_settings)
+    digest = storage.sha256(tmp_path / "parser.pt")
+    facts = json.loads((tmp_path / "out" / "files.json").read_text())
+    assert facts == {"parser_weights": {"path": str(tmp_path / "parser.pt"), "sha256": digest, "bytes": 8}}
+    section = faces.with_face_models(parser_settings, tmp_path / "out" / "files.json")
+    assert section == parser_settings | {"parser_sha256": digest}
+    (tmp_path / "parser.pt").write_bytes(b"changed!")
+    with pytest.raises(ValueError, match="has SHA-256"):
+        faces.face_settings(section).files()
+    assert faces.with_face_models(parser_settings, None) == parser_settings
+
+
+def test_pyfacers_own_file_is_downloaded_once_and_checked(tmp_path, parser_settings, monkeypatch):
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=tmp_path)
+
+        def log_message(self, _format, *arguments):
+            asked.append(arguments[0])
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(faces, "parser_url", lambda: f"{address}/parser.pt")
+        digest = storage.sha256(tmp_path / "parser.pt")
+        section = parser_settings | {"parser_weights": "download", "parser_sha256": digest}
+        for _ in range(2):
+            faces.fetch_face_models(tmp_path / "out" / "files.json", section)
+        assert len(asked) == 1
+        facts = json.loads((tmp_path / "out" / "files.json").read_text())
+        assert facts["parser_weights"]["path"] == str(tmp_path / "out" / "parser.pt")
+        with pytest.raises(ValueError, match=r"faces\.parser_weights: .*has SHA-256"):
+            faces.fetch_face_models(tmp_path / "other" / "files.json", section | {"parser_sha256": "0" * 64})
+        monkeypatch.setattr(faces, "parser_url", lambda: f"{address}/absent.pt")
+        with pytest.raises(OSError, match=r"faces\.parser_weights: download from .*absent\.pt failed .*; give a path"):
+            faces.fetch_face_models(tmp_path / "third" / "files.json", section)
+        server.shutdown()
+    assert not (tmp_path / "other" / "files.json").exists() and not (tmp_path / "third" / "files.json").exists()
+
+
+def test_pyfacers_addresses_are_those_of_its_release():
+    assert faces.parser_url().startswith("https://github.com/FacePerceiver/facer/releases/download/")
+    assert "celebm" in faces.parser_url() and faces.parser_url().endswith(".pt")
+    assert faces.retinaface_url().startswith("https://") and "mobilenet0.25" in faces.retinaface_url()

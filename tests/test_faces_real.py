@@ -9,8 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from leam import faces, images, links, storage
+from leam import detection, faces, frames, images, links, storage
+from leam.layouts import FolderLayout
 from leam.regions import REGIONS
 
 REAL = Path(os.environ.get("LEAM_REAL", Path(__file__).resolve().parents[2] / "shared" / "real"))
@@ -31,7 +33,9 @@ def imported(folder, where, include=None, **options):
     """The images shard of some identities of a folder."""
     source = {"kind": "folder", "path": folder, "include": include}
     links.list_links(where / "links.parquet", source=source, identities_per_job=1000)
-    images.import_images(where / "links.parquet", where / "images.h5", shard="00000", folder=folder, **options)
+    images.import_images(
+        where / "links.parquet", where / "images.h5", shard="00000", layout=FolderLayout(folder, **options)
+    )
     return where / "images.h5"
 
 
@@ -49,10 +53,11 @@ def photographs(tmp_path_factory):
     return imported(REAL / "photos", tmp_path_factory.mktemp("photos"))
 
 
-@pytest.fixture(scope="module", params=["box", "aligned"])
+@pytest.fixture(scope="module", params=[("mtcnn", "box"), ("mtcnn", "aligned"), ("retinaface", "box")])
 def people(request, photographs):
-    settings = PHOTOGRAPHS | {"crop_mode": request.param, "crop_size": 224, "crop_margin": 0.2}
-    return parsed(photographs, photographs.with_name(f"{request.param}.h5"), **settings)
+    detector, mode = request.param
+    settings = PHOTOGRAPHS | {"detector": detector, "crop_mode": mode, "crop_size": 224, "crop_margin": 0.2}
+    return parsed(photographs, photographs.with_name(f"{detector}.{mode}.h5"), **settings)
 
 
 def middle(regions, name):
@@ -103,11 +108,13 @@ def test_left_and_right_are_the_subjects_own(people):
 
 def test_landmarks_agree_with_detector_and_regions(people):
     known = [
-        (regions, landmarks, points) for _, regions, landmarks, points in each(people[0]) if faces.is_known(landmarks)
+        (regions, landmarks, points)
+        for _, regions, landmarks, points in each(people[0])
+        if detection.is_known(landmarks)
     ]
     assert len(known) >= 23
     apart = [
-        np.linalg.norm(faces.five_points(landmarks) - points, axis=1) / np.linalg.norm(points[1] - points[0])
+        np.linalg.norm(detection.five_points(landmarks) - points, axis=1) / np.linalg.norm(points[1] - points[0])
         for _, landmarks, points in known
     ]
     assert np.median(apart) < 0.08
@@ -125,21 +132,36 @@ def test_a_face_fills_the_box(people):
         assert 0.1 < (regions == REGIONS.index("face")).mean() < 0.8
 
 
-def test_full_picture_and_window_give_the_same_labels(photographs, monkeypatch):
-    """Parsing a window around the face is parsing the picture: the parser turns its view by the points alone."""
-    monkeypatch.setattr(faces, "PARSER_SIDE_PX", 4000)
-    settings = faces.face_settings(WEIGHTS | PHOTOGRAPHS)
-    models = faces.load_models(settings, "cpu")
+def test_crops_have_the_labels_of_the_full_picture(photographs):
+    """Parsing the parser's view and reading the crop's pixels is what pyfacer does with the whole picture."""
+    models = faces.load_models(faces.face_settings(WEIGHTS | PHOTOGRAPHS), "cpu")
     with storage.open_shard(photographs, "images") as shard:
         pixels = images.decode(storage.read_pictures(shard, "q03").encoded[1])
-    face = models.detector([pixels])[0][0]
-    labels, frame = models.parser(pixels, face)
-    whole = faces.Face(np.array([-0.5, -0.5, pixels.shape[1] - 0.5, pixels.shape[0] - 0.5]), face.points)
-    of_picture, picture_frame = models.parser(pixels, whole)
-    crop = faces.crop_frame(face, pixels.shape, settings)
-    ours = faces.warp_labels(labels, crop @ np.linalg.inv(frame), 112)
-    theirs = faces.warp_labels(of_picture, crop @ np.linalg.inv(picture_frame), 112)
-    assert (ours == theirs).mean() > 0.995
+    ((face,),) = detection.find_faces(models.detector, [pixels])
+    whole = {"points": torch.from_numpy(face.points)[None].float(), "image_ids": torch.zeros(1, dtype=torch.long)}
+    logits = models.parser.net(torch.from_numpy(pixels).permute(2, 0, 1)[None], whole)["seg"]["logits"]
+    of_picture = logits[0].argmax(0).to(torch.uint8).numpy()
+    for mode in ("box", "aligned"):
+        frame = faces.crop_frame(face, pixels.shape, faces.FaceSettings(crop_mode=mode, crop_size=224))
+        (ours,) = models.parser([pixels], face.points[None], frame[None], 224)
+        assert (ours == frames.warp_labels(of_picture, frame, 224)).mean() > 0.98, mode
+
+
+def test_landmarks_hardly_depend_on_whose_rectangle_it_is(tmp_path):
+    """dlib's rectangle against the one placed in the detected box, in eye distances."""
+    photographs = imported(REAL / "photos", tmp_path, include=["q02", "q04", "q05", "q08"])
+    found = [
+        parsed(photographs, tmp_path / f"{box}.h5", **PHOTOGRAPHS, landmark_box=box, crop_size=224)[0]
+        for box in ("dlib", "detected")
+    ]
+    apart, seen = [], []
+    for name in found[0]:
+        own, placed = (person[name].landmarks for person in found)
+        eye_distance = np.linalg.norm(found[0][name].points[:, 1] - found[0][name].points[:, 0], axis=1)
+        apart += list(np.linalg.norm(own - placed, axis=2).mean(1) / eye_distance)
+        seen += list(np.isfinite(placed).all((1, 2)))
+    assert all(seen)
+    assert np.nanmedian(apart) < 0.08 and np.nanmax(apart) < 0.3
 
 
 @pytest.mark.parametrize("identity, index", [("q01", 4), ("q07", 1), ("q09", 0)])
@@ -149,11 +171,11 @@ def test_a_large_photograph_gives_the_same_face(photographs, identity, index):
     with storage.open_shard(photographs, "images") as shard:
         pixels = images.decode(storage.read_pictures(shard, identity).encoded[index])
     large = cv2.resize(pixels, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
-    (small_face,), (large_face,) = models.detector([pixels, large])
-    back = np.linalg.inv(faces._resize_frame(pixels.shape, large.shape))
+    (small_face,), (large_face,) = detection.find_faces(models.detector, [pixels, large])
+    back = np.linalg.inv(frames.resize_frame(pixels.shape, large.shape))
     side = small_face.sides.max()  # this small detector wavers by some 3 % when a picture is only softened
-    assert abs(faces.transform(large_face.points, back) - small_face.points).max() < 0.06 * side
-    assert abs(faces.transform(large_face.box.reshape(2, 2), back).ravel() - small_face.box).max() < 0.08 * side
+    assert abs(frames.transform(large_face.points, back) - small_face.points).max() < 0.06 * side
+    assert abs(frames.transform(large_face.box.reshape(2, 2), back).ravel() - small_face.box).max() < 0.08 * side
 
 
 def test_given_crops_and_label_maps_pass_unchanged(tmp_path):
@@ -170,5 +192,5 @@ def test_given_crops_and_label_maps_pass_unchanged(tmp_path):
             assert np.array_equal(regions, images.decode_labels(beside.read_bytes(), (112, 112)))
         known = np.isfinite(person.landmarks).all(axis=(1, 2))
         assert known.sum() >= 9
-        apart = np.linalg.norm(person.points[known] - faces.ARCFACE_POINTS, axis=-1)
+        apart = np.linalg.norm(person.points[known] - frames.ARCFACE_POINTS, axis=-1)
         assert np.median(apart) < 4  # px at 112: these crops are aligned to the template

@@ -59,3 +59,54 @@ def test_regions_of_one_identity_have_no_interval_and_still_a_figure(tmp_path):
         tmp_path / "regions.csv", tmp_path / "a.png", tmp_path / "a.pdf", polarity="similarity", confidence=0.9
     )
     assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+# -------------------------------------------------------------------------------------------------------- retention
+
+
+@pytest.fixture
+def retention(tmp_path):
+    """Two people: one keeps 3 of 5 images, one none of 2; a third loses an image only later."""
+    (tmp_path / "retention.csv").write_text(
+        "identity,linked,kept,discarded,kept_percent\n01,5,3,2,60.0\nNA,2,0,2,0.0\nc,2,2,0,100.0\nall,9,5,4,55.56\n"
+    )
+    (tmp_path / "discarded.csv").write_text(
+        "stage,identity,image,reason\nfaces,01,a,no face\nfaces,01,b,too small: 20 px < 40\n"
+        "faces,NA,a,too small: 9 px < 40\nfaces,NA,b,identity has fewer than two usable images\n"
+        "faces,NA,,identity has fewer than two usable images\nmaps/m,c,a,embedding is zero or not finite\n"
+    )
+    return tmp_path / "retention.csv", tmp_path / "discarded.csv"
+
+
+def test_reasons_are_counted_by_kind_for_every_identity(retention):
+    table = figures.pd.read_csv(retention[1], dtype=str, keep_default_na=False)
+    found = figures.count_reasons(table, figures.pd.Index(["01", "NA", "c"], name="identity"))
+    assert found.columns[0] == "too small" and found.to_numpy().sum() == 4
+    assert found.loc["01"].to_dict() == {
+        "too small": 1, "no face": 1, "identity has fewer than two usable images": 0
+    }  # fmt: skip
+    assert found.loc["c"].sum() == 0
+
+
+def test_retention_is_drawn_beside_the_papers(retention, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, *files: drawn.append(figure))
+    figures.plot_retention(*retention, tmp_path / "a.png", tmp_path / "a.pdf")
+    total, each = drawn[0].axes
+    assert [text.get_text() for text in total.texts] == ["55.6 % of 9 kept", "97.2 % of 13,838 kept"]
+    labels = {text.get_text() for text in total.get_legend().get_texts()}
+    assert {"kept: 5", "too small: 2", "no face: 1"} <= labels
+    assert [label.get_text() for label in each.get_xticklabels()] == ["01", "c", "NA"]
+    assert sum(bar.get_height() for bar in each.patches) == 9
+    pyplot.close(drawn[0])
+
+
+def test_retention_without_any_discarded_image(tmp_path):
+    (tmp_path / "r.csv").write_text("identity,linked,kept,discarded,kept_percent\na,2,2,0,100.0\nall,2,2,0,100.0\n")
+    (tmp_path / "d.csv").write_text("stage,identity,image,reason\n")
+    written = []
+    for attempt in ("one", "two"):
+        files = [tmp_path / f"{attempt}.{suffix}" for suffix in ("png", "pdf")]
+        figures.plot_retention(tmp_path / "r.csv", tmp_path / "d.csv", *files)
+        written.append([figures.storage.sha256(file) for file in files])
+    assert written[0] == written[1]

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from leam import images, links, storage
+from leam.layouts import FolderLayout
 from leam.regions import CELEBAMASK_HQ, REGIONS
 
 
@@ -24,7 +25,8 @@ def pack(root, **options):
     """List and import everything in ``root`` as one shard; returns the ledger as a dict, and the pictures."""
     table, output = root.parent / "links.parquet", root.parent / "images.h5"
     links.list_links(table, source={"kind": "folder", "path": root} | options, identities_per_job=1000)
-    images.import_images(table, output, shard="00000", folder=root, **options)
+    limit = {name: options.pop(name) for name in ("max_megapixels",) if name in options}
+    images.import_images(table, output, shard="00000", layout=FolderLayout(root, **options), **limit)
     with storage.open_shard(output, "images") as shard:
         ledger = {(row["identity"], row["image"]): row["status"] for row in storage.read_ledger(shard)}
         return ledger, {name: storage.read_pictures(shard, name) for name in storage.identities(shard)}
@@ -169,6 +171,12 @@ def test_faulty_landmarks_say_why(tmp_path):
             images.read_landmarks(tmp_path / name)
 
 
+def test_a_rectangle_is_scaled_by_width_and_height():
+    found = images.scale_rect([10, 20, 30.5, 40], size=(100, 200), found=(50, 800))
+    assert found.tolist() == [40, 10, 122, 20]
+    assert images.scale_rect([1, 2, 3, 4], (7, 9), (7, 9)).tolist() == [1, 2, 3, 4]
+
+
 # ------------------------------------------------------------------------------------------------------------ import
 
 
@@ -214,7 +222,7 @@ def test_vanished_and_foreign_files(root, tmp_path):
     ]
     table = pd.DataFrame(rows, columns=["identity", "image", "url"]).assign(shard="00000")
     table.to_parquet(tmp_path / "links.parquet")
-    images.import_images(tmp_path / "links.parquet", tmp_path / "images.h5", shard="00000", folder=root)
+    images.import_images(tmp_path / "links.parquet", tmp_path / "images.h5", shard="00000", layout=FolderLayout(root))
     with storage.open_shard(tmp_path / "images.h5", "images") as shard:
         statuses = [row["status"] for row in storage.read_ledger(shard)]
         assert storage.identities(shard) == []
@@ -264,7 +272,9 @@ def test_unknown_shard_and_folder_are_named(root, tmp_path):
     pack(root)
     for shard, folder, message in (("00007", root, "no links of shard '00007'"), ("00000", root / "x", "no folder")):
         with pytest.raises(ValueError, match=message):
-            images.import_images(tmp_path / "links.parquet", tmp_path / "x.h5", shard=shard, folder=folder)
+            images.import_images(
+                tmp_path / "links.parquet", tmp_path / "x.h5", shard=shard, layout=FolderLayout(folder)
+            )
     assert not (tmp_path / "x.h5").exists()
 
 

@@ -95,7 +95,7 @@ def test_sample_names_sort_as_they_count():
 
 
 def test_unknown_source_is_named():
-    with pytest.raises(ValueError, match="'imdb': expected 'sample' or 'folder'"):
+    with pytest.raises(ValueError, match="'imdb': expected one of 'sample', 'folder', 'fgnet'"):
         links.list_identities({"kind": "imdb"})
 
 
@@ -135,3 +135,111 @@ def test_listing_digest_follows_added_pictures(folder):
     os.utime(folder / "bob", (1, 1))  # file systems with coarse times would not show it
     assert links.digest_listing(source) != before
     assert links.digest_listing({"kind": "sample"}) == ""
+
+
+# ----------------------------------------------------------------------------------------------- published data sets
+
+FGNET = [
+    "001A02.JPG",
+    "001a29b.jpg",
+    "001A05.JPG",
+    "002A16.JPG",
+    "002A03.jpg",
+    "003A61.JPG",
+    "readme.txt",
+    "x01A02.JPG",
+]
+
+
+@pytest.fixture
+def fgnet(tmp_path):
+    make_folder(tmp_path / "FGNET", {"images": FGNET})
+    return {"kind": "fgnet", "path": str(tmp_path / "FGNET" / "images"), "min_images": 2, "max_images": None, "seed": 0}
+
+
+def test_fgnet_subjects_are_in_the_names_whatever_their_case(tmp_path, fgnet):
+    found = table(tmp_path, fgnet)
+    assert list(zip(found.identity, found.image, found.shard, strict=True)) == [
+        ("001", "001A02.JPG", "00000"),
+        ("001", "001A05.JPG", "00000"),
+        ("001", "001a29b.jpg", "00000"),
+        ("002", "002A03.jpg", "00001"),
+        ("002", "002A16.JPG", "00001"),
+    ]
+    assert (found.url == found.image).all()
+    assert links.list_identities(fgnet) == ["001", "002"]
+
+
+@pytest.mark.parametrize(
+    "name, age", [("001A02.JPG", 2), ("047a43b.jpg", 43), ("009A00.JPG", 0), ("s01/02.png", None), ("1A02.JPG", None)]
+)
+def test_age_is_in_the_name(name, age):
+    assert links.read_age(name) == age
+
+
+def test_images_are_drawn_with_the_seed_and_the_identity(fgnet):
+    people = {f"{k:03d}": [f"{k:03d}A{age:02d}.JPG" for age in range(20)] for k in range(10)}
+    chosen = [links.choose_people(people, fgnet | {"max_images": 5, "seed": seed}) for seed in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert all(len(group) == 5 and group == sorted(group) for group in chosen[0].values())
+    assert len({tuple(links.read_age(name) for name in group) for group in chosen[0].values()}) > 5
+    fewer = links.choose_people({k: people[k] for k in ("003", "004")}, fgnet | {"max_images": 5})
+    assert fewer["003"] == chosen[0]["003"]  # whoever else is there
+    with pytest.raises(ValueError, match="no one of 10 people has min_images, 21, pictures"):
+        links.choose_people(people, fgnet | {"min_images": 21})
+
+
+def test_a_folder_without_fgnet_names_is_one_clear_error(tmp_path, fgnet):
+    with pytest.raises(ValueError, match=r"holds no pictures named NNNAyy\.JPG"):
+        links.list_identities(fgnet | {"path": str(tmp_path)})
+    with pytest.raises(ValueError, match=r"absent.*does not exist or is no folder"):
+        links.list_identities(fgnet | {"path": str(tmp_path / "absent")})
+
+
+def test_fgnet_listing_digest_follows_added_pictures(fgnet):
+    before = links.digest_listing(fgnet)
+    with open(f"{fgnet['path']}/003A30.JPG", "wb"):
+        pass
+    assert links.digest_listing(fgnet) != before
+
+
+@pytest.fixture
+def celebamask(tmp_path):
+    root = make_folder(
+        tmp_path / "CelebAMask-HQ", {"CelebA-HQ-img": ["0.jpg", "1.jpg", "2.jpg", "10.jpg", "notes.txt"]}
+    )
+    rows = [
+        "idx  orig_idx  orig_file",
+        "0 119613 119614.jpg",
+        "1 99094 099095.jpg",
+        "2 200121 200122.jpg",
+        "10 5 000006.jpg",
+    ]
+    (root / links.CELEBAMASK_MAPPING).write_text("\n".join(rows) + "\n")
+    people = tmp_path / "identity_CelebA.txt"
+    people.write_text("119614.jpg 2880\n099095.jpg 17\n200122.jpg 2880\n000006.jpg 17\n000001.jpg 5\n")
+    source = {"kind": "celebamask_hq", "path": str(root), "identities": str(people), "mapping": None}
+    return source | {"min_images": 2, "max_images": None, "seed": 0}
+
+
+def test_celebamask_identities_are_celebas(tmp_path, celebamask):
+    found = table(tmp_path, celebamask, per_job=5)
+    assert list(zip(found.identity, found.image, found.url, strict=True)) == [
+        ("00017", "1.jpg", "CelebA-HQ-img/1.jpg"),
+        ("00017", "10.jpg", "CelebA-HQ-img/10.jpg"),
+        ("02880", "0.jpg", "CelebA-HQ-img/0.jpg"),
+        ("02880", "2.jpg", "CelebA-HQ-img/2.jpg"),
+    ]
+
+
+def test_faults_of_celebas_lists_are_named(tmp_path, celebamask):
+    people = tmp_path / "identity_CelebA.txt"
+    with pytest.raises(ValueError, match="absent"):
+        links.list_identities(celebamask | {"identities": str(tmp_path / "absent")})
+    text = people.read_text()
+    people.write_text(text + "000001.jpg\n")
+    with pytest.raises(ValueError, match=r"line 6: expected a CelebA file and a number; found '000001\.jpg'"):
+        links.list_identities(celebamask)
+    people.write_text(text.replace("200122.jpg 2880\n", ""))
+    with pytest.raises(ValueError, match=r"no identity of 2\.jpg in"):
+        links.list_identities(celebamask)

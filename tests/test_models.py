@@ -206,6 +206,37 @@ def test_a_network_that_cannot_be_traced_stays_as_it_is():
     assert models.fold_norms(network, ("conv",)) is network
 
 
+@pytest.mark.parametrize("name", ["sample_arcface", "IR_CASIA"])
+def test_channels_last_changes_the_order_in_memory_alone(name):
+    recogniser = untrained(name)
+    network = with_statistics(models.build(recogniser)).double()
+    x = torch.randn(2, 3, *recogniser.input_size, dtype=torch.float64)
+    expected = outputs_of(network, recogniser.layers, x)
+    found = outputs_of(
+        models.order_channels_last(network.float(), recogniser.input_size).double(), recogniser.layers, x
+    )
+    first = found[1][recogniser.layers[0]]
+    assert first.is_contiguous(memory_format=torch.channels_last) and not first.is_contiguous()
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-4, atol=1e-6)
+
+
+class Viewing(nn.Module):
+    """It flattens a convolution's output with ``view``, which needs the usual order in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x).view(len(x), -1)
+
+
+def test_a_network_that_needs_the_usual_order_keeps_it():
+    network = models.order_channels_last(Viewing().eval(), (8, 8))
+    assert network.conv.weight.is_contiguous()
+    assert network(torch.randn(3, 3, 8, 8)).shape == (3, 144)
+
+
 # ------------------------------------------------------------------------------------------------ bring your own
 
 

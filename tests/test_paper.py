@@ -43,3 +43,23 @@ def test_beside_puts_the_papers_number_and_the_difference_and_keeps_every_row_of
     assert joined["paper"].iloc[0] == 0.32
     assert joined["difference"].iloc[0] == pytest.approx(0.18)
     assert joined[["paper", "difference"]].iloc[1].isna().all()
+
+
+def test_the_same_recogniser_stands_beside_itself_and_any_other_beside_the_mean():
+    theirs = pd.DataFrame({"model": ["a", "b", "a", "b"], "region": ["x", "x", "y", "y"], "percent": [1.0, 3, 5, 9]})
+    ours = pd.DataFrame(
+        {"model": ["mine", "b", "mine", "b"], "region": ["x", "x", "z", "y"], "percent": [0.0, 4, 1, 9]}
+    )
+    found = paper.beside_models(ours, theirs, ["model", "region"], "percent")
+    np.testing.assert_array_equal(found["paper"], [2, 3, np.nan, 9])
+    np.testing.assert_array_equal(found["difference"], [-2, 1, np.nan, 0])
+    assert found["paper_of"].tolist() == ["mean of 2 recognisers", "b", "", "b"]
+
+
+def test_full_activation_of_every_model_comes_from_table_10():
+    table = paper.shares_by_threshold().set_index(["model", "region", "threshold_percent"])["percent"]
+    original = paper.read_table("table12").set_index(["model", "region", "threshold_percent"])["percent"]
+    assert set(table.index) == set(original.index)
+    changed = [key for key in table.index if table[key] != original[key]]
+    assert {(model, percent) for model, _, percent in changed} == {("VGG_16", 100.0)}
+    assert table[("VGG_16", "background", 100.0)] < original[("VGG_16", "background", 100.0)]

@@ -3,6 +3,7 @@
 A subset with other people and other numbers of images than the folder has, so that nothing depends on those.
 """
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -35,8 +36,9 @@ def finished(tmp_path_factory):
             for suffix in (".png", ".regions.png"):
                 shutil.copy(picture.with_suffix(suffix), root / "faces" / person)
     (root / "faces" / people[0] / "99.png").write_text("this is no picture")
-    config = ROOT / "tests" / "configs" / "real.yaml"
-    snakemake("--cores", 2, "--configfile", config, "--config", f"root={root}", directory=directory)
+    config, light = ROOT / "tests" / "configs" / "real.yaml", directory / "light.yaml"
+    light.write_text("occlusion: {percents: [1], layers: first, repeats: 1}")
+    snakemake("--cores", 2, "--configfile", config, light, "--config", f"root={root}", directory=directory)
     return directory / "results" / "real", people
 
 
@@ -96,3 +98,56 @@ def test_shares_by_gender_are_given(finished):
     assert set(table["group"]) <= {"female", "male"}
     sums = table.groupby(["model", "group", "threshold"])["percent"].sum()
     np.testing.assert_allclose(sums, 100, atol=1e-3)
+
+
+def test_groups_are_tested_and_stand_beside_the_paper(finished):
+    results, people = finished
+    tests = pd.read_csv(results / "significance.csv", dtype={"threshold": str})
+    assert set(tests["unit"]) == {"image", "identity"} and set(tests["model"]) == set(MODELS)
+    whole = tests[tests["unit"] == "identity"].dropna(subset="p")
+    assert ((whole["n_a"] + whole["n_b"]) == len(people)).all()
+    assert (whole["p_holm"] >= whole["p"]).all() and whole["rank_biserial"].abs().max() <= 1
+    sizes = {}
+    for name in ("table22_occlusion_drop_female", "table23_occlusion_drop_male"):
+        table = pd.read_csv(results / "tables" / f"{name}.csv")
+        assert set(table["model"]) == set(MODELS) and np.isfinite(table["cosine_drop"]).all()
+        sizes[name] = table["identities"].max()
+    assert sum(sizes.values()) == len(people)
+
+
+def test_shares_of_individuals_add_up(finished):
+    results, people = finished
+    table = pd.read_csv(results / "tables" / "individuals.csv", dtype={"threshold": str})
+    sums = table.groupby(["model", "polarity", "threshold", "identity"])[["percent", "mean"]].sum()
+    np.testing.assert_allclose(sums, 100, atol=1e-3)
+    assert set(table["identity"]) == set(people)
+    assert (table["min"] <= table["mean"] + 1e-6).all() and (table["mean"] <= table["max"] + 1e-6).all()
+
+
+def test_occluding_where_a_map_points_hurts_more_than_elsewhere(finished):
+    results, people = finished
+    table = pd.read_csv(results / "tables" / "occlusion.csv")
+    drops = table[table["guide"].isna() | (table["guide"] == table["model"])].set_index(["model", "kind", "polarity"])
+    for model in MODELS:
+        free = drops.loc[model].reset_index().set_index("kind")["drop"]
+        assert drops.loc[(model, "image", "loss"), "drop"] > free["random"] > 0
+        assert drops.loc[(model, "image", "loss"), "drop"] > drops.loc[(model, "shuffled", "loss"), "drop"]
+    assert (table["identities"] == len(people)).all()
+    assert set(pd.read_csv(results / "tables" / "transfer.csv")["guide"]) == set(MODELS)
+
+
+def test_whole_photographs_with_default_settings(tmp_path):
+    """MTCNN, the parser and dlib through the rules: model files checked first, then crops at the detector's margin."""
+    config = ROOT / "tests" / "configs" / "photos.yaml"
+    include = "source={folder: {include: [q02, several_faces]}}"
+    target = "results/photos/faces/00000.h5"
+    snakemake("--cores", 2, target, "--configfile", config, "--config", f"root={REAL}", include, directory=tmp_path)
+    facts = json.loads((tmp_path / "results/photos/face_models/files.json").read_text())
+    assert facts["parser_weights"]["sha256"] == storage.sha256(REAL / "models/face_parsing_celebm_standin_jit.pt")
+    with storage.open_shard(tmp_path / target, "faces") as shard:
+        settings = json.loads(shard.attrs["settings"])
+        faces = storage.read_faces(shard, "q02")
+        reasons = {row.reason for row in storage.read_discarded(shard) if row.image}
+    assert (settings["detector"], settings["regions"], settings["landmarks"]) == ("mtcnn", "pyfacer", "dlib")
+    assert settings["crop_margin"] == 0.15 and len(settings["files"]) == 5
+    assert len(faces.images) == 3 and np.isfinite(faces.landmarks).all() and reasons == {"several faces"}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from leam import sample, storage
+from leam import sample, sample_people, storage
 from leam.regions import REGIONS
 
 SEED = 11
@@ -133,7 +133,7 @@ def test_open_mouth_shows_its_inside():
     assert inside[0] == 0 and inside[1] > 20
 
 
-@pytest.mark.parametrize("region", sample.supported_regions())
+@pytest.mark.parametrize("region", sample_people.supported_regions())
 def test_identity_in_one_region_only(region):
     picture = plain_picture(3, opening=0.05, yaw=0.2 if region == "rr" else -0.2)  # towards the ear in question
     people = [sample.render(sample.draw_identity(SEED, index, region), picture, 128) for index in range(6)]
@@ -145,7 +145,7 @@ def test_identity_in_one_region_only(region):
     assert spread[within].mean() > 3
 
 
-@pytest.mark.parametrize("region", sample.supported_regions())
+@pytest.mark.parametrize("region", sample_people.supported_regions())
 def test_traits_elsewhere_are_shared(region):
     one, other = sample.draw_identity(1, 0, region).traits, sample.draw_identity(2, 5, region).traits
     differing = {name.split(".")[0] for name in one if one[name] != other[name]}

@@ -1,5 +1,7 @@
 """Files that appear only when whole, names that cannot break them, and a journal that survives being cut."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -97,7 +99,9 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path):
         raise RuntimeError(hidden)
 
 
-@pytest.mark.parametrize("identity", ["a", "discarded", "ledger", "a/b", "50%", ".", "..", "Å 漢", "%discarded"])
+@pytest.mark.parametrize(
+    "identity", ["a", "discarded", "ledger", "a/b", "50%", ".", "..", "../../x", "/", "Å 漢", "%discarded"]
+)
 def test_any_identity_name_comes_back(tmp_path, identity):
     with storage.create_shard(tmp_path / "x.h5", "faces") as shard:
         storage.write_faces(shard, make_faces(identity, 2))
@@ -110,12 +114,15 @@ def test_any_identity_name_comes_back(tmp_path, identity):
 
 
 def test_different_identities_have_different_groups():
-    names = ["a/b", "a%2Fb", "discarded", "%discarded", "%25discarded", ".", "%."]
-    assert len({storage.group_name(name) for name in names}) == len(names)
+    names = ["a/b", "a%2Fb", "discarded", "%discarded", "%25discarded", ".", "%.", "a", "a\0b", "a%00b"]
+    groups = {storage.group_name(name) for name in names}
+    assert len(groups) == len(names)
+    assert not any("/" in group or "\0" in group or group in (".", "..") for group in groups)
 
 
 def test_pictures_come_back_as_they_were(tmp_path):
-    pictures = storage.Pictures("a", ["1", "2"], [b"first", b""], [b"x", b"yz"], np.full((2, 68, 2), 1.5, np.float32))
+    landmarks, rect = np.full((2, 68, 2), 1.5, np.float32), np.array([[1, 2, 3.5, 4], [np.nan] * 4], np.float32)
+    pictures = storage.Pictures("a", ["1", "2"], [b"first", b""], [b"x", b"yz"], landmarks, rect)
     with storage.create_shard(tmp_path / "x.h5", "images") as shard:
         storage.write_pictures(shard, pictures)
         storage.write_ledger(shard, [{"identity": "a", "image": "1", "url": "u", "status": "ok", "sha256": "s"}])
@@ -124,6 +131,27 @@ def test_pictures_come_back_as_they_were(tmp_path):
         assert storage.read_ledger(shard)[0]["status"] == "ok"
     assert (found.images, found.encoded, found.labels) == (pictures.images, pictures.encoded, pictures.labels)
     np.testing.assert_array_equal(found.landmarks, pictures.landmarks)
+    np.testing.assert_array_equal(found.rect, pictures.rect)
+
+
+FULL_DISK = """
+import resource, sys
+import numpy as np
+from leam import storage
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+noise = np.random.default_rng(0)
+with storage.create_shard(sys.argv[1], "images") as shard:
+    for k in range(20):
+        storage.write_pictures(shard, storage.Pictures(str(k), ["1"], [noise.bytes(20_000)]))
+"""
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path):
+    command = [sys.executable, "-c", FULL_DISK, tmp_path / "x.h5"]
+    found = subprocess.run(command, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert found.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_flipped_bit_is_noticed(tmp_path):
@@ -162,6 +190,15 @@ def test_a_journal_goes_on_after_the_last_whole_record(tmp_path):
                 journal.add(name, values=np.arange(1000) + ord(name))
         journal.close()
         assert path.read_bytes() == whole
+
+
+def test_records_added_together_are_read_one_by_one_and_the_last_counts(tmp_path):
+    journal = storage.Journal(tmp_path / "j", "work")
+    journal.add_all([(name, {"values": np.array([number])}) for number, name in enumerate("abca")])
+    journal.add("b", values=np.array([9]))
+    journal.close()
+    journal = storage.Journal(tmp_path / "j", "work")
+    assert {name: journal.get(name)["values"][0] for name in "abc"} == {"a": 3, "b": 9, "c": 2}
 
 
 def test_a_damaged_record_ends_what_is_trusted(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import storage, tables
+from leam import demographics, paper, storage, tables
 from leam.regions import REGIONS
 
 
@@ -96,41 +96,74 @@ def outputs(tmp_path):
     for model, seed in (("m", 0), ("n", 1)):
         paths[model] = str(tmp_path / f"{model}.parquet")
         make_counts(seed=seed).assign(model=model).to_parquet(paths[model])
-    names = ("regions", "table01", "table02", "table10", "table11")
+    names = ("regions", "table01", "table02", "table10", "table11", "table12_to_20")
     files = {name: str(tmp_path / f"{name}.csv") for name in names}
     tables.tabulate_regions(paths, files, bootstrap_samples=100)
     return {name: pd.read_csv(path, dtype={"threshold": str}) for name, path in files.items()}
 
 
-def test_paper_shaped_tables_hold_the_cells_of_the_long_one(outputs):
-    long = outputs["regions"].set_index(["model", *tables.CELL])["percent"].sort_index()
-    first = outputs["table01"].set_index(["model", "polarity", "threshold", "layer"]).sort_index()
-    expected = long[("n", "similarity", "conv2", "full", "nose")]
-    assert first.loc[("n", "similarity", "full", "conv2"), "nose"] == expected
-    assert list(outputs["table01"]["layer"].unique()) == ["conv1", "conv2"]
-    second = outputs["table02"].set_index(["polarity", "threshold", "region"])
-    assert second.loc[("loss", "1", "hair"), "m"] == long[("m", "loss", "conv1", "1", "hair")]
-    for name, threshold in (("table10", "full"), ("table11", "1")):
-        table = outputs[name].set_index(["polarity", "region"])
-        assert list(table.loc["similarity"].index) == list(REGIONS)
-        assert table.loc[("similarity", "llip"), "n"] == long[("n", "similarity", "all", threshold, "llip")]
-        np.testing.assert_allclose(table.loc["loss"][["m", "n", "area"]].sum(), 100, rtol=1e-4)
+def test_the_papers_tables_hold_the_cells_of_the_long_one(outputs):
+    keys = ["model", *tables.CELL]
+    long = outputs["regions"].set_index(keys)["percent"]
+    chosen = {
+        "table01": (["conv1", "conv2"], ["1", "full"]),
+        "table02": (["conv1"], ["1", "full"]),
+        "table10": (["all"], ["full"]),
+        "table11": (["all"], ["1"]),
+        "table12_to_20": (["all"], ["1", "full"]),
+    }
+    for name, (layers, thresholds) in chosen.items():
+        table = outputs[name]
+        assert sorted(table["layer"].unique()) == sorted(layers), name
+        assert sorted(table["threshold"].unique()) == sorted(thresholds), name
+        assert len(table) == 2 * 2 * len(layers) * len(thresholds) * 19, name
+        np.testing.assert_array_equal(table["percent"], long.loc[pd.MultiIndex.from_frame(table[keys])])
+        np.testing.assert_allclose(table.groupby(keys[:-1])[["percent", "area_percent"]].sum(), 100, rtol=1e-4)
+        np.testing.assert_allclose(table["difference"], table["percent"] - table["paper"], atol=1e-3)
 
 
-def test_groups_are_shares_of_their_own_identities(tmp_path):
+def test_the_papers_number_is_that_of_the_same_cell(outputs):
+    """Read from the paper's files themselves: models m and n are none of its own, so its mean stands there."""
+    folder = paper.FOLDER
+    table = outputs["table11"].set_index(["model", "polarity", "region"]).loc[("m", "loss")]
+    theirs = pd.read_csv(folder / "table11_regions_top1.csv")
+    assert table.loc["hair", "paper"] == pytest.approx(theirs[theirs["region"] == "hair"]["percent"].mean(), rel=1e-5)
+    assert table.loc["hair", "paper_of"] == "mean of 9 recognisers"
+    first = outputs["table01"].set_index(["model", "polarity", "threshold", "layer", "region"]).sort_index()
+    row = first.loc[("n", "similarity", "full", "conv1", "face")]
+    assert (row["paper"], row["paper_of"]) == (40.73, "CF_R18")
+    assert np.isnan(first.loc[("n", "similarity", "full", "conv2", "face"), "paper"])  # no such layer in the paper
+    curve = outputs["table12_to_20"].set_index(["model", "polarity", "region", "threshold_percent"]).sort_index()
+    theirs = pd.read_csv(folder / "table12_to_20_regions_by_threshold.csv").query("region == 'upper lip'")
+    expected = theirs[theirs["threshold_percent"] == 1]["percent"].mean()
+    assert curve.loc[("m", "loss", "ulip", 1), "paper"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_groups_are_shares_of_their_own_identities(tmp_path, caplog):
     counts = make_counts(5)
     counts.to_parquet(tmp_path / "m.parquet")
     people = tmp_path / "people.csv"
-    people.write_text("identity,gender\np0,female\np1,male\np2,female\np3,\n")
+    people.write_text("identity,gender\np0,female\np1,male\np2,female\np3,\nsomeone,male\n")
+    caplog.set_level("INFO", logger="leam.tables")
     tables.tabulate_groups(
         {"m": str(tmp_path / "m.parquet")}, people, tmp_path / "out.csv", polarity="loss", bootstrap_samples=100
     )
     found = pd.read_csv(tmp_path / "out.csv", dtype={"threshold": str}).set_index(["group", "threshold", "region"])
     sizes = found.groupby("group")["identities"].first()
     assert sizes.to_dict() == {"female": 2, "male": 1, "unknown": 2}
+    assert caplog.messages == ["m: 2 of 5 identities have no gender in the table of people"]
     cell = counts.set_index([*tables.CELL, "identity"]).sort_index().loc[("loss", "all", "1", "nose")]
     expected = cell.loc[["p0", "p2"], "percent"].mean()
     assert found.loc[("female", "1", "nose"), "percent"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_all_unknown_values_are_listed(tmp_path):
+    people = tmp_path / "people.csv"
+    people.write_text("identity,gender,ethnicity\na,F,Caucasian\nb,female,Martian\nc,man,\nd,male,asian\n")
+    with pytest.raises(
+        ValueError, match=r"gender 'F', 'man'; allowed: female, male\. ethnicity 'Martian', 'asian'; allowed"
+    ):
+        demographics.read_demographics(people)
 
 
 # -------------------------------------------------------------------------------------------------------- retention

@@ -1,6 +1,7 @@
 """The sample's recognisers: how they are measured, that training works, and that the weights that ship are good."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from pytorch_metric_learning.losses import ArcFaceLoss, CosFaceLoss
 
-from leam import faces, models, sample, training
+from leam import faces, localisation, models, sample, storage, training
 
 
 def test_verification_is_over_all_unordered_pairs():
@@ -106,20 +107,53 @@ def test_stage_writes_weights_that_load_and_a_report(tmp_path):
     assert facts["auc"] == found.auc and len(facts["loss"]) == 1 and facts["people"] == 2
 
 
-@pytest.fixture(scope="module")
-def held_out() -> tuple[np.ndarray, np.ndarray]:
-    return training.render_crops(training.HELD_OUT_SEED, 24, 4)
+@functools.cache
+def held_out(region: str | None) -> tuple[np.ndarray, np.ndarray]:
+    return training.render_crops(training.HELD_OUT_SEED, 24, 4, region=region)
 
 
 @pytest.mark.parametrize("model", training.RECIPES)
-def test_weights_that_ship_tell_people_apart(held_out, model):
-    weights = Path(models.REGISTRY[model].weights)
+def test_weights_that_ship_tell_people_apart(model):
+    weights, region = Path(models.REGISTRY[model].weights), training.RECIPES[model].region
     assert weights.stat().st_size <= 2_000_000
-    assert training.verify_file(model, weights, *held_out).auc >= 0.95
+    assert training.verify_file(model, weights, *held_out(region)).auc >= (0.85 if region else 0.95)
     network = models.build(models.recogniser(model))
     assert all(value.dtype == torch.float32 for value in network.parameters())
 
 
+@pytest.mark.parametrize("model", training.RECIPES)
+def test_reports_that_ship_are_of_the_weights_and_of_the_recipe(model):
+    weights = Path(models.REGISTRY[model].weights)
+    facts, recipe = json.loads(weights.with_suffix(".json").read_text()), dataclasses.asdict(training.RECIPES[model])
+    assert {key: facts[key] for key in recipe} == recipe
+    assert facts["sha256"] == storage.sha256(weights) and facts["auc"] >= (0.9 if recipe["region"] else 0.99)
+
+
+def test_every_world_has_a_recipe():
+    assert {recipe.region for recipe in training.RECIPES.values()} == {None, *models.WORLDS}
+    assert {models.world_model(region) for region in models.WORLDS} < set(training.RECIPES)
+
+
+def test_traits_of_a_world_are_its_regions_own_and_standardised():
+    traits = training.region_traits(7, 30, "nose")
+    assert traits.shape == (30, 7)
+    np.testing.assert_allclose((traits.mean(0), traits.std(0)), ([0] * 7, [1] * 7), atol=1e-12)
+    widths = [sample.draw_identity(7, index, "nose")["nose.width"] for index in range(30)]
+    assert np.corrcoef(widths, traits.T)[0, 1:].max() == pytest.approx(1)
+
+
+def test_traits_are_learned_beside_the_margin_loss(few):
+    """With nothing but the traits to lower (a scale of nearly zero), the loss falls below that of guessing the mean."""
+    recipe = dataclasses.replace(training.RECIPES["sample_cosface"], margin=0.0, scale=1e-6, trait_weight=1.0)
+    traits = np.array([[-1.5], [-0.5], [0.5], [1.5]])
+    _, losses = training.fit(*few, recipe, epochs=4, seed=0, batch=8, traits=traits / traits.std())
+    assert losses[-1] < 0.6 + np.log(4)  # the margin loss of four people, none of whom is preferred, is log 4
+
+
 def test_seeds_are_apart():
-    seeds = [training.DEMO_SEED, training.HELD_OUT_SEED, *(recipe.seed for recipe in training.RECIPES.values())]
-    assert len(set(seeds)) == len(seeds)
+    """Nobody is trained on, measured and shown: two recognisers may share a seed only in different worlds."""
+    drawn = {(recipe.seed, recipe.region) for recipe in training.RECIPES.values()}
+    assert len(drawn) == len(training.RECIPES)
+    seeds = [seed for seed, _ in drawn]
+    assert not {training.DEMO_SEED, training.HELD_OUT_SEED} & set(seeds)
+    assert max(*seeds, training.HELD_OUT_SEED) < localisation.SEED_OFFSET

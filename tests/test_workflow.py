@@ -119,6 +119,7 @@ def test_the_slurm_profile_plans_without_slurm(tmp_path):
 def test_a_thousand_identities_under_nine_models_are_ninety_gpu_jobs(tmp_path):
     found = jobs(snakemake("-n", "--configfile", ROOT / "tests/configs/paper_scale.yaml", directory=tmp_path))
     assert (found["compute_maps"], found["parse_faces"], found["count_regions"]) == (90, 10, 9)
+    assert (found["occlude_faces"], found["average_maps"]) == (90, 9)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,8 @@ FEW = {
     "identities_per_job": 2,
     "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
     "analysis": {"bootstrap_samples": 100, "figure_identities": 1, "figure_images": 3},
+    "localisation": {"regions": ["nose"], "identities": 3, "images": 2, "size": 96},
+    "occlusion": {"percents": [1, 10], "layers": "first", "repeats": 1},
 }
 
 
@@ -169,6 +172,7 @@ def test_every_output_is_there_and_nothing_is_left_over(few):
         assert (results / "tables" / f"{table}.csv").stat().st_size > 0
     for figure in ("regions.png", "regions.pdf", "maps_sample_cosface.png"):
         assert (results / "figures" / figure).stat().st_size > 5000
+    assert (results / "explorer" / "index.html").stat().st_size > 100_000
     assert not list(results.rglob("*.part")) and not list(results.rglob("*.journal"))
     merged = yaml.safe_load((results / "config.yaml").read_text())
     assert merged["source"]["sample"]["identities"] == 3 and merged["maps"]["grid"] == 112
@@ -213,15 +217,47 @@ def test_one_photograph_can_be_followed_from_its_link_to_a_table_cell(few):
     assert row["area_percent"] == pytest.approx(100 * (regions == 10).mean())
 
 
+def test_occlusion_of_the_run_has_every_guide_and_every_control(few):
+    drops = pd.concat([pd.read_parquet(path) for path in sorted((few / "results/occlusion").glob("*/*.parquet"))])
+    assert len(drops) == 2 * 9 * 2 * (5 * 2 + 2 + 2)  # models, images, percents; own kinds, the other guide, free kinds
+    assert drops["drop"].notna().all()
+    table = pd.read_csv(few / "results/tables/transfer.csv")
+    assert len(table) == 2 * 2 * 2 * 2 and set(table["identities"]) == {3}
+    steps = pd.read_csv(few / "results/tables/person_specific.csv")
+    assert len(steps) == 2 * 2 * 2 * 6
+    beside = pd.read_csv(few / "results/tables/table09_occlusion_drop.csv")
+    assert beside["paper"].notna().all() and not beside["untrained"].any()
+
+
 def test_a_second_run_finds_nothing_to_do(few):
     assert "Nothing to be done" in snakemake("--cores", 1, "--configfile", few / "few.yaml", directory=few)
+
+
+def test_groups_and_ages_are_asked_for_by_their_settings(few):
+    """The rendered people have neither: a table gives them a gender, and the images' numbers stand for ages."""
+    (few / "people.csv").write_text("identity,gender\ns000,female\ns001,male\ns002,male\n")
+    settings = FEW | {"demographics": "people.csv", "significance": {"age_pattern": r"^(\d\d)"}}
+    file = write_config(few / "groups.yaml", **settings)
+    targets = ("tables/table23_occlusion_drop_male.csv", "figures/drops_by_gender.png", "figures/ages.png")
+    snakemake("--cores", 2, *(f"results/{name}" for name in targets), "--configfile", file, directory=few)
+    results = few / "results"
+    assert all((results / name).stat().st_size > 1000 for name in targets)
+    tests = pd.read_csv(results / "significance.csv")
+    assert set(tests["measure"]) == {"drop", "share"} and set(tests["n_a"]) <= {0, 1, 3}
+    men = pd.read_csv(results / targets[0])
+    drops = pd.concat([pd.read_parquet(path) for path in (results / "occlusion/sample_cosface").glob("*.parquet")])
+    random = drops[(drops["kind"] == "random") & (drops["percent"] == 1) & (drops["identity"] != "s000")]
+    row = men[(men["model"] == "sample_cosface") & (men["occlusion"] == "random") & (men["occlusion_percent"] == 1)]
+    assert row["cosine_drop"].iloc[0] == pytest.approx(random.groupby("identity", observed=True)["drop"].mean().mean())
+    ages = pd.read_csv(results / "tables/table24_age_difference.csv")
+    assert set(ages["age_difference_years"]) == {1, 2} and set(ages["kind"]) == {"none", "random", "image"}
 
 
 def test_the_same_seed_gives_the_same_bytes(few, tmp_path):
     first = {
         path: storage.sha256(path)
         for path in (few / "results").rglob("*")
-        if path.suffix in (".h5", ".csv", ".png", ".pdf")
+        if path.suffix in (".h5", ".parquet", ".csv", ".png", ".pdf", ".html")
     }
     shutil.copy(few / "few.yaml", tmp_path)
     snakemake("--cores", 2, "--configfile", tmp_path / "few.yaml", directory=tmp_path)
@@ -234,5 +270,10 @@ def test_the_report_is_made(few):
     snakemake("--configfile", few / "few.yaml", "--report", "results/report.html", directory=few)
     text = (few / "results/report.html").read_text()
     assert len(text) > 100_000
-    for words in ("Shares and enrichment", "Maps over the pictures", "Images kept and discarded"):
+    for words in (
+        "Is it person-specific?",
+        "Shares and enrichment",
+        "Maps over the pictures",
+        "Images kept and discarded",
+    ):
         assert words in text

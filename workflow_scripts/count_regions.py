@@ -9,7 +9,8 @@ from leam.regions import count_regions
 count_regions(
     snakemake.input.maps,
     snakemake.input.faces,
-    snakemake.output[0],
+    snakemake.output.counts,
+    snakemake.output.images,
     model=snakemake.wildcards.model,
     grid=snakemake.params.grid,
 )

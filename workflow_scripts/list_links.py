@@ -10,4 +10,5 @@ list_links(
     snakemake.output[0],
     source=snakemake.params.source,
     identities_per_job=snakemake.params.identities_per_job,
+    rejected=snakemake.output.get("rejected"),
 )

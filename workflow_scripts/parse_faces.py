@@ -4,12 +4,12 @@ from leam import joblog
 
 joblog.start(snakemake.log[0])
 
-from leam.faces import parse_faces
+from leam.faces import parse_faces, with_face_models
 
 parse_faces(
     snakemake.input.images,
     snakemake.output[0],
-    snakemake.params.settings,
+    with_face_models(snakemake.params.settings, snakemake.input.get("models")),
     device="cuda" if snakemake.resources.get("gpu") else "auto",
     threads=snakemake.threads,
 )

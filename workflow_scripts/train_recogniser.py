@@ -11,5 +11,4 @@ train_recogniser(
     snakemake.output.weights,
     snakemake.output.report,
     threads=snakemake.threads,
-    **snakemake.params.settings,
 )

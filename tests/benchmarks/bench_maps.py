@@ -1,10 +1,11 @@
 """LEAM's engine against other implementations of LayerCAM and against the floor, all on the same work in one run.
 
-    PYTHONPATH=workflow_scripts python tests/benchmarks/bench_maps.py [--models AF_R18 ...] [--device cuda]
+    PYTHONPATH=workflow_scripts:tests python tests/benchmarks/bench_maps.py [--models AF_R18 ...] [--device cuda]
 
 The work: one identity of 12 images, 132 ordered pairs, nine layers, one map per pair and layer. The others compute one
 polarity, ours both. The floor is 132 bare image-backwards to the first layer, batched alike, without hooks on other
-layers and without reductions; the folded floor is the same on the network with BatchNorm folded (ours runs on that).
+layers and without reductions; the folded floor is the same on the network that ours runs on: BatchNorm folded and, on a
+CPU, channels last.
 The others run in the process as PyTorch comes, ours with the settings that compute_maps makes (``maps.tune_cpu``); the
 figures named untuned and tuned compare on equal settings. The contestants take turns and medians are taken, as machines
 are shared; only ratios count.
@@ -13,6 +14,7 @@ Needs tests/benchmarks/requirements.txt.
 """
 
 import argparse
+import copy
 import dataclasses
 import statistics
 import time
@@ -216,6 +218,8 @@ def measure(name: str, device: str, rounds: int, contestants: list[str], precisi
     x = inputs(recogniser, device)
     expected = naive(network, recogniser, x, [(0, 1), (5, 2), (11, 10)])
     folded = models.fold_norms(network, recogniser.layers)
+    if device == "cpu":
+        folded = models.order_channels_last(copy.deepcopy(folded), recogniser.input_size)
     networks = {"ours": folded, "ours_with_counts": folded, "folded_floor": folded}
     checked = {contestant: networks.get(contestant, network) for contestant in contestants}
     for contestant, each in ({"ours_unfolded": network} | checked).items():

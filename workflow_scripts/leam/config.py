@@ -1,23 +1,37 @@
 """The configuration: defaults filled in, every fault found before the first job and said in one sentence each."""
 
 import copy
+import re
 from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from leam import models
+from leam.sample_people import supported_regions
 
 SCHEMA_PATH = Path(__file__).parents[2] / "rules" / "schemas" / "config.schema.yaml"
 
 # A setting that another one makes necessary: (setting, its value) -> the setting that must not be null.
 NEEDS = (
     (("source.kind", "folder"), "source.folder.path"),
+    (("source.kind", "fgnet"), "source.fgnet.path"),
+    (("source.kind", "celebamask_hq"), "source.celebamask_hq.path"),
+    (("source.kind", "celebamask_hq"), "source.celebamask_hq.identities"),
+    (("source.kind", "imdb_face"), "source.imdb_face.path"),
     (("faces.detector", "retinaface"), "faces.detector_weights"),
     (("faces.regions", "pyfacer"), "faces.parser_weights"),
     (("faces.landmarks", "dlib"), "faces.landmark_weights"),
 )
 FACES_PATHS = ("detector_weights", "parser_weights", "landmark_weights")
+SOURCE_PATHS = {
+    "folder": ("path",),
+    "imdb_face": ("path",),
+    "fgnet": ("path", "points"),
+    "celebamask_hq": ("path", "identities", "mapping"),
+}
+DOWNLOAD = "download"  # in place of a path: the file that pyfacer itself would download
+FGNET_AGE = r"^\d{3}[Aa](\d{2})"  # in the names of FG-NET's images: subject, A, age in years
 
 
 class ConfigError(Exception):
@@ -101,33 +115,72 @@ def setting(config: dict, key: str) -> object:
 
 
 def _missing(config: dict) -> list[str]:
+    chosen = config | {"faces": chosen_faces(config)}
     return [
-        f"{needed} is null; {key} {value} needs a path there"
+        f"{needed} is null; {key} {value}{' (by auto)' * (setting(config, key) == 'auto')} needs a path there"
         for (key, value), needed in NEEDS
-        if setting(config, key) == value and setting(config, needed) is None
+        if setting(chosen, key) == value and setting(config, needed) is None
     ]
 
 
 def _contradictions(config: dict) -> list[str]:
-    faults = _sample_region(config["source"]["sample"]["region"])
-    faces, folder = config["faces"], config["source"]["folder"]
-    from_folder = config["source"]["kind"] == "folder"
-    if from_folder and faces["regions"] == "given" and folder["label_suffix"] is None:
-        faults.append("faces.regions is 'given', but source.folder.label_suffix is null; allowed: a suffix, or pyfacer")
-    no_landmarks = from_folder and folder["landmark_suffix"] is None
+    faults = [*_sample_region(config["source"]["sample"]["region"]), *_localisation(config)]
+    faces, source = chosen_faces(config), config["source"]
+    kind = source["kind"]
+    if faces["regions"] == "given" and not brings_labels(source):
+        where = "source.folder.label_suffix is null" if kind == "folder" else f"source {kind} has no label maps"
+        allowed = "a suffix, or pyfacer" if kind == "folder" else "pyfacer"
+        faults.append(f"faces.regions is 'given', but {where}; allowed: {allowed}")
     for key in ("detector", "landmarks"):
-        if no_landmarks and faces[key] == "given":
-            faults.append(f"faces.{key} is 'given', but source.folder.landmark_suffix is null; allowed: a suffix there")
+        if faces[key] == "given" and not (brings_landmarks(source) or kind == "fgnet"):
+            where = "source.folder.landmark_suffix is null" if kind == "folder" else f"source {kind} has no landmarks"
+            faults.append(
+                f"faces.{key} is 'given', but {where}; allowed: {'a suffix there' if kind == 'folder' else 'auto'}"
+            )
+    if faces["landmark_weights"] == DOWNLOAD:
+        faults.append("faces.landmark_weights is 'download'; allowed: a path (pyfacer has no file of this kind)")
+    for name in ("fgnet", "celebamask_hq", "imdb_face"):
+        if (most := source[name]["max_images"]) is not None and most < source[name]["min_images"]:
+            faults.append(
+                f"source.{name}.max_images is {most}; allowed: at least min_images, {source[name]['min_images']}"
+            )
     if faces["detector"] == faces["landmarks"] == "none":
         for key, value in (("crop_mode", "aligned"), ("regions", "pyfacer"), ("landmarks_required", True)):
             if faces[key] == value:
                 faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
+    if config["source"]["kind"] == "imdb_face":
+        faults += _imdb_face(config)
+    faults += _similarity(config["similarity"], config["maps"]["grid"], config["analysis"]["polarity"])
     faults += _demographics(resolve(config, config["demographics"]))
+    faults += _occlusion(config["occlusion"], config["models"])
+    faults += _age_pattern(config["significance"]["age_pattern"])
     for name in config["models"]:
         try:
             models.recogniser(name, config["recognisers"].get(name))
         except models.ModelError as error:
             faults.append(f"models: {error}")
+    return faults
+
+
+def _imdb_face(config: dict) -> list[str]:
+    """The published list must be there, and its servers are told who asks."""
+    chosen, scraping, faults = source_settings(config), config["scraping"], []
+    if chosen["path"] is not None and not Path(chosen["path"]).is_file():
+        faults.append(f"source.imdb_face.path: no such file: {chosen['path']}; allowed: the published CSV")
+    if scraping["contact"] is None:
+        faults.append(
+            "scraping.contact is null; source.kind imdb_face needs an e-mail address or a web page of yours there, "
+            "which every server asked is told"
+        )
+    return faults
+
+
+def _similarity(similarity: dict, grid: int, shown: str) -> list[str]:
+    faults, cell = [], similarity["cell"]
+    if grid % cell:
+        faults.append(f"similarity.cell is {cell}; allowed: a divisor of maps.grid, which is {grid}")
+    if shown not in similarity["polarities"]:
+        faults.append(f"similarity.polarities lacks {shown!r}, which analysis.polarity shows; allowed: a list with it")
     return faults
 
 
@@ -143,13 +196,50 @@ def _demographics(path: str | None) -> list[str]:
     return []
 
 
+def _occlusion(occlusion: dict, run: list[str]) -> list[str]:
+    faults = []
+    if occlusion["percent"] not in occlusion["percents"]:
+        allowed = ", ".join(f"{percent:g}" for percent in occlusion["percents"])
+        faults.append(f"occlusion.percent is {occlusion['percent']}; allowed: one of occlusion.percents: {allowed}")
+    guides = run if occlusion["guides"] is None else occlusion["guides"]
+    if unknown := [name for name in guides if name not in run]:
+        faults.append(f"occlusion.guides has {unknown[0]!r}; allowed: the models of this run: {', '.join(run)}")
+    guide = occlusion["guide"]
+    if guide not in (None, *guides):
+        faults.append(f"occlusion.guide is {guide!r}; allowed: null or one of the guides: {', '.join(guides)}")
+    return faults
+
+
+def _age_pattern(pattern: str | None) -> list[str]:
+    allowed = "null or a regular expression whose first group is the age in years"
+    try:
+        groups = re.compile(pattern or "()").groups
+    except re.error as error:
+        return [f"significance.age_pattern is {pattern!r}: {error}; allowed: {allowed}"]
+    return [] if groups else [f"significance.age_pattern is {pattern!r}, without a group; allowed: {allowed}"]
+
+
 def _sample_region(region: str | None) -> list[str]:
     if region is None:
         return []
-    from leam.sample import supported_regions
-
     known = supported_regions()
     return [] if region in known else [f"source.sample.region is {region!r}; allowed: null or {' or '.join(known)}"]
+
+
+def _localisation(config: dict) -> list[str]:
+    faults = []
+    for region in config["localisation"]["regions"]:
+        if region in models.WORLDS:
+            continue
+        name, known = models.world_model(region), supported_regions()
+        if region not in known:
+            faults.append(f"localisation.regions holds {region!r}; allowed: {' or '.join(known)}")
+        elif name not in config["recognisers"]:
+            faults.append(
+                f"localisation.regions holds {region!r}, but no recogniser is called {name}; allowed: "
+                f"{' or '.join(models.WORLDS)}, or describe a trained one under recognisers"
+            )
+    return faults
 
 
 # ------------------------------------------------------------------------------------------- what the rules ask for
@@ -160,19 +250,80 @@ def resolve(config: dict, path: str | None) -> str | None:
     return path if path is None or "://" in path else str(Path(config["root"]) / path)
 
 
+def brings_labels(source: dict) -> bool:
+    """Whether the pictures of a source (the configuration's section) come with label maps."""
+    return source["kind"] in ("sample", "celebamask_hq") or (
+        source["kind"] == "folder" and source["folder"]["label_suffix"] is not None
+    )
+
+
+def brings_landmarks(source: dict) -> bool:
+    """Whether all pictures of a source come with landmarks; FG-NET's may."""
+    return source["kind"] == "sample" or (
+        source["kind"] == "folder" and source["folder"]["landmark_suffix"] is not None
+    )
+
+
+def chosen_faces(config: dict) -> dict:
+    """The ``faces`` section with every ``auto`` decided: what came with the pictures, else a model."""
+    faces, source = config["faces"], config["source"]
+    landmarks = "given" if brings_landmarks(source) or source["kind"] == "fgnet" else "none"
+    by_dlib = faces["landmark_weights"] is not None and not brings_landmarks(source)
+    auto = {
+        "detector": "given" if brings_landmarks(source) else "mtcnn",
+        "regions": "given" if brings_labels(source) else "pyfacer",
+        "landmarks": "dlib" if by_dlib else landmarks,
+    }
+    return faces | {key: value for key, value in auto.items() if faces[key] == "auto"}
+
+
 def source_settings(config: dict) -> dict:
-    """The chosen source: its ``kind`` and its own settings, the folder's path resolved."""
+    """The chosen source: its ``kind`` and its own settings, its paths resolved; the seed where images are drawn."""
     kind = config["source"]["kind"]
     chosen = {"kind": kind} | config["source"][kind]
-    if kind == "folder":
-        chosen["path"] = resolve(config, chosen["path"])
-    return chosen
+    chosen |= {key: resolve(config, chosen[key]) for key in SOURCE_PATHS.get(kind, ())}
+    return chosen | ({"seed": config["seed"]} if "max_images" in chosen else {})
 
 
 def faces_settings(config: dict) -> dict:
-    """The ``faces`` section with its paths resolved."""
-    faces = config["faces"]
-    return faces | {key: resolve(config, faces[key]) for key in FACES_PATHS}
+    """The ``faces`` section with every ``auto`` decided and its paths resolved."""
+    faces = chosen_faces(config)
+    paths = {key: faces[key] for key in FACES_PATHS}
+    return faces | {key: path if path == DOWNLOAD else resolve(config, path) for key, path in paths.items()}
+
+
+def face_model_files(config: dict) -> list[str]:
+    """The model files that finding and parsing faces needs, as ``faces_settings`` has them: paths or ``download``."""
+    chosen, faces = config | {"faces": chosen_faces(config)}, faces_settings(config)
+    used = [needed.removeprefix("faces.") for (key, value), needed in NEEDS if setting(chosen, key) == value]
+    return [faces[name] for name in FACES_PATHS if name in used]
+
+
+def occlusion_guides(config: dict) -> list[str]:
+    """The recognisers whose maps choose pixels for all others, in the order of ``models``."""
+    guides = config["occlusion"]["guides"]
+    return [name for name in config["models"] if guides is None or name in guides]
+
+
+def paper_guide(config: dict) -> str:
+    """The guide of the paper's tables: the one that is set, or IR_CASIA as in the paper, or the first."""
+    guides = occlusion_guides(config)
+    return next(name for name in (config["occlusion"]["guide"], "IR_CASIA", *guides) if name in guides)
+
+
+def attributes(config: dict) -> tuple[str, ...]:
+    """What the demographics say of people: of gender and ethnicity the columns that are there; () without a table."""
+    if config["demographics"] is None:
+        return ()
+    from leam.demographics import read_demographics
+
+    return tuple(read_demographics(resolve(config, config["demographics"])).columns)
+
+
+def age_pattern(config: dict) -> str | None:
+    """The regular expression that finds the age in an image's name; None where names have no age."""
+    given = config["significance"]["age_pattern"]
+    return FGNET_AGE if given is None and config["source"]["kind"] == "fgnet" else given
 
 
 def recogniser_entry(config: dict, name: str) -> dict:
@@ -181,6 +332,24 @@ def recogniser_entry(config: dict, name: str) -> dict:
     if entry.get("weights"):
         entry["weights"] = resolve(config, entry["weights"])
     return entry
+
+
+def recogniser_entries(config: dict) -> dict[str, dict]:
+    """What the configuration says of every recogniser, by name."""
+    return {name: recogniser_entry(config, name) for name in config["recognisers"]}
+
+
+def wants_localisation(config: dict) -> bool:
+    """Whether localisation is part of this run."""
+    when = config["localisation"]["when"]
+    return when == "always" or when == config["source"]["kind"]
+
+
+def world_weights(config: dict, region: str) -> list[str]:
+    """The weights' files of the recognisers that are looked into in a world of the sample, those that exist."""
+    names = (models.world_model(region), *models.GENERAL_MODELS)
+    files = [models.recogniser(name, recogniser_entry(config, name)).weights for name in names]
+    return [file for file in files if file and Path(file).is_file()]
 
 
 def write_config(output: str | Path, config: dict) -> None:

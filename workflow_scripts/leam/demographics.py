@@ -21,7 +21,11 @@ def read_demographics(path: str | Path) -> pd.DataFrame:
         raise ValueError(f"{path}: columns are {list(table.columns)}; expected identity and any of {list(ALLOWED)}")
     if twice := sorted(table["identity"][table["identity"].duplicated()]):
         raise ValueError(f"{path}: {twice[0]!r} stands there more than once")
-    for column in table.columns.drop("identity"):
-        if wrong := sorted(set(table[column]) - {"", *ALLOWED[column]}):
-            raise ValueError(f"{path}: {column} {', '.join(map(repr, wrong))}; allowed: {', '.join(ALLOWED[column])}")
+    faults = [
+        f"{column} {', '.join(map(repr, wrong))}; allowed: {', '.join(ALLOWED[column])}"
+        for column in table.columns.drop("identity")
+        if (wrong := sorted(set(table[column]) - {"", *ALLOWED[column]}))
+    ]
+    if faults:
+        raise ValueError(f"{path}: {'. '.join(faults)}")
     return table.set_index("identity")

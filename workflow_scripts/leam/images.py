@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ MAX_SIDE_PX = 32_000  # OpenCV's remap counts source pixels in 16 bits
 MAX_FILE_MB = 512  # 64 megapixels of 16-bit RGB, uncompressed, are 384
 N_LANDMARKS = 68
 
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
 
 
 class UnusablePictureError(Exception):
@@ -54,7 +55,7 @@ def decode(encoded: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
     except (UnusablePictureError, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        damaged = not encoded or encoded.startswith(_SIGNATURES)
+        damaged = not encoded or encoded.startswith(SIGNATURES)
         raise UnusablePictureError("unreadable: damaged or empty file" if damaged else "unsupported format") from None
     except Image.DecompressionBombError as error:
         raise UnusablePictureError(f"too large: {error}") from error
@@ -84,6 +85,17 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
+def scale_rect(rect: Sequence[float], size: tuple[int, int], found: tuple[int, int]) -> np.ndarray:
+    """A rectangle of a picture that turned out to have another size than the one it was drawn in.
+
+    rect : (4,) xmin, ymin, xmax, ymax in pixels of the picture of ``size``; size, found : (H, W) there and here
+    Returns (4,): x times W'/W and y times H'/H.
+    """
+    height, width = size
+    scale = np.array([found[1] / width, found[0] / height])
+    return np.asarray(rect, float) * np.tile(scale, 2)
+
+
 # -------------------------------------------------------------------------------------------------------- label maps
 
 
@@ -107,10 +119,10 @@ def decode_labels(encoded: bytes, shape: tuple[int, int], label_order: str = "fa
         raise UnusablePictureError(f"label map unreadable: expected one channel, found mode {mode}")
     if labels.max() >= len(REGIONS):
         raise UnusablePictureError(f"label out of range: {labels.max()}")
-    return _farl_labels(label_order)[labels.astype(np.uint8)]
+    return farl_labels(label_order)[labels.astype(np.uint8)]
 
 
-def _farl_labels(label_order: str) -> np.ndarray:
+def farl_labels(label_order: str) -> np.ndarray:
     """(R,) uint8: the FaRL label of each label of another order."""
     return np.array([REGIONS.index(name) for name in LABEL_ORDERS[label_order]], np.uint8)
 
@@ -159,27 +171,6 @@ def _numbers(fields: list[str]) -> list[float]:
 
 # ------------------------------------------------------------------------------------------------------------ import
 
-FOLDER_SETTINGS = ("label_suffix", "label_order", "landmark_suffix", "max_megapixels")  # of a source of kind folder
-
-
-@dataclass(frozen=True)
-class FolderLayout:
-    """What lies in a source folder beside each picture ``KK.jpg``: ``KK`` + suffix. None: there is no such file."""
-
-    folder: Path
-    label_suffix: str | None = None
-    label_order: str = "farl"
-    landmark_suffix: str | None = None
-    max_megapixels: float = MAX_MEGAPIXELS
-
-    def __post_init__(self):
-        if not self.folder.is_dir():
-            raise ValueError(f"source folder {str(self.folder)!r} does not exist or is no folder")
-        if self.label_order not in LABEL_ORDERS:
-            raise ValueError(f"label_order {self.label_order!r}: expected one of {', '.join(LABEL_ORDERS)}")
-        if "" in (self.label_suffix, self.landmark_suffix):
-            raise ValueError("label_suffix and landmark_suffix: expected the end of a file name or null, found ''")
-
 
 @dataclass
 class Found:
@@ -191,11 +182,13 @@ class Found:
     landmarks: np.ndarray  # (68, 2), NaN where there are none
 
 
-def _locate(layout: FolderLayout, identity: str, image: str, url: str) -> Path:
-    """The file of a link; a name that would lead out of the source folder is refused."""
-    if url != f"{identity}/{image}" or any(Path(name).name != name or name == ".." for name in (identity, image)):
-        raise UnusablePictureError("unreadable: not the name of a file in the source folder")
-    path = layout.folder / identity / image
+def _check(path: Path, encoded: bytes, layout, max_megapixels: float) -> Found:
+    """Decode a picture in full, with all that belongs to it; raises UnusablePictureError with the reason."""
+    height, width, _ = decode(encoded, max_megapixels).shape
+    return Found(path.name, encoded, layout.labels(path, (height, width)), layout.landmarks(path))
+
+
+def _readable(path: Path) -> Path:
     if not path.is_file():
         raise UnusablePictureError("missing")
     if path.stat().st_size > MAX_FILE_MB * 2**20:
@@ -203,22 +196,7 @@ def _locate(layout: FolderLayout, identity: str, image: str, url: str) -> Path:
     return path
 
 
-def _check(path: Path, encoded: bytes, layout: FolderLayout) -> Found:
-    """Decode a picture in full, with all that belongs to it; raises UnusablePictureError with the reason."""
-    height, width, _ = decode(encoded, layout.max_megapixels).shape
-    labels, landmarks = None, np.full((N_LANDMARKS, 2), np.nan, np.float32)
-    if layout.label_suffix is not None:
-        beside = path.with_name(path.stem + layout.label_suffix)
-        if not beside.is_file():
-            raise UnusablePictureError("label map missing")
-        labels = encode_labels(decode_labels(beside.read_bytes(), (height, width), layout.label_order))
-    if layout.landmark_suffix is not None:
-        beside = path.with_name(path.stem + layout.landmark_suffix)
-        landmarks = read_landmarks(beside) if beside.is_file() else landmarks
-    return Found(path.name, encoded, labels, landmarks)
-
-
-def _import_identity(links, layout: FolderLayout) -> tuple[list[Found], list[dict[str, str]]]:
+def _import_identity(links, layout, max_megapixels: float) -> tuple[list[Found], list[dict[str, str]]]:
     """The usable pictures of one identity, and its rows of the ledger."""
     found, rows, first_of = [], [], {}
     for link in links:
@@ -226,12 +204,12 @@ def _import_identity(links, layout: FolderLayout) -> tuple[list[Found], list[dic
         try:
             if not link.image:
                 raise UnusablePictureError("no images")
-            path = _locate(layout, link.identity, link.image, link.url)
+            path = _readable(layout.picture(link.identity, link.image, link.url))
             encoded = path.read_bytes()
             sha256 = hashlib.sha256(encoded).hexdigest()
             if sha256 in first_of:
                 raise UnusablePictureError(f"duplicate of {first_of[sha256]}")
-            found.append(_check(path, encoded, layout))
+            found.append(_check(path, encoded, layout, max_megapixels))
             first_of[sha256], status = link.image, "ok"
         except UnusablePictureError as reason:
             status = str(reason)
@@ -241,13 +219,13 @@ def _import_identity(links, layout: FolderLayout) -> tuple[list[Found], list[dic
     return found, rows
 
 
-def _pack(identity: str, found: list[Found], layout: FolderLayout) -> storage.Pictures:
+def _pack(identity: str, found: list[Found], layout) -> storage.Pictures:
     return storage.Pictures(
         identity=identity,
         images=[picture.image for picture in found],
         encoded=[picture.encoded for picture in found],
-        labels=None if layout.label_suffix is None else [picture.labels for picture in found],
-        landmarks=None if layout.landmark_suffix is None else np.stack([picture.landmarks for picture in found]),
+        labels=None if not layout.brings_labels else [picture.labels for picture in found],
+        landmarks=None if not layout.brings_landmarks else np.stack([picture.landmarks for picture in found]),
     )
 
 
@@ -256,18 +234,14 @@ def import_images(
     output: str | Path,
     *,
     shard: str,
-    folder: str | Path,
-    label_suffix: str | None = None,
-    label_order: str = "farl",
-    landmark_suffix: str | None = None,
+    layout,
     max_megapixels: float = MAX_MEGAPIXELS,
     attributes: dict[str, str] | None = None,
 ) -> None:
-    """Pack the pictures of one shard, from a folder of identity/image.jpg, into images/{shard}.h5.
+    """Pack the pictures of one shard, from the folder of their source, into images/{shard}.h5.
 
     links : the table of `leam.links.list_links`
-    label_suffix : beside KK.jpg stands KK + this suffix, a label map in ``label_order``; None: no label maps
-    landmark_suffix : likewise the landmarks (`read_landmarks`); a picture without such a file has NaN landmarks
+    layout : where the source keeps pictures, label maps and landmarks (`leam.layouts`)
 
     Each link gets one row in the ledger: "ok", or the reason why it is not packed: "missing", "unreadable: ...",
     "unsupported format", "too large: ...", "duplicate of ...", "label map missing", "label map of another size: ...",
@@ -276,7 +250,6 @@ def import_images(
     """
     import pandas as pd
 
-    layout = FolderLayout(Path(folder), label_suffix, label_order, landmark_suffix, max_megapixels)
     table = pd.read_parquet(links).sort_values(["identity", "image"]).query("shard == @shard")
     if table.empty:
         raise ValueError(f"{links}: no links of shard {shard!r}")
@@ -284,7 +257,7 @@ def import_images(
     with storage.create_shard(output, kind="images", **(attributes or {})) as file:
         for identity, rows in table.groupby("identity"):
             links_of = rows[["identity", "image", "url"]].itertuples(index=False, name="Link")
-            found, entries = _import_identity(links_of, layout)
+            found, entries = _import_identity(links_of, layout, max_megapixels)
             if found:
                 storage.write_pictures(file, _pack(identity, found, layout))
             ledger += entries

@@ -147,7 +147,7 @@ def weighted_activation(gradient: Tensor, activation: Tensor) -> Tensor:
     dtype = torch.promote_types(gradient.dtype, torch.float32)  # what comes in bf16 is multiplied and added in float32
     maps = gradient.new_empty(2, b, h, w, dtype=dtype)
     step = b if gradient.is_cuda else max(1, CACHED // (c * h * w))
-    product = gradient.new_empty(min(step, b), c, h, w, dtype=dtype)  # on a CPU small enough to stay in its cache
+    product = torch.empty_like(gradient[:step], dtype=dtype)  # in its order of memory; on a CPU, what its cache holds
     for start in range(0, b, step):
         part = slice(start, start + step)
         g, a = gradient[part].to(dtype), activation[part]
@@ -231,6 +231,16 @@ class Grid:
         return vertical @ (maps @ horizontal)
 
 
+def set_size(percent: float, pixels: int) -> int:
+    """How many pixels the top p % of the grid are (METHOD 2.5): round(p / 100 * G * G), at least 1."""
+    return max(1, int(percent / 100 * pixels + 0.5))
+
+
+def sort_keys(values: Tensor, low_bits: Tensor) -> Tensor:
+    """int64 keys that order as the float32 values >= 0 do, then as ``low_bits`` (below 2**32) where these are equal."""
+    return (values.abs().view(torch.int32).long() << 32) | low_bits  # non-negative floats order as their bits do
+
+
 class RegionCounter:
     """Counts the activated pixels of every pixel set per region, from one partial sort per map (METHOD 2.5).
 
@@ -246,7 +256,7 @@ class RegionCounter:
         # Below the bits of a value stand first the pixel's place from the end, so that ties fall to the lowest index
         # whatever the sorting algorithm, then its region, so that a sorted key needs no looking up.
         self.low_bits = (torch.arange(pixels - 1, -1, -1, device=regions.device) << REGION_BITS) | regions
-        self.sizes = [max(1, int(percent / 100 * pixels + 0.5)) for percent in top_percents]
+        self.sizes = [set_size(percent, pixels) for percent in top_percents]
         order = sorted(set(self.sizes))
         edges = torch.tensor(order, device=regions.device)
         ranks = torch.arange(order[-1], device=regions.device)
@@ -264,8 +274,7 @@ class RegionCounter:
         return torch.cat((self._count_top(grids, low_bits), full.long().unsqueeze(2)), dim=2)
 
     def _count_top(self, grids: Tensor, low_bits: Tensor) -> Tensor:
-        # Non-negative floats order as their bits do.
-        keys = (grids.abs().view(torch.int32).long() << 32) | low_bits.unsqueeze(1)
+        keys = sort_keys(grids, low_bits.unsqueeze(1))
         keys = keys.topk(len(self.cells), dim=2).values  # (b, M, K), largest first
         region = keys & (2**REGION_BITS - 1)
         shape = (*keys.shape[:2], len(set(self.sizes)), len(REGIONS))
@@ -539,16 +548,44 @@ def _is_finished(output: Path, attributes: dict[str, str]) -> bool:
 
 def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed: int) -> dict[str, str | bool]:
     """Everything the maps depend on, as the attributes that the output carries."""
+    return identify(recogniser) | {
+        "faces_sha256": storage.sha256(faces),
+        "settings": json.dumps(dataclasses.asdict(settings) | {"seed": seed}, sort_keys=True),
+        "versions": storage.versions(torch, np, h5py),
+    }
+
+
+def identify(recogniser: Recogniser) -> dict[str, str | bool]:
+    """What a recogniser is, wherever its weights lie: equal for two that give the same embeddings and layers."""
     trained = recogniser.weights and not recogniser.untrained
     return {
         "model": recogniser.name,
         "recogniser": json.dumps(dataclasses.asdict(recogniser) | {"weights": ""}, sort_keys=True),
         "weights_sha256": storage.sha256(recogniser.weights) if trained else "",
         "untrained": recogniser.untrained,
-        "faces_sha256": storage.sha256(faces),
-        "settings": json.dumps(dataclasses.asdict(settings) | {"seed": seed}, sort_keys=True),
-        "versions": storage.versions(torch, np, h5py),
     }
+
+
+def unfinished(
+    names: list[str], journal: storage.Journal, what: str, deadline: float, progress: Callable
+) -> Iterator[tuple[int, str]]:
+    """The identities that the journal has not, one after the other, each with its number among all from 1 on.
+
+    Raises OutOfTimeError when the next identity might not be done by the ``deadline`` (of time.monotonic).
+    """
+    longest = 0.0
+    missing = [name for name in names if name not in journal]
+    done = len(names) - len(missing)
+    for name in progress(missing):
+        begun = time.monotonic()
+        if begun + SAFETY * longest > deadline:
+            raise OutOfTimeError(
+                f"stopped {what} before its time limit with {done} of {len(names)} identities done; "
+                f"the next run goes on from there"
+            )
+        done += 1
+        yield done, name
+        longest = max(longest, time.monotonic() - begun)
 
 
 def _compute_identities(
@@ -561,32 +598,25 @@ def _compute_identities(
     deadline: float,
     progress: Callable,
 ) -> None:
-    longest = 0.0
     names = storage.identities(shard)
-    missing = [name for name in names if name not in journal]
-    done = len(names) - len(missing)
+    done = sum(name in journal for name in names)
     log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
-    network = _network(recogniser, seed, device) if missing else None
-    for name in progress(missing):
+    network = _network(recogniser, seed, device) if done < len(names) else None
+    for number, name in unfinished(names, journal, recogniser.name, deadline, progress):
         begun = time.monotonic()
-        if begun + SAFETY * longest > deadline:
-            raise OutOfTimeError(
-                f"stopped {recogniser.name} before its time limit with {done} of {len(names)} identities done; "
-                f"the next run goes on from there"
-            )
         found = storage.read_faces(shard, name)
         with arithmetic(settings.precision, device):
             _compute_identity(network, recogniser, settings, found, device, journal)
-        done += 1
-        seconds = time.monotonic() - begun
-        longest, n = max(longest, seconds), len(found.images)
-        log.info("%s (%d of %d): %d images, %.0f pairs/s", name, done, len(names), n, n * (n - 1) / seconds)
+        seconds, n = time.monotonic() - begun, len(found.images)
+        log.info("%s (%d of %d): %d images, %.0f pairs/s", name, number, len(names), n, n * (n - 1) / seconds)
 
 
 def _network(recogniser: Recogniser, seed: int, device: torch.device) -> nn.Module:
+    network = models.fold_norms(models.build(recogniser, seed), recogniser.layers)
     if device.type == "cpu":
         tune_cpu()
-    return models.fold_norms(models.build(recogniser, seed), recogniser.layers).to(device)
+        models.order_channels_last(network, recogniser.input_size)
+    return network.to(device)
 
 
 def choose_device(device: str) -> torch.device:

@@ -35,6 +35,7 @@ class Recogniser:
     window : (top, left, bottom, right) of the crop that it sees, in pixels of a 112 x 112 crop
     colour : channel order, "rgb" or "bgr"
     weights : path or URL of a state dict or an ONNX file; sha256 and bytes are checked when given
+    untrained, shuffled : controls that know nothing: random weights, or those of each convolution permuted
     """
 
     name: str
@@ -52,6 +53,7 @@ class Recogniser:
     origin: str = ""
     licence: str = ""
     untrained: bool = False
+    shuffled: bool = False
 
 
 # ---------------------------------------------------------------------------------------------------------- registry
@@ -114,17 +116,24 @@ def _facenet(name: str, file: str, data: str) -> Recogniser:
     return Recogniser(name, "inception_resnet_v1", **_INCEPTION, origin=_FACENET.format(file), licence=licence)
 
 
-def _sample(name: str, loss: str) -> Recogniser:
+def _sample(name: str, loss: str, people: str = "rendered people") -> Recogniser:
     return Recogniser(
         name,
         "iresnet18",
         **_IRESNET,
         arguments={"widths": [8, 16, 32, 64], "embedding_size": 128},
         weights=str(Path(__file__).parent / "sample_weights" / f"{name}.safetensors"),
-        origin=f"trained by this project with {loss} loss on rendered people",
+        origin=f"trained by this project with {loss} loss on {people}",
         licence="the project's own",
     )
 
+
+def world_model(region: str) -> str:
+    """The name of the recogniser trained on rendered people who differ in this region only."""
+    return f"sample_{region}"
+
+
+WORLDS = ("hair", "nose", "llip")  # such regions with a recogniser that ships
 
 REGISTRY = {
     recogniser.name: recogniser
@@ -154,8 +163,11 @@ REGISTRY = {
         ),
         _sample("sample_arcface", "ArcFace"),
         _sample("sample_cosface", "CosFace"),
+        *(_sample(world_model(region), "CosFace", f"rendered people who differ in {region} only") for region in WORLDS),
     )
 }
+
+GENERAL_MODELS = ("sample_arcface", "sample_cosface")  # trained on rendered people who differ everywhere
 
 ARCHITECTURES = ("iresnet18", "iresnet50", "iresnet100", "inception_resnet_v1", "vgg_face16")
 
@@ -203,7 +215,7 @@ def check_window(recogniser: Recogniser) -> Recogniser:
 def build(recogniser: Recogniser, seed: int = 0) -> "nn.Module":
     """The network with its weights, in eval mode, parameters frozen, on the CPU, in float32.
 
-    ``untrained`` networks get random weights from ``seed``.
+    ``untrained`` networks get random weights from ``seed``, ``shuffled`` ones their own in an order drawn with it.
 
     Raises ModelError when the weights do not fit, are missing, or the network does not take its stated input.
     """
@@ -215,9 +227,23 @@ def build(recogniser: Recogniser, seed: int = 0) -> "nn.Module":
         _load(network, recogniser)
     elif not recogniser.untrained and recogniser.architecture in ARCHITECTURES:
         raise ModelError(f"recogniser {recogniser.name}: no weights are configured; {where_to_get(recogniser)}")
+    if recogniser.shuffled:
+        shuffle_convolutions(network, seed)
     network = network.eval().requires_grad_(False)
     _check_input(network, recogniser)
     return network
+
+
+def shuffle_convolutions(network: "nn.Module", seed: int) -> None:
+    """Permute the weights of each convolution among themselves, in place: their distribution stays."""
+    import torch
+    from torch import nn
+
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            weights = module.weight.data.flatten()
+            module.weight.data = weights[torch.randperm(len(weights), generator=generator)].view_as(module.weight)
 
 
 def where_to_get(recogniser: Recogniser) -> str:
@@ -425,6 +451,29 @@ def fold_norms(network: "nn.Module", layers: tuple[str, ...]) -> "nn.Module":
         traced.graph.erase_node(node)
     traced.recompile()
     return traced.eval().requires_grad_(False)
+
+
+def order_channels_last(network: "nn.Module", input_size: tuple[int, int]) -> "nn.Module":
+    """The same network with the channels of a pixel side by side in memory, which makes CPU convolutions quicker.
+
+    Above all strided and narrow ones, backwards: up to twice. A network that insists on the usual order (it calls
+    ``view`` on a convolution's output, say) keeps it.
+    """
+    import torch
+    from torch import nn
+
+    def order(memory_format: torch.memory_format) -> None:
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=memory_format)
+
+    order(torch.channels_last)
+    try:
+        with torch.no_grad():
+            network(torch.zeros(2, 3, *input_size))
+    except RuntimeError:
+        order(torch.contiguous_format)
+    return network
 
 
 # ----------------------------------------------------------------------------------------------------------- feeding

@@ -8,9 +8,7 @@ import pandas as pd
 from leam.regions import REGION_TITLES, REGIONS
 
 FOLDER = Path(__file__).with_name("paper_tables")
-BASE_RATE_MODEL = (
-    "VGG_16"  # its threshold-100 column in table 20 counts all pixels of the crop: the area of each region
-)
+BASE_RATE_MODEL = "VGG_16"  # its threshold-100 column in table 20 counts all pixels: the area of each region
 
 
 def read_table(name: str) -> pd.DataFrame:
@@ -48,3 +46,28 @@ def beside(ours: pd.DataFrame, table: pd.DataFrame, keys: list[str], value: str)
     joined = ours.merge(table[[*keys, value]].rename(columns={value: "paper"}), on=keys, how="left", sort=False)
     joined["difference"] = joined[value] - joined["paper"].astype(np.float64)
     return joined
+
+
+def shares_by_threshold() -> pd.DataFrame:
+    """Tables 12-20, with threshold 100 as the full activation for every model.
+
+    Columns: model, region, threshold_percent, percent. VGG_16's 100 column counts all pixels, so the 100 columns are
+    taken from table 10, which equals them elsewhere.
+    """
+    table = read_table("table12")
+    full = read_table("table10").assign(threshold_percent=100.0)
+    return pd.concat((table[table["threshold_percent"] < 100], full[table.columns]), ignore_index=True)
+
+
+def beside_models(ours: pd.DataFrame, table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
+    """``beside`` for tables with a key ``model``: the same recogniser's number where the paper has that recogniser,
+    else the mean over the paper's recognisers. A further column ``paper_of`` says whose number it is.
+    """
+    rest = [key for key in keys if key != "model"]
+    names = list(pd.unique(table["model"]))
+    mean = table.groupby(rest, sort=False)[value].mean().reset_index()
+    others = [mean.assign(model=model) for model in pd.unique(ours["model"]) if model not in names]
+    joined = beside(ours, pd.concat((table[[*keys, value]], *others), ignore_index=True), keys, value)
+    mean_of = names[0] if len(names) == 1 else f"mean of {len(names)} recognisers"
+    whose = joined["model"].where(joined["model"].isin(names), mean_of)
+    return joined.assign(paper_of=whose.where(joined["paper"].notna(), ""))

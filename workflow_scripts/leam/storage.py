@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "leam-1"
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+CHECKED = {"fletcher32": True}  # of what is compressed already
 TOO_FEW = "identity has fewer than two usable images"
 RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
 WAIT_S = 1  # between two tries to get a lock
@@ -47,6 +48,8 @@ class Pictures:
 
     labels : per picture a PNG label map in FaRL order, same size as the picture, or None
     landmarks : (N, 68, 2) float32, x and y in pixels of the picture (NaN where unknown), or None
+    rect : (N, 4) float32, where the link says the face is: left, top, right, bottom in pixels of the decoded picture
+        (NaN where it says nothing), or None
     """
 
     identity: str
@@ -54,6 +57,7 @@ class Pictures:
     encoded: list[bytes]
     labels: list[bytes] | None = None
     landmarks: np.ndarray | None = None
+    rect: np.ndarray | None = None
 
 
 @dataclass
@@ -96,6 +100,19 @@ class IdentityMaps:
 
 
 @dataclass
+class Averages:
+    """What is summed over all identities of a recogniser (averages/{model}.h5).
+
+    identities : (I,) str, sorted; shards : (I,) int, the number of the maps file that each stands in
+    totals : {(polarity, layer): (h, w) float64}, the sum over identities of the identity's mean image map
+    """
+
+    identities: list[str]
+    shards: list[int]
+    totals: dict[tuple[str, str], np.ndarray]
+
+
+@dataclass
 class Discarded:
     """What was left out and why; ``image`` is "" when the whole identity was."""
 
@@ -108,8 +125,8 @@ class Discarded:
 
 
 def group_name(identity: str) -> str:
-    """The HDF5 group of an identity: '/' and '%' escaped, and the reserved group names too."""
-    escaped = identity.replace("%", "%25").replace("/", "%2F")
+    """The HDF5 group of an identity: '/', '%' and NUL escaped, and the reserved group names too."""
+    escaped = identity.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
     return f"%{escaped}" if escaped in RESERVED or escaped in ("", ".", "..") else escaped
 
 
@@ -181,12 +198,43 @@ def _room_for(path: Path) -> Iterator[None]:
         raise
 
 
+class _SteadyFile(io.FileIO):
+    """A file that keeps its first failure to write (a full disk) until it is asked for it.
+
+    HDF5 writes much of a file while closing it, where it loses an error or does not survive it; so it is not told.
+    """
+
+    fault: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        left = memoryview(content)
+        while left and self.fault is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.fault = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.fault = self.fault or error
+            return size
+
+
 @contextlib.contextmanager
 def create_shard(path: str | Path, kind: str, **attributes) -> Iterator[h5py.File]:
-    """An HDF5 file to fill; ``kind`` is the stage that writes it. Appears under its name only when whole."""
-    with whole_file(path) as part, h5py.File(part, "w") as shard:
-        shard.attrs.update({"schema": SCHEMA, "kind": kind} | attributes)
-        yield shard
+    """An HDF5 file to fill; ``kind`` is the stage that writes it. Appears under its name only when whole.
+
+    Raises OSError when the disk is full.
+    """
+    with whole_file(path) as part, _SteadyFile(part, "w+") as file:
+        with h5py.File(file, "w") as shard:
+            shard.attrs.update({"schema": SCHEMA, "kind": kind} | attributes)
+            yield shard
+        if file.fault is not None:
+            raise file.fault
 
 
 @contextlib.contextmanager
@@ -248,6 +296,11 @@ def identities(shard: h5py.File) -> list[str]:
     return sorted(str(group.attrs["identity"]) for name, group in shard.items() if name not in RESERVED)
 
 
+def holds(shard: h5py.File, identity: str) -> bool:
+    """Whether an identity is in a shard."""
+    return group_name(identity) in shard
+
+
 def _put(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
     return group.create_dataset(name, data=array, **(PACKED if array.size else {}))
 
@@ -258,7 +311,8 @@ def _put_strings(group: h5py.Group, name: str, strings: Iterable[str]) -> None:
 
 def _put_bytes(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
     """Encoded files of any length: one long array with its offsets, since HDF5 checksums no variable-length data."""
-    _put(group, name, np.frombuffer(b"".join(blobs), np.uint8))
+    joined = np.frombuffer(b"".join(blobs), np.uint8)
+    group.create_dataset(name, data=joined, **(CHECKED if joined.size else {}))
     group.create_dataset(f"{name}_ends", data=np.cumsum([len(blob) for blob in blobs], dtype=np.int64))
 
 
@@ -293,6 +347,7 @@ def read_discarded(shard: h5py.File) -> list[Discarded]:
 # ------------------------------------------------------------------------------------------------------------ images
 
 LEDGER_COLUMNS = ("identity", "image", "url", "status", "sha256")
+DETAIL = "detail"  # a further column of scraped shards: what there is to say beyond the status
 
 
 def write_pictures(shard: h5py.File, pictures: Pictures) -> None:
@@ -301,8 +356,9 @@ def write_pictures(shard: h5py.File, pictures: Pictures) -> None:
     _put_bytes(group, "encoded", pictures.encoded)
     if pictures.labels is not None:
         _put_bytes(group, "labels", pictures.labels)
-    if pictures.landmarks is not None:
-        _put(group, "landmarks", np.asarray(pictures.landmarks, np.float32))
+    for name in ("landmarks", "rect"):
+        if getattr(pictures, name) is not None:
+            _put(group, name, np.asarray(getattr(pictures, name), np.float32))
 
 
 def read_pictures(shard: h5py.File, identity: str) -> Pictures:
@@ -312,7 +368,7 @@ def read_pictures(shard: h5py.File, identity: str) -> Pictures:
         images=_strings(group, "images"),
         encoded=_bytes(group, "encoded"),
         labels=_bytes(group, "labels") if "labels" in group else None,
-        landmarks=group["landmarks"][()] if "landmarks" in group else None,
+        **{name: group[name][()] for name in ("landmarks", "rect") if name in group},
     )
 
 
@@ -320,13 +376,14 @@ def write_ledger(shard: h5py.File, rows: Iterable[dict[str, str]]) -> None:
     """One row per link of the shard; status is "ok" or the reason why there is no picture."""
     rows = list(rows)
     group = shard.create_group("ledger")
-    for column in LEDGER_COLUMNS:
+    for column in (*LEDGER_COLUMNS, DETAIL) if rows and DETAIL in rows[0] else LEDGER_COLUMNS:
         _put_strings(group, column, [row[column] for row in rows])
 
 
 def read_ledger(shard: h5py.File) -> list[dict[str, str]]:
-    columns = [_strings(shard["ledger"], column) for column in LEDGER_COLUMNS]
-    return [dict(zip(LEDGER_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+    names = [name for name in (*LEDGER_COLUMNS, DETAIL) if name in shard["ledger"]]
+    columns = [_strings(shard["ledger"], name) for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------------------- faces
@@ -435,6 +492,11 @@ def read_regions(shard: h5py.File, identity: str) -> np.ndarray:
     return shard[group_name(identity)]["regions"][()]
 
 
+def read_landmarks(shard: h5py.File, identity: str) -> np.ndarray:
+    """Only the landmarks (N, 68, 2) float32 px of an identity's faces; NaN where unknown."""
+    return shard[group_name(identity)]["landmarks"][()]
+
+
 def is_untrained(shard: h5py.File) -> bool:
     """Whether the maps of this file come from random weights."""
     return bool(shard.attrs.get("untrained", False))
@@ -443,6 +505,17 @@ def is_untrained(shard: h5py.File) -> bool:
 def read_embeddings(shard: h5py.File, identity: str) -> np.ndarray:
     """Only the embeddings (N, D) float32, of unit norm, in a maps file."""
     return shard[group_name(identity)]["embeddings"][()]
+
+
+def read_pairs(shard: h5py.File, identity: str) -> tuple[np.ndarray, np.ndarray]:
+    """Only the pairs (P, 2), anchor and positive, and their cosines (P,), of an identity in a maps file."""
+    group = shard[group_name(identity)]
+    return group["pairs"][()], group["cosine"][()]
+
+
+def read_recogniser(shard: h5py.File) -> dict:
+    """What a maps file says of its recogniser: name, input_size, window, layers, ..."""
+    return json.loads(shard.attrs["recogniser"])
 
 
 def read_counts(shard: h5py.File, identity: str) -> dict[str, np.ndarray]:
@@ -472,15 +545,70 @@ def read_maps(shard: h5py.File, identity: str, pair_maps: bool = False) -> Ident
     )
 
 
-def _unscaled(stored: h5py.Dataset) -> np.ndarray:
-    return stored[()].astype(np.float32) / np.float32(stored.attrs.get("scale", 1))
+def read_side(shard: h5py.File, identity: str) -> int:
+    """The side S of an identity's crops, pixels."""
+    return shard[group_name(identity)]["regions"].shape[1]
+
+
+def read_window(shard: h5py.File) -> tuple[int, int, int, int]:
+    """The window of a maps file's recogniser: top, left, bottom, right in 112ths of the crop."""
+    return tuple(json.loads(shard.attrs["recogniser"])["window"])
+
+
+def read_image_maps(
+    shard: h5py.File, identity: str, images: list[int], layers: list[str], polarities: list[str]
+) -> dict[str, np.ndarray]:
+    """Image maps of some images (their positions, ascending) of an identity: {layer: (n, polarities, h, w) float32}."""
+    group = shard[group_name(identity)]["maps"]
+    return {
+        layer: np.stack([_unscaled(group[polarity][layer_name(layer)], images) for polarity in polarities], axis=1)
+        for layer in layers
+    }
+
+
+def write_population(shard: h5py.File, template: np.ndarray, means: dict[str, np.ndarray]) -> None:
+    """The template (68, 2) of the canonical frame, and the mean maps in it: {layer: (polarities, G, G)}."""
+    _put(shard, "template", template)
+    for layer, array in means.items():
+        _put(shard, f"means/{layer_name(layer)}", array)
+
+
+def read_population(shard: h5py.File, layers: list[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What ``write_population`` wrote."""
+    return shard["template"][()], {layer: shard[f"means/{layer_name(layer)}"][()] for layer in layers}
+
+
+def read_layer_maps(shard: h5py.File, identity: str, polarity: str, layer: str) -> np.ndarray:
+    """The image maps (N, h, w) float32 of one identity, polarity and layer, without reading the others."""
+    return _unscaled(shard[group_name(identity)]["maps"][polarity][layer_name(layer)])
+
+
+def write_averages(shard: h5py.File, averages: Averages) -> None:
+    _put_strings(shard, "identities", averages.identities)
+    shard.create_dataset("shards", data=np.asarray(averages.shards, np.int64))
+    for (polarity, layer), total in averages.totals.items():
+        _put(shard, f"totals/{polarity}/{layer_name(layer)}", total)
+
+
+def read_averages(path: str | Path) -> Averages:
+    with open_shard(path, "averages") as shard:
+        totals = {
+            (polarity, layer): group[layer_name(layer)][()]
+            for polarity, group in shard.get("totals", {}).items()
+            for layer in read_layers(shard)
+        }
+        return Averages(_strings(shard, "identities"), shard["shards"][()].tolist(), totals)
+
+
+def _unscaled(stored: h5py.Dataset, rows: list[int] | tuple[()] = ()) -> np.ndarray:
+    return stored[rows].astype(np.float32) / np.float32(stored.attrs.get("scale", 1))
 
 
 # ----------------------------------------------------------------------------------------------------------- journal
 
 
 class Journal:
-    """Finished identities of a job that may be killed at any moment: records appended to one side file.
+    """What a job that may be killed at any moment has finished: records appended to one side file.
 
     A record is a name and its arrays, framed by its length and SHA-256; reading stops at the first frame that is cut
     or damaged, and writing goes on from there. The first record is the digest of everything the results depend on;
@@ -560,17 +688,28 @@ class Journal:
         payload = self._file.read(size)
         return payload if hashlib.sha256(payload).digest() == checksum else None
 
-    def _append(self, payload: bytes) -> int:
-        offset = self._file.seek(0, os.SEEK_END)
+    def _append(self, *payloads: bytes) -> list[int]:
+        """Write records, whole or not at all; returns where they begin. They are on disk when this returns."""
+        start = end = self._file.seek(0, os.SEEK_END)
+        frames, offsets = [], []
+        for payload in payloads:
+            offsets.append(end)
+            frames.append(self._FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
+            end += len(frames[-1])
         try:
             with _room_for(self.path):
-                self._file.write(self._FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        except StorageError:
-            os.truncate(self.path, offset)  # half a record is of no use, and others need the room
+                self._write(b"".join(frames))
+        except (OSError, StorageError):
+            os.truncate(self.path, start)  # half a record is of no use, and others need the room
             raise
-        return offset
+        return offsets
+
+    def _write(self, content: bytes) -> None:
+        """Past the buffer: what a full disk leaves in it, closing the file would try to write once more."""
+        left = memoryview(content)
+        while left:
+            left = left[os.write(self._file.fileno(), left) :]
+        os.fsync(self._file.fileno())
 
     @staticmethod
     def _unpack(payload: bytes) -> dict[str, np.ndarray]:
@@ -585,9 +724,19 @@ class Journal:
 
     def add(self, name: str, **arrays: np.ndarray) -> None:
         """Append a finished record; it is on disk when this returns."""
+        self.add_all([(name, arrays)])
+
+    def add_all(self, records: list[tuple[str, dict[str, np.ndarray]]]) -> None:
+        """Append finished records at the price of one: of names that stand there already the last counts."""
+        payloads = [self._pack(name, arrays) for name, arrays in records]
+        names = [name for name, _ in records]
+        self.offsets.update(zip(names, self._append(*payloads), strict=True))
+
+    @staticmethod
+    def _pack(name: str, arrays: dict[str, np.ndarray]) -> bytes:
         packed = io.BytesIO()
         np.savez(packed, name=np.array(name), **arrays)
-        self.offsets[name] = self._append(packed.getvalue())
+        return packed.getvalue()
 
     def get(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a finished record."""

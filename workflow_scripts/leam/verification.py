@@ -70,12 +70,13 @@ def tabulate_verification(maps: dict[str, list[str]], output: str | Path, seed: 
     Columns: model, untrained, identities, images, genuine_pairs, impostor_pairs, auc, false_match_rate, threshold
     (cosine), true_match_rate.
     """
-    rows = [_verify(model, paths, seed) for model, paths in maps.items()]
+    rows = [verify(model, paths, seed) for model, paths in maps.items()]
     with storage.whole_file(output) as part:
         pd.DataFrame(rows).to_csv(part, index=False)
 
 
-def _verify(model: str, paths: list[str], seed: int) -> dict[str, object]:
+def verify(model: str, paths: list[str], seed: int = 0) -> dict[str, object]:
+    """The row of one model in verification.csv, from its maps files of all shards."""
     embeddings, identities, untrained = _embeddings(paths)
     genuine, impostor = split_pairs(embeddings, identities, seed)
     threshold = threshold_at(impostor)

@@ -49,8 +49,6 @@ def is_url(weights: str) -> bool:
 
 def download(recogniser: Recogniser, folder: Path) -> Path:
     """Fetch the weights' URL (http or https) to ``folder``; a file that is there and verified is not fetched again."""
-    import torch
-
     url = urllib.parse.urlsplit(recogniser.weights)
     if url.scheme not in ("http", "https"):
         raise ModelError(
@@ -60,12 +58,19 @@ def download(recogniser: Recogniser, folder: Path) -> Path:
     if recogniser.sha256 and path.is_file() and storage.sha256(path) == recogniser.sha256:
         return path
     try:
-        with storage.whole_file(path) as part:
-            torch.hub.download_url_to_file(recogniser.weights, str(part), progress=False)
+        download_file(recogniser.weights, path)
     except OSError as error:
         where = models.where_to_get(recogniser)
         raise ModelError(f"recogniser {recogniser.name}: {recogniser.weights}: {error}; {where}") from error
     return path
+
+
+def download_file(url: str, path: Path) -> None:
+    """Fetch a URL to ``path``, which appears when it is whole. Raises OSError."""
+    import torch
+
+    with storage.whole_file(path) as part:
+        torch.hub.download_url_to_file(url, str(part), progress=False)
 
 
 def verify(recogniser: Recogniser) -> dict[str, str | int]:

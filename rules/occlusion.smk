@@ -1,0 +1,205 @@
+# reads   results/faces/{shard}.h5, results/maps/{model}/*.h5 of the recogniser and of its guides
+# writes  results/averages/{model}.h5: image maps summed over all identities
+#         results/occlusion/{model}/{shard}.parquet: drop of every image under every mask
+#         results/tables and results/figures: the paper's tables 9 and 21 and figure 8, the transfer matrix, the
+#         decision view, and the chain of controls "Is it person-specific?"
+#
+# occlude_faces is one process per model and shard. Finished identities are kept in a side file,
+# {shard}.parquet.journal, so that a job that was stopped goes on after the last of them.
+
+
+rule average_maps:
+    input:
+        library("averages", "storage"),
+        maps=maps_of_model,
+    output:
+        results("averages/{model}.h5"),
+    log:
+        results("logs/average_maps/{model}.log"),
+    benchmark:
+        results("benchmarks/average_maps/{model}.tsv")
+    conda:
+        "../envs/leam.yaml"
+    script:
+        "../workflow_scripts/average_maps.py"
+
+
+rule occlude_faces:
+    input:
+        library(
+            "occlusion",
+            "averages",
+            "maps",
+            "models",
+            "architectures",
+            "verification",
+            "storage",
+        ),
+        faces=results("faces/{shard}.h5"),
+        maps=guides_maps,
+        everyone=maps_of_model,
+        averages=results("averages/{model}.h5"),
+        weights=results("weights/{model}.ok"),
+    output:
+        results("occlusion/{model}/{shard}.parquet"),
+    log:
+        results("logs/occlude_faces/{model}/{shard}.log"),
+    benchmark:
+        results("benchmarks/occlude_faces/{model}/{shard}.tsv")
+    conda:
+        "../envs/leam.yaml"
+    threads: 1
+    params:
+        recogniser=recogniser_entry,
+        guides=guides_of_model,
+        settings=lookup(within=config, dpath="occlusion"),
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/occlude_faces.py"
+
+
+rule tabulate_occlusion:
+    input:
+        library("occlusion_tables", "tables", "paper"),
+        **DROPS,
+        verification=TABLES["verification"],
+    output:
+        person_specific=report(
+            TABLES["person_specific"],
+            caption="captions/person_specific.rst",
+            category="Occlusion",
+            labels={"shows": "Is it person-specific? Every step, tested"},
+        ),
+        table09=report(
+            TABLES["table09"],
+            caption="captions/table09.rst",
+            category="Occlusion",
+            labels={"shows": "Drop by occluded share (paper table 9)"},
+        ),
+        table21=report(
+            TABLES["table21"],
+            caption="captions/table21.rst",
+            category="Occlusion",
+            labels={"shows": "Drop by recogniser (paper table 21)"},
+        ),
+        transfer=report(
+            TABLES["transfer"],
+            caption="captions/transfer.rst",
+            category="Occlusion",
+            labels={"shows": "Every guide under every recogniser"},
+        ),
+        decisions=report(
+            TABLES["decisions"],
+            caption="captions/decisions.rst",
+            category="Occlusion",
+            labels={"shows": "Genuine pairs lost"},
+        ),
+        occlusion=report(
+            TABLES["occlusion"],
+            caption="captions/occlusion.rst",
+            category="Occlusion",
+            labels={"shows": "Every mean drop, with intervals"},
+        ),
+    log:
+        results("logs/tabulate_occlusion.log"),
+    benchmark:
+        results("benchmarks/tabulate_occlusion.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        models=MODELS,
+        guide=settings.paper_guide(config),
+        analysis=lookup(within=config, dpath="analysis"),
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/tabulate_occlusion.py"
+
+
+rule plot_person_specific:
+    input:
+        library("occlusion_figures", "figures", "paper"),
+        occlusion=TABLES["occlusion"],
+        person_specific=TABLES["person_specific"],
+    output:
+        chain_png=report(
+            results("figures/person_specific.png"),
+            caption="captions/plot_person_specific.rst",
+            category="Occlusion",
+            labels={"shows": "Is it person-specific?"},
+        ),
+        chain_pdf=results("figures/person_specific.pdf"),
+        layers_png=report(
+            results("figures/person_specific_layers.png"),
+            caption="captions/plot_person_specific_layers.rst",
+            category="Occlusion",
+            labels={"shows": "The same, layer by layer"},
+        ),
+        layers_pdf=results("figures/person_specific_layers.pdf"),
+    log:
+        results("logs/plot_person_specific.log"),
+    benchmark:
+        results("benchmarks/plot_person_specific.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        percent=lookup(within=config, dpath="occlusion/percent"),
+        analysis=lookup(within=config, dpath="analysis"),
+    script:
+        "../workflow_scripts/plot_person_specific.py"
+
+
+rule plot_occlusion:
+    input:
+        library("occlusion_figures", "figures", "paper"),
+        occlusion=TABLES["occlusion"],
+        decisions=TABLES["decisions"],
+    output:
+        drop_png=report(
+            results("figures/figure08_occlusion.png"),
+            caption="captions/plot_occlusion.rst",
+            category="Occlusion",
+            labels={"shows": "Drop by occluded share (paper figure 8)"},
+        ),
+        drop_pdf=results("figures/figure08_occlusion.pdf"),
+        lost_png=report(
+            results("figures/decisions.png"),
+            caption="captions/plot_decisions.rst",
+            category="Occlusion",
+            labels={"shows": "Genuine pairs lost by occluded share"},
+        ),
+        lost_pdf=results("figures/decisions.pdf"),
+    log:
+        results("logs/plot_occlusion.log"),
+    benchmark:
+        results("benchmarks/plot_occlusion.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        guide=settings.paper_guide(config),
+        analysis=lookup(within=config, dpath="analysis"),
+    script:
+        "../workflow_scripts/plot_occlusion.py"
+
+
+rule plot_transfer:
+    input:
+        library("occlusion_figures", "figures", "paper"),
+        transfer=TABLES["transfer"],
+    output:
+        png=report(
+            results("figures/transfer.png"),
+            caption="captions/plot_transfer.rst",
+            category="Occlusion",
+            labels={"shows": "Whose maps hurt whom"},
+        ),
+        pdf=results("figures/transfer.pdf"),
+    log:
+        results("logs/plot_transfer.log"),
+    benchmark:
+        results("benchmarks/plot_transfer.tsv")
+    conda:
+        "../envs/leam.yaml"
+    params:
+        percent=lookup(within=config, dpath="occlusion/percent"),
+    script:
+        "../workflow_scripts/plot_transfer.py"

@@ -1,0 +1,57 @@
+"""Averages over the identities of all shards, worked by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from conftest import make_faces
+from leam import averages, maps, storage
+
+
+def test_leave_one_out_by_hand():
+    found = averages.leave_one_out(np.array([[[1.0, 0]], [[3, 0]], [[8, 6]]], np.float32))
+    np.testing.assert_allclose(found, [[[5.5, 3]], [[4.5, 3]], [[2, 0]]])
+
+
+def test_where_no_other_map_has_anything_the_mean_is_exactly_zero():
+    found = averages.leave_one_out(np.array([[[0.1]], [[0]], [[0]], [[0]]], np.float32))
+    assert found[0, 0, 0] == 0
+
+
+def test_everyone_is_the_other_of_exactly_one():
+    people = [f"p{number}" for number in range(30)]
+    others = [averages.another_identity(people, person, seed=3) for person in people]
+    assert sorted(others) == sorted(people)
+    assert all(other != person for other, person in zip(others, people, strict=True))
+    assert others == [averages.another_identity(people[::-1], person, seed=3) for person in people]
+    assert others != [averages.another_identity(people, person, seed=4) for person in people]
+
+
+def test_the_only_identity_has_no_other():
+    with pytest.raises(ValueError, match="p0 is the only identity"):
+        averages.another_identity(["p0"], "p0", 0)
+
+
+def test_totals_over_two_shards_give_the_mean_of_all_others(tmp_path, narrow):
+    """Identities of 3, 2 and 4 images weigh the same."""
+    everyone, means = [], {}
+    narrow = dataclasses.replace(narrow, layers=("layer1.0.conv2",))
+    for number, people in enumerate(({"a": 3}, {"b": 2, "c": 4})):
+        faces, path = tmp_path / f"faces{number}.h5", tmp_path / f"{number}.h5"
+        with storage.create_shard(faces, "faces") as shard:
+            for identity, images in people.items():
+                storage.write_faces(shard, make_faces(identity, images))
+        maps.compute_maps(faces, path, narrow, maps.MapSettings(grid=28))
+        with storage.open_shard(path, "maps") as shard:
+            for identity in people:
+                found = storage.read_maps(shard, identity).maps["similarity"]["layer1.0.conv2"]
+                means[identity] = found.astype(float).mean(0)
+        everyone.append(path)
+    averages.average_maps(everyone, tmp_path / "averages.h5")
+    found = storage.read_averages(tmp_path / "averages.h5")
+    assert (found.identities, found.shards) == (["a", "b", "c"], [0, 1, 1])
+    total = found.totals["similarity", "layer1.0.conv2"]
+    others = averages.mean_of_others(total, means["b"], 3)
+    np.testing.assert_allclose(others, (means["a"] + means["c"]) / 2, rtol=1e-9, atol=1e-15)
+    assert len(found.totals) == 2

@@ -1,0 +1,226 @@
+"""The statistics of occlusion against independent ones, on drops with planted differences."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from leam import occlusion, paper
+from leam import occlusion_tables as tables
+
+NAMES = ("occlusion", "decisions", "person_specific", "transfer", "table09", "table21")
+LEVELS = {"image": 0.20, "own_mean": 0.15, "other_mean": 0.15, "population_mean": 0.10, "shuffled": 0.03}
+LEVELS |= {"centre": 0.05, "random": 0.02}
+
+
+def make_drops(model="IR_CASIA", guides=("IR_CASIA",), identities=10, images=3, seed=0, untrained=False):
+    """Drops as ``occlude_faces`` writes them, around planted levels; own_mean and other_mean are alike."""
+    rng = np.random.default_rng([seed, *model.encode()])
+    cells = [("", "", kind, "", percent) for kind in occlusion.FREE for percent in (0.1, 1.0)]
+    for guide, layer, polarity in itertools.product(guides, ("conv1", "conv2"), ("loss", "similarity")):
+        kinds = [kind for kind in LEVELS if kind not in occlusion.FREE] if guide == model else ["image"]
+        percents = (0.1, 1.0) if layer == "conv1" else (1.0,)
+        if guide == model or layer == "conv1":
+            cells += [(guide, layer, kind, polarity, percent) for kind in kinds for percent in percents]
+    rows = []
+    for number in range(identities):
+        shift = rng.normal(0, 0.02)
+        for image in range(images):
+            for guide, layer, kind, polarity, percent in cells:
+                drop = LEVELS[kind] * percent + shift + rng.normal(0, 0.01)
+                keys = (model, guide, layer, polarity, kind, percent, f"p{number:02d}", f"{image}.png")
+                rows.append((*keys, 125, images - 1, 0.6, drop, images - 1, int(rng.integers(images)), untrained))
+    return pd.DataFrame(rows, columns=occlusion.COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The tables, as files, of three models under two guides; the second is untrained."""
+    tmp_path = tmp_path_factory.mktemp("tables")
+    drops, models = {}, ("IR_CASIA", "VGG_16", "mine")
+    for model in models:
+        table = make_drops(model, tuple({"IR_CASIA", model}), untrained=model == "VGG_16")
+        halves = [table[table["identity"] < "p04"], table[table["identity"] >= "p04"]]
+        drops[model] = [str(tmp_path / f"{model}{number}.parquet") for number in range(2)]
+        for half, path in zip(halves, drops[model], strict=True):
+            half.to_parquet(path, index=False)
+    verification = pd.DataFrame({"model": models, "threshold": 0.4, "false_match_rate": 1e-3, "impostor_pairs": 4000})
+    verification.to_csv(tmp_path / "verification.csv", index=False)
+    outputs = {name: str(tmp_path / f"{name}.csv") for name in NAMES}
+    tables.tabulate_occlusion(
+        drops, tmp_path / "verification.csv", outputs, guide="IR_CASIA", bootstrap_samples=300, seed=1
+    )
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def tabulated(folder):
+    return {name: pd.read_csv(folder / f"{name}.csv") for name in NAMES}
+
+
+def plain_mean(table, value="drop", **cell):
+    """Mean over identities of the mean over images."""
+    for key, wanted in cell.items():
+        table = table[table[key] == wanted]
+    return table.groupby("identity")[value].mean().mean()
+
+
+def test_mean_drops_against_a_plain_computation(tabulated):
+    found, drops = tabulated["occlusion"], make_drops("mine", tuple({"IR_CASIA", "mine"}))
+    found = found[found["model"] == "mine"].fillna({"guide": "", "layer": "", "polarity": ""})
+    cells = drops.groupby(tables.CELL)
+    assert len(found) == len(cells)
+    for row in found.to_dict("records"):
+        cell = {key: row[key] for key in tables.CELL}
+        assert row["drop"] == pytest.approx(plain_mean(drops, **cell), abs=1e-6)
+        assert row["drop_low"] <= row["drop"] <= row["drop_high"]
+        assert (row["identities"], row["images"], row["pairs"]) == (10, 30, 60)
+
+
+def test_identities_weigh_the_same_and_images_without_a_drop_are_left_out():
+    drops = pd.concat(
+        [make_drops(identities=1, images=4), make_drops(identities=2, images=2).query("identity == 'p01'")]
+    )
+    drops.loc[(drops["identity"] == "p00") & (drops["image"] == "0.png"), ["drop", "lost"]] = np.nan
+    means = tables._average_shard(drops)
+    chosen = means[(means["kind"] == "random") & (means["percent"] == 1)].set_index("identity")
+    assert chosen["images"].to_dict() == {"p00": 3, "p01": 2}
+    assert chosen["pairs"].to_dict() == {"p00": 9, "p01": 2}
+    found = tables.summarise(means, 100, 0.95, 0)
+    row = found[(found["kind"] == "random") & (found["percent"] == 1)].iloc[0]
+    expected = [plain_mean(drops[drops["identity"] == p], kind="random", percent=1.0) for p in ("p00", "p01")]
+    assert row["drop"] == pytest.approx(np.mean(expected))
+
+
+def test_lost_pairs_are_a_share_of_the_accepted_ones_of_each_identity(tabulated):
+    drops = make_drops("mine", tuple({"IR_CASIA", "mine"}))
+    found = tabulated["decisions"]
+    row = found[(found["model"] == "mine") & (found["kind"] == "centre") & (found["percent"] == 1)].iloc[0]
+    cell = drops[(drops["kind"] == "centre") & (drops["percent"] == 1)]
+    shares = [100 * rows["lost"].sum() / rows["accepted"].sum() for _, rows in cell.groupby("identity")]
+    assert row["lost_percent"] == pytest.approx(np.mean(shares), rel=1e-5)
+    assert row["pooled_lost_percent"] == pytest.approx(100 * cell["lost"].sum() / cell["accepted"].sum(), rel=1e-5)
+    assert (row["threshold"], row["impostor_pairs"]) == (0.4, 4000)
+
+
+def test_without_accepted_pairs_there_is_no_share():
+    drops = make_drops(identities=3).assign(accepted=0, lost=0)
+    found = tables.summarise(tables._average_shard(drops), 100, 0.95, 0)
+    assert found["lost_percent"].isna().all() and found["pooled_lost_percent"].isna().all()
+
+
+def test_table_21_has_the_paper_beside_it_and_table_9_is_its_mean(tabulated):
+    table21, table09 = tabulated["table21"], tabulated["table09"]
+    theirs = paper.read_table("table21").set_index(["occlusion", "occlusion_percent", "model"])["cosine_drop"]
+    for row in table21.to_dict("records"):
+        if row["model"] == "mine":
+            assert np.isnan(row["paper"])
+        else:
+            assert row["paper"] == theirs[row["occlusion"], row["occlusion_percent"], row["model"]]
+            assert row["difference"] == pytest.approx(row["cosine_drop"] - row["paper"], abs=1e-5)
+    assert set(table21.loc[table21["occlusion"] == "leam", "guide"]) == {"IR_CASIA"}
+    assert len(table21) == 3 * 2 * (2 + 1)
+    keys = ["occlusion", "polarity", "occlusion_percent"]
+    mean = table21.groupby(keys, dropna=False)["cosine_drop"].mean()
+    np.testing.assert_allclose(table09.set_index(keys)["cosine_drop"].sort_index(), mean.sort_index(), rtol=1e-5)
+    row = table09[(table09["occlusion"] == "leam") & (table09["occlusion_percent"] == 1)].iloc[0]
+    assert (row["paper"], row["models"]) == (0.1148, 3)
+
+
+def test_the_transfer_matrix_has_every_guide_under_every_model_and_the_first_layer_only(tabulated):
+    found = tabulated["transfer"]
+    at = found[(found["percent"] == 1) & (found["polarity"] == "loss")]
+    pairs = {("IR_CASIA", "IR_CASIA"), ("VGG_16", "IR_CASIA"), ("VGG_16", "VGG_16")}
+    assert set(zip(at["model"], at["guide"], strict=True)) == pairs | {("mine", "IR_CASIA"), ("mine", "mine")}
+    assert set(found["layer"]) == {"conv1"}
+    drops = make_drops("mine", tuple({"IR_CASIA", "mine"}))
+    row = at[(at["model"] == "mine") & (at["guide"] == "IR_CASIA")].iloc[0]
+    cell = {"guide": "IR_CASIA", "kind": "image", "polarity": "loss", "percent": 1.0}
+    assert row["drop"] == pytest.approx(plain_mean(drops, **cell), abs=1e-6)
+    assert row["random_drop"] == pytest.approx(plain_mean(drops, kind="random", percent=1.0), abs=1e-6)
+
+
+def test_planted_steps_are_found_and_the_one_that_is_not_there_is_not(tabulated):
+    steps = tabulated["person_specific"]
+    headline = steps[(steps["percent"] == 1) & (steps["layer_number"] == 1)].set_index(["model", "polarity", "step"])
+    assert len(headline) == 3 * 2 * 6 and set(headline["tests"]) == {36}
+    for (_, _, step), row in headline.iterrows():
+        planted = LEVELS[row["more"]] - LEVELS[row["less"]]
+        assert row["difference"] == pytest.approx(planted, abs=0.012)
+        assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+        if step == "own_mean > other_mean":
+            assert row["p_holm"] > 0.05
+        else:
+            assert row["rank_biserial"] > 0.9 and row["p"] < 0.01 and row["greater_percent"] >= 90
+
+
+def test_steps_are_paired_over_identities(tabulated):
+    drops = make_drops("mine", tuple({"IR_CASIA", "mine"}))
+    own = drops[drops["guide"].isin(["mine", ""]) & drops["layer"].isin(["conv2", ""]) & (drops["percent"] == 1)]
+    own = own[own["polarity"].isin(["similarity", ""])].groupby(["kind", "identity"])["drop"].mean()
+    difference = (own["population_mean"] - own["centre"]).to_numpy()
+    steps = tabulated["person_specific"].query("model == 'mine' and layer == 'conv2' and polarity == 'similarity'")
+    row = steps[steps["step"] == "population_mean > centre"].iloc[0]
+    assert row["difference"] == pytest.approx(difference.mean(), abs=1e-6)
+    assert row["p"] == pytest.approx(brute_force_p(difference), abs=1e-6)
+    assert row["greater_percent"] == 100 * (difference > 0).mean()
+
+
+def brute_force_p(difference):
+    """Wilcoxon's signed-rank test from its definition: all 2^n signs of the ranks are equally likely."""
+    ranks = np.argsort(np.argsort(np.abs(difference))) + 1
+    observed = ranks[difference > 0].sum()
+    signs = np.array(list(itertools.product((0, 1), repeat=len(ranks))))
+    sums = signs @ ranks
+    return min(1, 2 * min((sums <= observed).mean(), (sums >= observed).mean()))
+
+
+def test_signed_rank_and_effect_size_against_their_definitions():
+    rng = np.random.default_rng(0)
+    for shift in (0.0, 0.5, -2.0):
+        difference = rng.normal(shift, 1, 9)
+        assert tables.signed_rank(difference) == pytest.approx(brute_force_p(difference))
+    assert tables.rank_biserial(np.array([1.0, 2, -3, 0])) == pytest.approx((1 + 2 - 3) / 6)
+    assert tables.rank_biserial(np.array([1.0, 2, 2])) == 1
+    assert np.isnan(tables.rank_biserial(np.zeros(3))) and np.isnan(tables.signed_rank(np.zeros(3)))
+
+
+def test_holm_by_hand():
+    found = tables.holm(np.array([0.01, 0.04, 0.03, np.nan, 0.005, 0.6]))
+    # sorted 0.005 x 5, 0.01 x 4, 0.03 x 3, 0.04 x 2 -> not below the one before, 0.6
+    np.testing.assert_allclose(found, [0.04, 0.09, 0.09, np.nan, 0.025, 0.6])
+    np.testing.assert_array_equal(tables.holm(np.array([0.7, 0.9])), [1, 1])
+
+
+def test_a_step_that_does_not_exist_is_rarely_called_significant():
+    """400 tables without any difference: at most about 5 % of the families have a Holm p below 0.05."""
+    rng = np.random.default_rng(5)
+    wrong = 0
+    for _ in range(400):
+        p = np.array([tables.signed_rank(rng.normal(size=12)) for _ in range(4)])
+        wrong += (tables.holm(p) < 0.05).any()
+    assert wrong / 400 < 0.08
+
+
+def test_one_identity_has_means_and_no_intervals():
+    means = tables._average_shard(make_drops(identities=1))
+    found = tables.summarise(means, 100, 0.95, 0)
+    assert found["drop"].notna().all() and found["drop_low"].isna().all()
+    steps = tables.correct(tables.compare_steps(means, "IR_CASIA", 100, 0.95, 0))
+    assert steps["difference"].notna().all() and steps["difference_low"].isna().all()
+
+
+def test_untrained_stays_marked_in_every_table(tabulated):
+    for name in NAMES:
+        table = tabulated[name]
+        if "model" in table:
+            assert (table["untrained"] == (table["model"] == "VGG_16")).all(), name
+        else:
+            assert table["untrained"].all(), name
+
+
+def test_a_run_without_usable_identities_says_so(tmp_path):
+    make_drops().iloc[:0].to_parquet(tmp_path / "none.parquet", index=False)
+    with pytest.raises(ValueError, match="no identity has two usable images"):
+        tables.average_images([tmp_path / "none.parquet"])

@@ -1,0 +1,462 @@
+"""Pairs, measures, nulls and tables of similarity against plain computations on small shards."""
+
+import json
+
+import numpy as np
+import ot
+import pandas as pd
+import pytest
+import torch
+from scipy.ndimage import map_coordinates
+
+from leam import alignment, config, figures, paper, similarity, storage, tables
+from leam.similarity import Person, SimilaritySettings
+
+GRID, SIDE, LAYERS = 32, 64, ["first", "second/Conv"]
+
+
+# --------------------------------------------------------------------------------------------------------- measures
+
+
+def test_bc_of_equal_maps_is_one_and_of_disjoint_maps_zero():
+    maps = torch.rand(3, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    maps[0, 25:], maps[1, :25] = 0, 0
+    found = similarity.bhattacharyya(*[similarity.to_distributions(maps)] * 2).numpy()
+    np.testing.assert_allclose(np.diag(found), 1, rtol=1e-12)
+    assert found[0, 1] == found[1, 0] == 0
+
+
+def test_bc_against_the_sum_of_equation_6():
+    rng = np.random.default_rng(0)
+    p, q = rng.random((4, 30)), rng.random((5, 30))
+    found = similarity.bhattacharyya(*(similarity.to_distributions(torch.from_numpy(maps)) for maps in (p, q)))
+    for i, one in enumerate(p):
+        for j, other in enumerate(q):
+            expected = sum((a / one.sum() * b / other.sum()) ** 0.5 for a, b in zip(one, other, strict=True))
+            assert found[i, j] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("levels", [3, 40, 10**6])
+def test_the_top_is_that_of_a_full_stable_sort(levels):
+    rng = np.random.default_rng(levels)
+    maps = rng.integers(0, levels, (6, 1000)).astype(float)
+    maps[0], maps[1, 7:] = 0, 0
+    found = similarity.keep_top(torch.from_numpy(maps), 5).numpy()
+    for row, kept in zip(maps, found, strict=True):
+        chosen = sorted(range(1000), key=lambda pixel: (-row[pixel], pixel))[:50]
+        expected = np.zeros(1000)
+        expected[chosen] = row[chosen]
+        np.testing.assert_array_equal(kept, expected)
+
+
+def test_pooling_keeps_mass_where_it_is():
+    maps = torch.zeros(1, 8, 8, dtype=torch.float64)
+    maps[0, 5, 2], maps[0, 6, 3], maps[0, 0, 7] = 1, 2, 3
+    found = similarity.pool(maps.flatten(1), 8, 4).reshape(2, 2)
+    assert found.tolist() == [[0, 3], [3, 0]]
+
+
+def test_the_emd_of_pooled_maps_is_within_its_bound():
+    rng = np.random.default_rng(0)
+    maps = rng.random((4, 16, 16)) ** 4
+    settings = SimilaritySettings(grid=16, cell=4)
+    pairs = np.array([(0, 1), (0, 2), (0, 3)])
+    _, found = similarity.Measure(settings).part(torch.from_numpy(maps), "full", pairs, True)
+    points = np.indices((16, 16)).reshape(2, -1).T.astype(float)
+    for (i, j), emd in zip(pairs, found, strict=True):
+        exact = ot.emd2(
+            maps[i].ravel() / maps[i].sum(), maps[j].ravel() / maps[j].sum(), ot.dist(points, metric="euclidean")
+        )
+        assert abs(emd - exact) <= 2**0.5 * 3
+
+
+# ------------------------------------------------------------------------------------------------------------- pairs
+
+
+def people(*counts):
+    return [Person(0, f"p{number}", [f"{k}" for k in range(count)]) for number, count in enumerate(counts)]
+
+
+def test_pairs_of_the_same_are_all_unordered_ones_and_as_many_different_ones():
+    crowd = people(5, 3, 2, 6)
+    same, different = similarity.draw_pairs(crowd[0], crowd, None, seed=0)
+    assert same.tolist() == [[i, j] for i in range(5) for j in range(i + 1, 5)]
+    keys = {(image, person.identity, other) for image, person, other in different}
+    assert len(keys) == len(different) == 10
+    assert all(0 <= image < 5 and person is not crowd[0] for image, person, _ in different)
+    assert all(0 <= other < len(person.images) for _, person, other in different)
+
+
+def test_the_limit_draws_pairs_and_the_seed_decides_which():
+    crowd = people(8, 8, 8)
+    draws = [similarity.draw_pairs(crowd[0], crowd, 6, seed) for seed in (0, 0, 1)]
+    assert len(draws[0][0]) == len(draws[0][1]) == 6 == len({tuple(pair) for pair in draws[0][0].tolist()})
+    assert draws[0][0].tolist() == draws[1][0].tolist() and draws[0][1] == draws[1][1]
+    assert draws[0][0].tolist() != draws[2][0].tolist() and draws[0][1] != draws[2][1]
+
+
+def test_different_pairs_come_from_every_image_alike():
+    crowd = people(4, 2, 9)
+    counts = np.zeros((4, 11))
+    for seed in range(400):
+        for image, person, other in similarity.draw_pairs(crowd[0], crowd, None, seed)[1]:
+            counts[image, other + (2 if person.identity == "p2" else 0)] += 1
+    expected = 400 * 6 / 44
+    assert ((counts - expected) ** 2 / expected).sum() < 90  # chi square, 43 degrees of freedom, far below 1e-4
+
+
+def test_the_few_pairs_there_are_suffice():
+    alone = people(3)
+    assert similarity.draw_pairs(alone[0], alone, None, 0)[1] == []
+    few = people(4, 1)
+    assert len(similarity.draw_pairs(few[0], few, None, 0)[1]) == 4
+
+
+# --------------------------------------------------------------------------------------------------------- the stage
+
+
+def face_landmarks(rng, n):
+    """Faces of 68 points, each at its own place, size and tilt, in a crop of SIDE pixels."""
+    base = np.random.default_rng(99).normal(0, 9, (68, 2))
+    base[36], base[45] = (-8, -6), (8, -6)
+    angle, scale = rng.uniform(-0.3, 0.3, n), rng.uniform(0.8, 1.2, n)
+    turn = scale[:, None, None] * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(
+        2, 0, 1
+    )
+    return base @ turn.transpose(0, 2, 1) + rng.uniform(-4, 4, (n, 1, 2)) + 32 + rng.normal(0, 0.5, (n, 68, 2))
+
+
+def write_shards(folder, number, counts, window=(0, 0, 112, 112), seed=0):
+    """A faces file and a maps file; image 0 of p1 has no landmarks, image 1 of p0 an empty map in one layer."""
+    rng = np.random.default_rng([seed, number])
+    paths = folder / f"faces{number}.h5", folder / f"maps{number}.h5"
+    attributes = {"model": "m", "layers": LAYERS, "recogniser": json.dumps({"window": window})}
+    with (
+        storage.create_shard(paths[0], "faces") as faces,
+        storage.create_shard(paths[1], "maps", **attributes) as shard,
+    ):
+        for identity, n in counts.items():
+            names = [f"{k}" for k in range(n)]
+            landmarks = face_landmarks(rng, n)
+            if identity == "p1":
+                landmarks[0] = np.nan
+            regions = rng.integers(0, 19, (n, SIDE // 8, SIDE // 8), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+            crops = np.zeros((n, SIDE, SIDE, 3), np.uint8)
+            storage.write_faces(faces, storage.Faces(identity, names, crops, regions, landmarks, landmarks[:, :5]))
+            if n < 3:
+                continue  # a person whose images could not be embedded has no maps
+            maps = {
+                polarity: {
+                    layer: rng.random((n, size, size)).astype(np.float32) ** 3
+                    for layer, size in zip(LAYERS, (32, 8), strict=True)
+                }
+                for polarity in ("loss", "similarity")
+            }
+            if identity == "p0":
+                maps["loss"]["first"][1] = 0
+            counted = {polarity: np.zeros((n * (n - 1), 2, 1, 19), np.uint16) for polarity in maps}
+            pairs = np.array([(i, j) for i in range(n) for j in range(n) if i != j], np.int16)
+            unit = np.eye(n, dtype=np.float32)
+            storage.write_maps(
+                shard,
+                storage.IdentityMaps(identity, names, pairs, np.zeros(len(pairs), np.float32), unit, maps, counted),
+            )
+    return paths
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two shards of three and two people, everything measured of the first."""
+    folder = tmp_path_factory.mktemp("similarity")
+    faces, maps = zip(
+        *(write_shards(folder, n, c) for n, c in enumerate(({"p0": 4, "p1": 3, "few": 2}, {"q0": 3, "q1": 5}))),
+        strict=True,
+    )
+    settings = SimilaritySettings(grid=GRID, pairs=5)
+    similarity.average_population(maps, faces, folder / "population.h5", settings=settings)
+    out = folder / "00000.parquet", folder / "00000.null.parquet"
+    similarity.measure_similarity(maps, faces, folder / "population.h5", *out, settings=settings)
+    return {
+        "folder": folder,
+        "faces": faces,
+        "maps": maps,
+        "settings": settings,
+        "files": out,
+        "tables": [pd.read_parquet(path) for path in out],
+    }
+
+
+def image_of(run, identity, image):
+    """Landmarks in grid pixels, maps and reference of an image, read plainly."""
+    shard = 0 if identity.startswith("p") else 1
+    with (
+        storage.open_shard(run["maps"][shard], "maps") as maps,
+        storage.open_shard(run["faces"][shard], "faces") as faces,
+    ):
+        found, seen = storage.read_maps(maps, identity), storage.read_faces(faces, identity)
+    landmarks = (seen.landmarks.astype(float) + 0.5) * GRID / SIDE - 0.5
+    return (
+        landmarks[int(image)],
+        {p: {k: v[int(image)] for k, v in m.items()} for p, m in found.maps.items()},
+        alignment.draw_reference(identity, landmarks, 0),
+    )
+
+
+def fit(source, target):
+    """The similarity transform of least squares, as a linear system for its four numbers."""
+    rows, values = [], []
+    for (x, y), (u, v) in zip(source, target, strict=True):
+        rows += [(x, -y, 1, 0), (y, x, 0, 1)]
+        values += [u, v]
+    a, b, c, d = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)[0]
+    return np.array([[a, -b, c], [b, a, d], [0, 0, 1]])
+
+
+def placed(image_map, frame):
+    """A native map in a frame, by scipy."""
+    size = len(image_map)
+    down, across = np.indices((GRID, GRID))
+    x, y, _ = np.einsum("ij,jyx->iyx", np.linalg.inv(frame), np.stack((across, down, np.ones_like(across))))
+    inside = (np.abs(x - (GRID - 1) / 2) < GRID / 2) & (np.abs(y - (GRID - 1) / 2) < GRID / 2)
+    native = [(position + 0.5) * size / GRID - 0.5 for position in (y, x)]
+    return np.where(inside, map_coordinates(image_map.astype(float), native, order=1, mode="nearest"), 0)
+
+
+def naive(p, q, part):
+    """BC and EMD of two maps on the grid."""
+    both = []
+    for image in (p, q):
+        flat = image.ravel().copy()
+        if part == "top1":
+            flat[np.argsort(-flat, kind="stable")[round(0.01 * GRID * GRID) :]] = 0
+        both.append(flat / flat.sum())
+    points = np.indices((GRID, GRID)).reshape(2, -1).T.astype(float)
+    kept = [flat > 0 for flat in both]
+    emd = (
+        ot.emd2(
+            *(f[k] for f, k in zip(both, kept, strict=True)), ot.dist(*(points[k] for k in kept), metric="euclidean")
+        )
+        if part == "top1"
+        else np.nan
+    )
+    return np.sqrt(both[0] * both[1]).sum(), emd
+
+
+@pytest.mark.parametrize("frame", alignment.FRAMES)
+@pytest.mark.parametrize("part", similarity.PARTS)
+def test_every_value_against_a_plain_computation(run, frame, part):
+    table, population = run["tables"][0], None
+    with storage.open_shard(run["folder"] / "population.h5", "population") as shard:
+        population, _ = storage.read_population(shard, LAYERS)
+    chosen = table[(table["frame"] == frame) & (table["part"] == part) & (table["reason"] == "")]
+    assert set(chosen["pairing"]) == {"same", "different"} and set(chosen["layer"]) == set(LAYERS)
+    for row in chosen.itertuples():
+        images = []
+        for identity, image in ((row.identity, row.image), (row.other_identity, row.other_image)):
+            landmarks, maps, reference = image_of(run, identity, image)
+            target = {"identity": reference, "canonical": population, "none": None}[frame]
+            transform = np.eye(3) if target is None else fit(landmarks, target)
+            images.append(placed(maps[row.polarity][row.layer], transform))
+        bc, emd = naive(*images, part)
+        assert row.bc == pytest.approx(bc, abs=1e-6)
+        assert row.emd_px == pytest.approx(emd, abs=1e-4, nan_ok=True)
+
+
+def test_rows_are_the_contract_and_pairs_that_cannot_be_measured_say_why(run):
+    table = run["tables"][0]
+    assert tuple(table.columns) == similarity.COLUMNS
+    people = table.groupby(["identity", "pairing"], observed=True).size() / (2 * 2 * 3 * 2)  # layers, polarities, ...
+    assert people.to_dict() == {("p0", "same"): 5, ("p0", "different"): 5, ("p1", "same"): 3, ("p1", "different"): 3}
+    assert not set(table["other_identity"][table["pairing"] == "same"]) - {"p0", "p1"}
+    assert set(table["other_identity"]) == {"p0", "p1", "q0", "q1"}
+
+    def involves(identity, image):
+        ends = (("identity", "image"), ("other_identity", "other_image"))
+        return np.any([(table[who] == identity) & (table[what] == image) for who, what in ends], axis=0)
+
+    blind, empty = involves("p1", "0"), involves("p0", "1")
+    empty &= (table["layer"] == "first") & (table["polarity"] == "loss")
+    blind &= table["frame"] != "none"
+    assert blind.any() and (table["reason"][blind] == "no landmarks").all()
+    assert (empty & ~blind).any() and (table["reason"][empty & ~blind] == "empty map").all()
+    assert (table["reason"][~empty & ~blind] == "").all()
+    assert (table["bc"].isna() == (empty | blind)).all()
+    assert (table["emd_px"].isna() == (empty | blind | (table["part"] == "full"))).all()
+
+
+def test_in_the_canonical_frame_the_null_of_the_mean_map_is_one(run):
+    null = run["tables"][1]
+    mean = null[(null["kind"] == "population_mean") & (null["reason"] == "")]
+    same_frame = mean[mean["frame"] == "canonical"]
+    np.testing.assert_allclose(same_frame["bc"], 1, rtol=1e-9)
+    np.testing.assert_allclose(same_frame.loc[same_frame["part"] == "top1", "emd_px"], 0, atol=1e-6)
+    assert mean.loc[mean["frame"] == "none", "bc"].max() < 0.999
+
+
+def test_the_population_is_the_mean_over_identities_of_their_mean_maps(run):
+    with storage.open_shard(run["folder"] / "population.h5", "population") as shard:
+        template, means = storage.read_population(shard, LAYERS)
+    expected = []
+    for identity, n in (("p0", 4), ("p1", 3), ("q0", 3), ("q1", 5)):
+        found = [image_of(run, identity, image) for image in range(n)]
+        own = [
+            placed(m["similarity"]["second/Conv"], fit(points, template))
+            for points, m, _ in found
+            if np.isfinite(points).all()
+        ]
+        expected.append(np.mean(own, axis=0))
+    np.testing.assert_allclose(means["second/Conv"][1], np.mean(expected, axis=0), atol=1e-6)
+
+
+def test_masks_are_compared_by_region(run):
+    null = run["tables"][1]
+    masks = null[(null["kind"] == "region_mask") & (null["frame"] == "none")]
+    assert set(masks["region"]) == {"facial", *similarity.FACIAL} and set(masks["part"]) == {"full"}
+    row = masks[(masks["region"] == "nose") & (masks["reason"] == "")].iloc[0]
+    both = []
+    for identity, image in ((row["identity"], row["image"]), (row["other_identity"], row["other_image"])):
+        shard = 0 if identity.startswith("p") else 1
+        with storage.open_shard(run["faces"][shard], "faces") as faces:
+            both.append((storage.read_regions(faces, identity)[int(image)] == 10)[::2, ::2])
+    expected = (both[0] & both[1]).sum() / np.sqrt(both[0].sum() * both[1].sum())
+    assert row["bc"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_same_bytes_however_many_processes(run, tmp_path):
+    out = tmp_path / "pairs.parquet", tmp_path / "nulls.parquet"
+    similarity.measure_similarity(
+        run["maps"], run["faces"], run["folder"] / "population.h5", *out, settings=run["settings"], processes=2
+    )
+    assert [storage.sha256(path) for path in out] == [storage.sha256(path) for path in run["files"]]
+
+
+def test_a_shard_without_usable_people_gives_tables_without_rows(run, tmp_path):
+    faces, maps = write_shards(tmp_path, 7, {"few": 2})
+    out = tmp_path / "pairs.parquet", tmp_path / "nulls.parquet"
+    files = [maps, *run["maps"]], [faces, *run["faces"]]
+    similarity.measure_similarity(*files, run["folder"] / "population.h5", *out, settings=run["settings"])
+    assert [len(pd.read_parquet(path)) for path in out] == [0, 0]
+    assert tuple(pd.read_parquet(out[0]).columns) == similarity.COLUMNS
+
+
+def test_full_maps_are_moved_in_cells_when_asked_for(run, tmp_path):
+    settings = SimilaritySettings(
+        grid=GRID, pairs=1, layers=1, polarities=("similarity",), frames=("none",), emd=("full",), cell=8
+    )
+    similarity.average_population(run["maps"], run["faces"], tmp_path / "population.h5", settings=settings)
+    similarity.measure_similarity(
+        run["maps"], run["faces"], tmp_path / "population.h5", tmp_path / "a", tmp_path / "b", settings=settings
+    )
+    table = pd.read_parquet(tmp_path / "a")
+    assert set(table["layer"]) == {"first"} and set(table["polarity"]) == {"similarity"}
+    full, top = (table[table["part"] == part]["emd_px"] for part in ("full", "top1"))
+    assert (full > 0).all() and top.isna().all()
+
+
+# ------------------------------------------------------------------------------------------------- tables and figure
+
+
+def pair_rows(values, layer="conv1", frame="identity", part="top1", reason=""):
+    """Rows of a file of pairs: (identity, pairing, bc, emd_px)."""
+    table = pd.DataFrame(values, columns=["identity", "pairing", "bc", "emd_px"])
+    return table.assign(
+        model="AF_R18", layer=layer, polarity="loss", frame=frame, part=part, reason=reason, untrained=False
+    )
+
+
+HAND = pair_rows(
+    [
+        ("a", "same", 0.2, 4.0),
+        ("a", "same", 0.4, 6.0),
+        ("b", "same", 0.7, 8.0),
+        ("a", "different", 0.1, 10.0),
+        ("a", "different", 0.3, 12.0),
+        ("b", "different", 0.1, np.nan),
+        ("b", "same", np.nan, np.nan),
+    ]
+)
+HAND.loc[6, "reason"] = "no landmarks"
+
+
+def test_a_hand_worked_table():
+    shards = [HAND[HAND["identity"] == identity] for identity in ("b", "a")]
+    found = tables.compare_pairings(shards, samples=100).set_index("measure")
+    bc, emd = found.loc["bc"], found.loc["emd_px"]
+    assert bc["same"] == pytest.approx((0.3 + 0.7) / 2) and bc["different"] == pytest.approx((0.2 + 0.1) / 2)
+    assert bc["ratio"] == pytest.approx(0.5 / 0.15)
+    assert emd["same"] == pytest.approx((5 + 8) / 2) and emd["different"] == pytest.approx(11)
+    assert (bc["pairs_same"], bc["pairs_different"], bc["no_landmarks"], bc["identities"]) == (3, 3, 1, 2)
+
+
+def test_intervals_are_those_of_resampled_identities():
+    rng = np.random.default_rng(0)
+    same, different = rng.uniform(0.2, 0.6, 15), rng.uniform(0.1, 0.2, 15)
+    rows = [
+        (f"{k}", pairing, values[k], 1.0)
+        for pairing, values in (("same", same), ("different", different))
+        for k in range(15)
+    ]
+    found = tables.compare_pairings([pair_rows(rows)], samples=4000, confidence=0.9).set_index("measure").loc["bc"]
+    drawn = [rng.integers(0, 15, 15) for _ in range(4000)]
+    expected = np.percentile([same[k].mean() / different[k].mean() for k in drawn], [5, 95])
+    np.testing.assert_allclose([found["ratio_low"], found["ratio_high"]], expected, rtol=0.03)
+    assert found["same_low"] < same.mean() < found["same_high"]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """The tables of two models, AF_R18 by hand and m with two frames, and their nulls."""
+    frames = [HAND, HAND.assign(frame="none"), HAND.assign(layer="layer1.0.conv1")]
+    null = pd.concat(frames).assign(kind="population_mean", region="")
+    for name, table in (("pairs", pd.concat(frames)), ("nulls", null)):
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    files = {name: str(tmp_path / f"{name}.csv") for name in ("similarity", *tables.PAPER_SIMILARITY)}
+    pairs, nulls = (
+        {model: [str(tmp_path / f"{kind}.parquet")] for model in ("AF_R18", "m")} for kind in ("pairs", "nulls")
+    )
+    tables.tabulate_similarity(pairs, nulls, files, bootstrap_samples=100)
+    return files
+
+
+def test_the_papers_numbers_stand_beside_ours(written):
+    for name, expected in (("table03", 0.5), ("table04", 0.15), ("table05", 6.5), ("table06", 11.0)):
+        value = tables.PAPER_SIMILARITY[name][2]
+        table, theirs = pd.read_csv(written[name]), paper.read_table(name)
+        row = table[(table["model"] == "AF_R18") & (table["layer"] == "conv1") & (table["frame"] == "none")].iloc[0]
+        number = theirs[(theirs["model"] == "AF_R18") & (theirs["layer"] == "conv1")][value].iloc[0]
+        assert row[value] == pytest.approx(expected) and row["paper"] == number
+        assert row["difference"] == pytest.approx(expected - number, abs=1e-5)
+        assert table[table["model"] == "m"]["paper"].isna().all() and len(table) == 6
+        assert not table["untrained"].any()
+
+
+def test_the_long_table_has_maps_and_nulls(written):
+    table = pd.read_csv(written["similarity"])
+    assert tuple(table.columns) == tuple(tables.SIMILARITY_COLUMNS)
+    assert table.groupby(["model", "kind"]).size().to_dict() == {
+        (m, k): 6 for m in ("AF_R18", "m") for k in ("leam", "population_mean")
+    }
+
+
+def test_the_figure_is_drawn_and_marks_the_paper(written, tmp_path):
+    out = tmp_path / "s.png", tmp_path / "s.pdf"
+    figures.plot_similarity(written["similarity"], *out, polarity="loss", confidence=0.95)
+    assert all(path.stat().st_size > 5000 for path in out)
+    marked = figures._paper_similarity("AF_R18", ["conv1", "elsewhere"], "emd_px", "different")
+    np.testing.assert_array_equal(marked, [13.89, np.nan])
+
+
+# ------------------------------------------------------------------------------------------------------------ config
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"similarity": {"cell": 5}}, "similarity.cell is 5; allowed: a divisor of maps.grid, which is 112"),
+        ({"similarity": {"polarities": ["similarity"]}}, "similarity.polarities lacks 'loss', which analysis.polarity"),
+        ({"similarity": {"frames": ["mine"]}}, "similarity.frames"),
+    ],
+)
+def test_wrong_settings_stop_before_the_first_job(given, message):
+    with pytest.raises(config.ConfigError, match=message):
+        config.complete(given)

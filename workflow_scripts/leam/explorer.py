@@ -1,0 +1,154 @@
+"""The explorer: one page, without a server or a network, to look at the maps of a few identities in any way.
+
+Shape letters: N images, S side of a crop, L layers, G side of the common grid, T pixel sets (the full activation last).
+"""
+
+import base64
+import io
+import json
+import math
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from leam import storage
+from leam.maps import FULL_ACTIVATION, POLARITIES, Grid
+from leam.regions import FULL, REGION_TITLES, REGIONS, resize_regions
+
+TEMPLATE = Path(__file__).with_name("explorer.html")
+OUTSIDE = 255  # the level of pixels in no set
+LOSSY_QUALITY = 80  # of photographs and heat; sets and regions are exact
+
+
+def pixel_levels(grid_map: np.ndarray, top_percents: list[float]) -> np.ndarray:
+    """The smallest pixel set that each pixel of a map (G, G) is in: (G, G) uint8, counted from 0.
+
+    The sets are those of METHOD 2.5, for the image map: top p %, then the full activation; OUTSIDE where in none.
+    """
+    flat = grid_map.ravel()
+    levels = np.full(flat.size, OUTSIDE, np.uint8)
+    if flat.max() <= 0:
+        return levels.reshape(grid_map.shape)
+    levels[flat / flat.max() > FULL_ACTIVATION] = len(top_percents)
+    order = np.argsort(-flat, kind="stable")
+    for level, percent in reversed(list(enumerate(top_percents))):
+        chosen = order[: max(1, int(percent / 100 * flat.size + 0.5))]
+        levels[chosen[flat[chosen] > 0]] = level
+    return levels.reshape(grid_map.shape)
+
+
+def encode(picture: np.ndarray, kind: str) -> str:
+    """A picture (h, w) or (h, w, 3) uint8 as a data address: "webp" (lossy) or "png" (exact)."""
+    options = {"webp": {"quality": LOSSY_QUALITY, "method": 4}, "png": {"optimize": True}}[kind]
+    with io.BytesIO() as stream:
+        Image.fromarray(picture).save(stream, format=kind, **options)
+        return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def build_explorer(
+    maps: dict[str, list[str]],
+    faces: list[str],
+    verification: str | Path,
+    output: str | Path,
+    *,
+    identities: int = 4,
+    images: int = 4,
+    seed: int = 0,
+) -> None:
+    """index.html: pictures, regions and maps of some identities, under every recogniser, layer and polarity.
+
+    maps : {model: its files, one per shard}; faces : the shards' files, in the same order
+    verification : verification.csv, so that each recogniser's AUC stands beside its maps
+    The identities are drawn with the seed among those with two usable images; the page holds their photographs.
+    """
+    people = []
+    for number, identity in choose_people(faces, identities, seed):
+        with storage.open_shard(faces[number], "faces") as shard:
+            people.append((number, storage.read_faces(shard, identity)))
+    recognisers = [_recogniser(model, paths, people, images) for model, paths in maps.items()]
+    data = {
+        "people": [_person(found, images, recognisers[0]["grid"]) for _, found in people],
+        "recognisers": recognisers,
+        "polarities": list(POLARITIES),
+        "regions": dict(zip(REGIONS, REGION_TITLES, strict=True)),
+        "auc": _areas_under_curve(verification),
+    }
+    page = TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", json.dumps(data).replace("</", "<\\/"))
+    with storage.whole_file(output) as part:
+        part.write_text(page, encoding="utf-8")
+
+
+def choose_people(faces: list[str], count: int, seed: int) -> list[tuple[int, str]]:
+    """Up to ``count`` identities with two images or more, as (number of the faces file, identity), sorted by identity.
+
+    Drawn with the seed, shard by shard until there are enough, so that few files are read.
+    """
+    rng = np.random.default_rng(seed)
+    chosen: list[tuple[int, str]] = []
+    for number in rng.permutation(len(faces)).tolist():
+        with storage.open_shard(faces[number], "faces") as shard:
+            names = [name for name in storage.identities(shard) if len(storage.read_images(shard, name)) > 1]
+        chosen += [(number, names[position]) for position in rng.permutation(len(names))[: count - len(chosen)]]
+        if len(chosen) == count:
+            break
+    if not chosen:
+        raise ValueError(f"{faces[0]}: no identity has two usable images; see the discarded images in the tables")
+    return sorted(chosen, key=lambda person: person[1])
+
+
+def _person(found: storage.Faces, images: int, grid: int) -> dict:
+    regions = resize_regions(found.regions[:images], grid)
+    rows = zip(found.images, found.crops, regions, strict=False)  # regions end first
+    return {
+        "identity": found.identity,
+        "images": [
+            {"name": name, "crop": encode(crop, "webp"), "regions": encode(labels, "png")}
+            for name, crop, labels in rows
+        ],
+    }
+
+
+def _recogniser(model: str, paths: list[str], people: list[tuple[int, storage.Faces]], images: int) -> dict:
+    """What the page needs of one recogniser: names, and a strip of maps per identity, image and polarity."""
+    strips: dict[str, dict] = {}
+    for number, faces in people:
+        with storage.open_shard(paths[number], "maps") as shard:
+            layers, sets = storage.read_layers(shard), storage.read_thresholds(shard)
+            untrained, grid = storage.is_untrained(shard), _grid(shard)
+            if faces.identity in storage.identities(shard):
+                found = storage.read_maps(shard, faces.identity)
+                strips[faces.identity] = _strips(found, faces.images[:images], grid, sets)
+    return {"name": model, "untrained": untrained, "layers": layers, "sets": sets, "grid": grid.side, "strips": strips}
+
+
+def _grid(shard: h5py.File) -> Grid:
+    return Grid(int(shard.attrs["grid"]), tuple(json.loads(shard.attrs["recogniser"])["window"]))
+
+
+def _strips(found: storage.IdentityMaps, names: list[str], grid: Grid, sets: list[str]) -> dict:
+    """{image: {polarity: {heat, levels}}}, each a picture (L * G, G): the layers' maps one below the other."""
+    top_percents = [float(name) for name in sets if name != FULL]
+    strips: dict[str, dict] = {}
+    for position, name in enumerate(found.images):
+        if name not in names:
+            continue
+        strips[name] = {}
+        for polarity, by_layer in found.maps.items():
+            placed = [grid.place(torch.from_numpy(maps[position])).numpy() for maps in by_layer.values()]
+            heat = [255 * np.sqrt(m / m.max()) if m.max() > 0 else m for m in placed]  # roots keep weak places apart
+            levels = [pixel_levels(m, top_percents) for m in placed]
+            strips[name][polarity] = {
+                "heat": encode(np.concatenate(heat).round().astype(np.uint8), "webp"),
+                "levels": encode(np.concatenate(levels), "png"),
+            }
+    return strips
+
+
+def _areas_under_curve(verification: str | Path) -> dict[str, float | None]:
+    """{model: AUC}, None where there were no pairs."""
+    found = pd.read_csv(verification).set_index("model")["auc"]
+    return {model: None if math.isnan(auc) else round(auc, 4) for model, auc in found.items()}

@@ -1,0 +1,408 @@
+"""One link, asked for politely and safely: its bytes or one status, whatever the server does.
+
+Polite: a host is asked in turns, at most so often and over so many connections; it may send us away for a while
+(429, Retry-After) or for good (403, 404, 410, X-Robots-Tag). Safe: every URL is judged before it is asked, the first
+as well as every redirect's, and every address where its socket is opened, so that neither a name that resolves to a
+private address nor one that resolves differently the second time leads there.
+"""
+
+import asyncio
+import contextlib
+import email.utils
+import ipaddress
+import random
+import socket
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from leam.images import SIGNATURES, one_line
+
+STATUSES = {
+    "ok": "a picture",
+    "duplicate": "the same bytes as an earlier picture of the person",
+    "opted out": "the server's X-Robots-Tag asks not to use or index it",
+    "not a picture": "text, such as a page where a picture was",
+    "unsupported format": "neither JPEG, PNG nor WebP",
+    "unreadable": "a damaged or truncated picture",
+    "too large": "more pixels than scraping.max_megapixels, judged before decompression",
+    "too many bytes": "more than scraping.max_megabytes",
+    "bad url": "no URL that can be asked",
+    "scheme not allowed": "neither http nor https",
+    "host not allowed": "not in scraping.hosts",
+    "address not allowed": "a loopback, private, link-local or otherwise reserved address",
+    "too many redirects": "more than scraping.max_redirects",
+    "unresolved host": "no address for the host's name",
+    "connection failed": "refused, reset, or no valid certificate or answer",
+    "incomplete": "the connection ended before the file did",
+    "timeout": "nothing came for scraping.timeout_s",
+    "deadline": "not done within scraping.deadline_s",
+}  # and "http NNN": the server's answer, when it is neither a picture nor a redirect
+ALIVE = ("ok", "duplicate")  # the link gives a usable picture
+
+REDIRECTS = (301, 302, 303, 307, 308)
+AGAIN = (408, 425, 429, *range(500, 600))  # answers that may be others in a while
+BUSY = (429, 503)  # the host has too much to do: all its links wait
+OPT_OUTS = ("noai", "noimageai", "noindex", "noimageindex", "none")
+VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")  # directives with a colon
+HEAD_BYTES = 16  # enough to tell what kind of file comes
+LONGEST_BACKOFF_S = 60.0
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+# ---------------------------------------------------------------------------------------------------------- settings
+
+
+@dataclass(frozen=True)
+class ScrapeSettings:
+    """How links are asked for (the configuration's section ``scraping``, where each is explained)."""
+
+    contact: str
+    hosts: tuple[str, ...]
+    user_agent: str = "leam/0.1.0"
+    requests_per_second: float = 5
+    connections_per_host: int = 4
+    connections: int = 16
+    timeout_s: float = 20
+    deadline_s: float = 120
+    retries: int = 4
+    backoff_s: float = 1
+    patience_s: float = 600
+    give_up_after: int = 50
+    max_redirects: int = 5
+    max_megabytes: float = 20
+    max_megapixels: float = 64
+    allow_private_addresses: bool = False
+    keep_downloads: bool = True
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Who asks, and for what; nothing compressed, so that a small answer cannot unfold into a huge one."""
+        return {
+            "User-Agent": f"{self.user_agent} (+{self.contact})",
+            "Accept": "image/jpeg, image/png, image/webp",
+            "Accept-Encoding": "identity",
+        }
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What became of a link: status "ok" and its bytes, or another key of STATUSES (or "http NNN") and a detail.
+
+    final : asking again would not help; requests : how often a server was asked, redirects and retries included
+    """
+
+    status: str
+    detail: str = ""
+    encoded: bytes = b""
+    final: bool = True
+    requests: int = 0
+
+
+class LinkError(Exception):
+    """A link that gives no picture; ``again``: it might, if asked again; ``pause_s``: its host wants to be left alone
+    for so long (NaN: it does not say how long)."""
+
+    def __init__(self, status: str, detail: str = "", again: bool = False, pause_s: float | None = None):
+        super().__init__(f"{status}: {detail}")
+        self.status, self.detail, self.again, self.pause_s = status, detail, again, pause_s
+
+
+class BusyHostError(Exception):
+    """A host asks for a longer pause than the run has patience for."""
+
+
+class ForbiddenAddressError(OSError):
+    """An address that pictures must not come from. The message is the same for all, or aiohttp would merge several
+    of them into one nameless error."""
+
+    def __init__(self):
+        super().__init__("address not allowed")
+
+
+# ----------------------------------------------------------------------------------------------- what may be asked
+
+
+def check_url(url: str | URL, hosts: Iterable[str]) -> URL:
+    """The URL if it may be asked: http or https, a host of the list, no credentials; else LinkError."""
+    try:
+        url = URL(url)
+        host, port = url.host_subcomponent, url.port
+    except ValueError as error:
+        raise LinkError("bad url", one_line(error)) from error
+    if url.scheme not in ("http", "https"):
+        raise LinkError("scheme not allowed", url.scheme)
+    if not host or url.user is not None or url.password is not None:
+        raise LinkError("bad url", "credentials in it" if host else "no host")
+    place = host if url.is_default_port() else f"{host}:{port}"
+    if not any(_fits(place, pattern) for pattern in hosts):
+        raise LinkError("host not allowed", place)
+    return url
+
+
+def _fits(place: str, pattern: str) -> bool:
+    """Whether a pattern "host", "host:port" or "*.domain" (which needs the scheme's own port) names the place."""
+    return place.endswith(pattern[1:]) if pattern.startswith("*.") else place == pattern
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the public internet; for one that carries an IPv4 address, whether that does."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    inner = _carried(found)
+    if inner is not None:
+        return is_public(str(inner))
+    reserved = found.is_multicast or found.is_reserved or found.is_unspecified or getattr(found, "is_site_local", False)
+    return found.is_global and not reserved
+
+
+def _carried(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address within an IPv6 one: mapped, or reached through 6to4, Teredo or NAT64."""
+    if address.version == 4:
+        return None
+    if address in NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+
+
+def open_public_socket(address_info: tuple) -> socket.socket:
+    """A socket for one result of getaddrinfo; ForbiddenAddressError unless its address is public.
+
+    Every connection passes here with the very address it is made to, whether that was a name, a number in any notation
+    or a redirect.
+    """
+    family, kind, protocol, _, address = address_info
+    if not is_public(address[0]):
+        raise ForbiddenAddressError
+    return socket.socket(family, kind, protocol)
+
+
+# ------------------------------------------------------------------------------------------------ what answers say
+
+
+def opt_out(values: Iterable[str], agent: str) -> str:
+    """The directive of X-Robots-Tag headers that asks ``agent`` to leave the picture alone, or "".
+
+    A header is a list of directives, meant for everyone unless it begins with the name of a robot: "name: noai".
+    """
+    for value in values:
+        meant = True
+        for part in value.lower().split(","):
+            name, colon, directive = (piece.strip() for piece in part.partition(":"))
+            if colon and name not in VALUED:
+                meant, name = name in ("*", agent.lower()), directive
+            if meant and name in OPT_OUTS:
+                return name
+    return ""
+
+
+def retry_after_s(value: str | None, now: float) -> float:
+    """Seconds that a Retry-After header asks for, given as seconds or as a date; NaN if it says nothing readable."""
+    if value is None:
+        return float("nan")
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(email.utils.parsedate_to_datetime(value).timestamp() - now, 0.0)
+    except (ValueError, OverflowError):
+        return float("nan")
+
+
+def check_head(head: bytes, content_type: str) -> None:
+    """Raises LinkError unless the first bytes are those of a JPEG, PNG or WebP file, whatever the server calls it."""
+    if head.startswith(SIGNATURES):
+        return
+    if not head:
+        raise LinkError("unreadable", "empty file")
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"{")) or content_type.startswith("text/")
+    raise LinkError("not a picture" if text else "unsupported format", f"sent as {content_type[:80]}")
+
+
+# ------------------------------------------------------------------------------------------------------------ asking
+
+
+class Host:
+    """The turns of one host: so many connections, so often, and not before a pause is over."""
+
+    def __init__(self, settings: ScrapeSettings):
+        self.connections = asyncio.Semaphore(settings.connections_per_host)
+        self.interval_s = 1 / settings.requests_per_second
+        self.free_at = 0.0
+        self.queue = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        async with self.connections:
+            async with self.queue:
+                while (wait := self.free_at - time.monotonic()) > 0:  # a pause may come while waiting
+                    await asyncio.sleep(wait)
+                self.free_at = time.monotonic() + self.interval_s
+            yield
+
+    def pause(self, seconds: float) -> None:
+        self.free_at = max(self.free_at, time.monotonic() + seconds)
+
+
+class Asked:
+    """A link on its way: requests made, and what is left of its deadline, which runs only while a server is asked."""
+
+    def __init__(self, deadline_s: float):
+        self.requests, self.left_s = 0, deadline_s
+
+    @contextlib.asynccontextmanager
+    async def request(self) -> AsyncIterator[None]:
+        begun = time.monotonic()
+        self.requests += 1
+        try:
+            async with asyncio.timeout(max(self.left_s, 0)):
+                yield
+        except TimeoutError:
+            raise LinkError("deadline") from None
+        finally:
+            self.left_s -= time.monotonic() - begun
+
+
+class Fetcher:
+    """Asks for links, each host in its turn. An async context manager: it holds the connections."""
+
+    def __init__(self, settings: ScrapeSettings):
+        self.settings = settings
+        self.agent = settings.user_agent.partition("/")[0]
+        self.hosts: dict[str, Host] = defaultdict(lambda: Host(settings))
+
+    async def __aenter__(self) -> "Fetcher":
+        settings = self.settings
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=settings.connections,
+                socket_factory=None if settings.allow_private_addresses else open_public_socket,
+            ),
+            headers=settings.headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout_s, sock_read=settings.timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            middlewares=(_ask_once,),
+        )
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        await self.session.close()
+
+    async def fetch(self, link: str) -> Fetched:
+        """Ask for a link, again where that may help. Raises BusyHostError."""
+        asked = Asked(self.settings.deadline_s)
+        for attempt in range(self.settings.retries + 1):
+            try:
+                return Fetched("ok", encoded=await self._follow(link, asked), requests=asked.requests)
+            except LinkError as error:
+                failed = Fetched(error.status, error.detail, b"", not error.again, asked.requests)
+            if failed.final or attempt == self.settings.retries:
+                break
+            await asyncio.sleep(self._backoff_s(attempt))
+        return failed
+
+    def _backoff_s(self, attempt: int) -> float:
+        """Doubling, with jitter, so that links which failed together do not come back together."""
+        return min(self.settings.backoff_s * 2**attempt, LONGEST_BACKOFF_S) * random.uniform(0.5, 1.5)
+
+    async def _follow(self, link: str, asked: Asked) -> bytes:
+        """The bytes at the end of a link's redirects."""
+        url: URL | str = link
+        for _ in range(self.settings.max_redirects + 1):
+            url = check_url(url, self.settings.hosts)
+            host = self.hosts[url.host_subcomponent]
+            async with host.turn():
+                try:
+                    async with asked.request():
+                        found = await self._ask(url)
+                except LinkError as error:
+                    self._heed(error, host, url)
+                    raise
+            if isinstance(found, bytes):
+                return found
+            url = found
+        raise LinkError("too many redirects", str(url))
+
+    def _heed(self, error: LinkError, host: Host, url: URL) -> None:
+        """Leave a busy host alone for as long as it asks."""
+        if error.pause_s is None:
+            return
+        if error.pause_s > self.settings.patience_s:
+            raise BusyHostError(
+                f"{url.host} asks to wait {error.pause_s:.0f} s, scraping.patience_s is {self.settings.patience_s:g}; "
+                "run again later"
+            )
+        host.pause(error.pause_s if error.pause_s >= 0 else self._backoff_s(0))
+
+    async def _ask(self, url: URL) -> bytes | URL:
+        """One request: the picture's bytes, or where it redirects to; LinkError for everything else."""
+        try:
+            async with self.session.get(url, allow_redirects=False) as response:
+                if response.status in REDIRECTS:
+                    return _redirect(url, response)
+                return await self._read(response)
+        except aiohttp.InvalidURL as error:
+            raise LinkError("bad url", one_line(error)) from error
+        except aiohttp.ServerTimeoutError as error:
+            raise LinkError("timeout", again=True) from error
+        except aiohttp.ClientConnectorDNSError as error:
+            raise LinkError("unresolved host", one_line(error.os_error), again=True) from error
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, ForbiddenAddressError):
+                raise LinkError("address not allowed", url.host or "") from error
+            raise LinkError("connection failed", one_line(error.os_error), again=True) from error
+        except aiohttp.ClientPayloadError as error:
+            raise LinkError("incomplete", again=True) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise LinkError("connection failed", one_line(error), again=True) from error
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body of an answer, given up as soon as it turns out not to be a picture, or too long."""
+        _check_status(response)
+        if directive := opt_out(response.headers.getall("X-Robots-Tag", ()), self.agent):
+            raise LinkError("opted out", directive)
+        limit = int(self.settings.max_megabytes * 2**20)
+        if (response.content_length or 0) > limit:
+            raise LinkError("too many bytes", f"{response.content_length} announced")
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                raise LinkError("too many bytes", f"more than {limit}")
+            if len(body) >= HEAD_BYTES:
+                check_head(bytes(body[:HEAD_BYTES]), response.content_type)
+        check_head(bytes(body[:HEAD_BYTES]), response.content_type)
+        return bytes(body)
+
+
+async def _ask_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Middleware: aiohttp would repeat a request whose connection is lost, at once and without asking for a turn."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise LinkError("connection failed", one_line(error), again=True) from error
+
+
+def _check_status(response: aiohttp.ClientResponse) -> None:
+    """Raises LinkError unless the answer is 200."""
+    status = response.status
+    if status == 200:
+        return
+    pause_s = retry_after_s(response.headers.get("Retry-After"), time.time()) if status in BUSY else None
+    raise LinkError(f"http {status}", again=status in AGAIN, pause_s=pause_s)
+
+
+def _redirect(url: URL, response: aiohttp.ClientResponse) -> URL:
+    """Where a redirect leads; the caller judges it like any other URL."""
+    place = response.headers.get("Location")
+    if not place:
+        raise LinkError("bad url", "redirect to nowhere")
+    try:
+        return url.join(URL(place))
+    except ValueError as error:
+        raise LinkError("bad url", f"redirect: {one_line(error)}") from error

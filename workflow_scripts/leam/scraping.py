@@ -1,0 +1,337 @@
+"""The pictures of one shard from the links where they were published, each link in the ledger with one status.
+
+What was fetched stands in a journal beside the output as soon as it is finished, by URL. A stopped job goes on from
+there, and so does a later run with other settings: no server is asked twice for what it has answered.
+"""
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import logging
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from leam import storage
+from leam.fetching import ALIVE, STATUSES, BusyHostError, Fetched, Fetcher, ScrapeSettings
+from leam.images import UnusablePictureError, decode, scale_rect
+
+log = logging.getLogger(__name__)
+
+ALL = "all"  # of the summary: every link of a shard, and all shards
+JOURNAL = "scraped links 1"  # the layout of its records; whose links they are does not matter
+SHUTDOWN_S = 60  # kept free at the end of a job's time, to pack what is there
+LIMITS = (
+    "hosts",
+    "timeout_s",
+    "deadline_s",
+    "retries",
+    "max_redirects",
+    "max_megabytes",
+    "allow_private_addresses",
+)  # settings that decide whether a link fails
+
+
+class StoppedError(Exception):
+    """A job that ended before its shard was done; what is finished is kept, and the next run goes on from there."""
+
+
+# ------------------------------------------------------------------------------------------------- finished links
+
+
+class Finished:
+    """Links that are done with, in the journal: a link is finished when its record is on disk.
+
+    Links that could not be reached are held back until another link is answered: if the network or the server is
+    gone, they are not dead, and when too many follow each other, or no link was ever answered, the job stops.
+    """
+
+    def __init__(self, journal: storage.Journal, settings: ScrapeSettings):
+        self.journal, self.settings = journal, settings
+        self.limits = storage.digest({name: getattr(settings, name) for name in LIMITS})
+        self.waiting: list[tuple[str, Fetched]] = []  # answered, to be written next
+        self.held: list[tuple[str, Fetched]] = []
+        self.writing = asyncio.Lock()
+        self.answered = len(journal) > 0
+        self.run, self.begun = time.time(), time.monotonic()
+
+    def missing(self, urls: Iterable[str]) -> list[str]:
+        """The links still to be asked for, each once: those without a record, and those that failed for good reason
+        to try again, under other limits than today's."""
+        return [url for url in dict.fromkeys(urls) if url not in self.journal or not self._stands(url)]
+
+    def _stands(self, url: str) -> bool:
+        fetched, facts = self.read(url)
+        told = fetched.status in ("ok", "opted out") or fetched.status.startswith("http 4")
+        return (told and fetched.final) or facts["limits"] == self.limits
+
+    def read(self, url: str) -> tuple[Fetched, dict[str, str | float]]:
+        """A finished link; the limits it was asked for under, its run, and the seconds ``at`` since that began."""
+        record = self.journal.get(url)
+        facts = json.loads(str(record["facts"]))
+        given = {name: facts.pop(name) for name in ("limits", "run", "at")}
+        return Fetched(encoded=record["encoded"].tobytes(), **facts), given
+
+    async def add(self, url: str, fetched: Fetched) -> None:
+        """Note what became of a link; returns when it is on disk (or held back)."""
+        if not fetched.final:
+            self._hold(url, fetched)
+            return
+        self.waiting.append((url, fetched))
+        if fetched.requests:
+            self.answered = True
+            self._release()
+        async with self.writing:  # whoever comes first writes for all who wait
+            if self.waiting:
+                batch, self.waiting = self.waiting, []
+                await asyncio.to_thread(self.write, batch)
+
+    def _hold(self, url: str, fetched: Fetched) -> None:
+        self.held.append((url, fetched))
+        if len(self.held) >= self.settings.give_up_after:
+            raise self._unreachable()
+
+    def _release(self) -> None:
+        self.waiting += self.held
+        self.held = []
+
+    def _unreachable(self) -> StoppedError:
+        counts = Counter(fetched.status for _, fetched in self.held)
+        reasons = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+        return StoppedError(
+            f"the last {len(self.held)} links could not be reached ({reasons}): is there a network here, and is the "
+            f"server well? (scraping.give_up_after)"
+        )
+
+    def end(self) -> None:
+        """All links were asked for: those still held back are dead, if any was ever answered."""
+        if self.held and not self.answered:
+            raise self._unreachable()
+        self._release()
+        self.write(self.waiting)
+
+    def write(self, batch: list[tuple[str, Fetched]]) -> None:
+        self.journal.add_all([(url, self._record(fetched)) for url, fetched in batch])
+
+    def _record(self, fetched: Fetched) -> dict[str, np.ndarray]:
+        at = round(time.monotonic() - self.begun, 3)
+        facts = dataclasses.asdict(fetched) | {"limits": self.limits, "run": self.run, "at": at}
+        encoded = np.frombuffer(facts.pop("encoded"), np.uint8)
+        return {"facts": np.array(json.dumps(facts)), "encoded": encoded}
+
+
+async def _fetch_all(urls: list[str], finished: Finished, minutes: float | None) -> None:
+    """Ask for all links; raises StoppedError, BusyHostError or OSError (a full disk), and keeps what is finished."""
+    settings, pending = finished.settings, enumerate(urls, start=1)
+
+    async def work() -> None:
+        for number, url in pending:
+            await finished.add(url, await fetcher.fetch(url))
+            if number % max(len(urls) // 10, 1) == 0:
+                log.info("%d of %d links asked for", number, len(urls))
+
+    async with Fetcher(settings) as fetcher:
+        try:
+            async with asyncio.timeout(60 * minutes - SHUTDOWN_S if minutes else None), asyncio.TaskGroup() as workers:
+                for _ in range(min(settings.connections, len(urls))):
+                    workers.create_task(work())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        except TimeoutError:
+            raise StoppedError(f"stopped before the limit of {minutes:g} min") from None
+    finished.end()
+
+
+def _fetch(urls: list[str], finished: Finished, minutes: float | None) -> None:
+    """Ask for all links; SIGTERM ends it in order."""
+
+    async def run() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        try:
+            await _fetch_all(urls, finished, minutes)
+        except asyncio.CancelledError:
+            raise StoppedError("stopped by SIGTERM") from None
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+
+    try:
+        asyncio.run(run())
+    except (StoppedError, BusyHostError) as error:
+        finished.write(finished.waiting)
+        kept = sum(url in finished.journal for url in urls)
+        raise StoppedError(f"{error} ({kept} of {len(urls)} links finished; the next run goes on from there)") from None
+
+
+# ----------------------------------------------------------------------------------------------------------- packing
+
+
+@dataclasses.dataclass
+class Packed:
+    """The usable pictures of one identity, to be stored, and the image that each content was first found in."""
+
+    images: list[str] = dataclasses.field(default_factory=list)
+    encoded: list[bytes] = dataclasses.field(default_factory=list)
+    rects: list[np.ndarray] = dataclasses.field(default_factory=list)
+    first_of: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def add(self, link, fetched: Fetched, sha256: str, max_megapixels: float) -> tuple[str, str]:
+        """Keep a link's picture if it is usable; returns the link's status and the detail."""
+        if sha256 in self.first_of:
+            return "duplicate", self.first_of[sha256]
+        try:
+            shape = decode(fetched.encoded, max_megapixels).shape
+        except UnusablePictureError as reason:
+            status, _, detail = str(reason).partition(": ")
+            return status, detail
+        self.first_of[sha256] = link.image
+        self.images.append(link.image)
+        self.encoded.append(fetched.encoded)
+        self.rects.append(_rect_of(link, shape))
+        return "ok", ""
+
+
+def _rect_of(link, shape: tuple[int, ...]) -> np.ndarray:
+    """(4,): the link's rectangle in the picture as it came; NaN where the link has none."""
+    if not link.rect:
+        return np.full(4, np.nan)
+    return scale_rect([float(edge) for edge in link.rect.split()], (int(link.height), int(link.width)), shape[:2])
+
+
+def _pack_identity(file, identity: str, links: list, finished: Finished) -> list[dict[str, str | int]]:
+    """Store the usable pictures of one identity; returns its rows of the ledger, with what `_summarise` counts."""
+    packed, rows = Packed(), []
+    for link in links:
+        fetched, facts = finished.read(link.url)
+        status, detail, sha256 = fetched.status, fetched.detail, ""
+        if status == "ok":
+            sha256 = hashlib.sha256(fetched.encoded).hexdigest()
+            status, detail = packed.add(link, fetched, sha256, finished.settings.max_megapixels)
+        rows.append(
+            {"identity": identity, "image": link.image, "url": link.url, "status": status, "sha256": sha256}
+            | {storage.DETAIL: detail, "bytes": len(fetched.encoded), "requests": fetched.requests}
+            | {"run": facts["run"], "at": facts["at"]}
+        )
+    if packed.images:
+        pictures = storage.Pictures(identity, packed.images, packed.encoded, rect=np.stack(packed.rects))
+        storage.write_pictures(file, pictures)
+    return rows
+
+
+def _pack(table: pd.DataFrame, output: Path, finished: Finished) -> pd.DataFrame:
+    """Write images/{shard}.h5; returns its ledger, with what `_summarise` counts."""
+    ledger = []
+    with storage.create_shard(output, kind="images") as file:
+        for identity, links in table.groupby("identity"):
+            ledger += _pack_identity(file, identity, list(links.itertuples(index=False, name="Link")), finished)
+        _check_ledger(output, table, ledger)
+        storage.write_ledger(file, ledger)
+    return pd.DataFrame(ledger)
+
+
+def _check_ledger(output: Path, table: pd.DataFrame, ledger: list[dict[str, str | int]]) -> None:
+    """Every link has one row, and every row a known status."""
+    links = Counter(zip(table["identity"], table["image"], strict=True))
+    found = Counter((row["identity"], row["image"]) for row in ledger)
+    if links != found:
+        raise storage.StorageError(f"{output}: {links.total()} links, but {found.total()} accounted for")
+    for row in ledger:
+        if row["status"] not in STATUSES and not re.fullmatch(r"http \d{3}", row["status"]):
+            raise storage.StorageError(f"{output}: {row['url']} has the unknown status {row['status']!r}")
+
+
+# ------------------------------------------------------------------------------------------------------------- stage
+
+
+def scrape_images(
+    links: str | Path,
+    output: str | Path,
+    summary: str | Path,
+    settings: ScrapeSettings | dict,
+    *,
+    shard: str,
+    minutes: float | None = None,
+) -> None:
+    """Fetch the pictures of one shard and pack them into images/{shard}.h5.
+
+    links : the table of `leam.links.list_links`; summary : a CSV of what became of the links (`_summarise`)
+    minutes : the job's time limit; it stops itself before
+
+    Each link gets one row in the ledger with a key of `leam.fetching.STATUSES` or "http NNN"; of pictures with the
+    same bytes, an identity keeps the first by name. Finished links stand in a journal beside the output, which stays
+    there if ``keep_downloads`` is set, so that no later run asks for them again.
+
+    Raises ValueError for a shard that has no links, StoppedError when it ends before all links are finished,
+    StorageError for a full disk or a lost link, and BlockingIOError when another process is at the same shard.
+    """
+    output = Path(output)
+    settings = settings if isinstance(settings, ScrapeSettings) else ScrapeSettings(**settings)
+    table = pd.read_parquet(links).query("shard == @shard").sort_values(["identity", "image"])
+    if table.empty:
+        raise ValueError(f"{links}: no links of shard {shard!r}")
+    journal = storage.Journal(output.with_name(output.name + ".journal"), JOURNAL)
+    try:
+        finished = Finished(journal, settings)
+        if missing := finished.missing(table["url"]):
+            _fetch(missing, finished, minutes)
+        _summarise(summary, shard, _pack(table, output, finished))
+    except OSError as error:
+        raise storage.StorageError(
+            f"{output.parent}: {error.strerror or error}; finished links are kept, the next run goes on from there"
+        ) from error
+    finally:
+        journal.close()
+    if not settings.keep_downloads:
+        journal.remove()
+
+
+def _summarise(path: str | Path, shard: str, ledger: pd.DataFrame) -> None:
+    """Write a row per status, with its links, bytes and requests, after one for all with the seconds of all runs.
+
+    A run that was killed counts up to the last link it finished; requests of a URL that stands there twice count once.
+    """
+    seconds = ledger.groupby("run")["at"].max().sum()
+    ledger["requests"] = ledger["requests"].where(~ledger.duplicated("url"), 0)
+    by_status = ledger.groupby("status").agg(
+        links=("url", "size"), bytes=("bytes", "sum"), requests=("requests", "sum")
+    )
+    whole = by_status.sum().to_frame(ALL).T.assign(seconds=round(seconds, 3))
+    table = pd.concat([whole, by_status]).rename_axis("status").reset_index()
+    table.insert(0, "shard", shard)
+    with storage.whole_file(path) as part:
+        table.to_csv(part, index=False)
+    counts = ", ".join(f"{links} {status}" for status, links in by_status["links"].items())
+    log.info("%s: %s of %d links, in %.0f s", shard, counts, len(ledger), seconds)
+
+
+def tabulate_scraping(summaries: Iterable[str | Path], output: str | Path) -> None:
+    """scraping.csv: links, bytes, requests and rates, of all shards together and of each.
+
+    One row per shard and status, below those for "all", "alive" (a usable picture, new or a duplicate) and "dead"
+    links. seconds are those in which the links were asked for, and links_per_s and requests_per_s follow from them.
+    """
+    found = pd.concat([pd.read_csv(path, dtype={"shard": str}) for path in summaries])
+    shards = [(ALL, found), *found.groupby("shard")]
+    with storage.whole_file(output) as part:
+        pd.concat([_tabulate_shard(shard, rows) for shard, rows in shards]).to_csv(part, index=False)
+
+
+def _tabulate_shard(shard: str, rows: pd.DataFrame) -> pd.DataFrame:
+    by_status = rows[rows["status"] != ALL].groupby("status")[["links", "bytes", "requests"]].sum()
+    by_status = by_status.sort_values("links", ascending=False, kind="stable")
+    alive = by_status.index.isin(ALIVE)
+    sums = {ALL: by_status.sum(), "alive": by_status[alive].sum(), "dead": by_status[~alive].sum()}
+    table = pd.concat([pd.DataFrame(sums).T, by_status]).rename_axis("status").reset_index()
+    table.insert(0, "shard", shard)
+    table.insert(3, "percent", (100 * table["links"] / table.loc[0, "links"]).round(2))
+    table.loc[0, "seconds"] = seconds = rows["seconds"].sum()
+    for name in ("links", "requests"):
+        table.loc[0, f"{name}_per_s"] = round(table.loc[0, name] / seconds, 3) if seconds else np.nan
+    return table

@@ -1,0 +1,23 @@
+"""Rule measure_ages: see leam.ages.measure_ages."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.ages import measure_ages
+from leam.models import recogniser
+from leam.occlusion import settings_of
+from leam.weights import fetched
+
+given, params = snakemake.input, snakemake.params
+measure_ages(
+    given.faces,
+    dict(zip(params.guides, given.maps, strict=True)),
+    snakemake.output[0],
+    fetched(given.weights, recogniser(snakemake.wildcards.model, params.recogniser)),
+    settings_of(params.settings),
+    guide=params.guide,
+    pattern=params.pattern,
+    device="cuda" if snakemake.resources.get("gpu") else "auto",
+    seed=params.seed,
+)

@@ -1,0 +1,22 @@
+"""Rule measure_localisation: see leam.localisation.measure_localisation."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.localisation import measure_localisation, recognisers_of
+from leam.maps import settings_of
+
+world, settings = snakemake.wildcards.world, snakemake.params.settings
+measure_localisation(
+    world,
+    snakemake.output.measured,
+    snakemake.output.faces,
+    snakemake.output.maps,
+    recognisers=recognisers_of(world, snakemake.params.entries),
+    settings=settings_of(snakemake.params.maps),
+    identities=settings["identities"],
+    images=settings["images"],
+    size=settings["size"],
+    seed=snakemake.params.seed,
+)

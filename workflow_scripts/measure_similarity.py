@@ -1,0 +1,18 @@
+"""Rule measure_similarity: see leam.similarity.measure_similarity."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.similarity import measure_similarity, settings_of
+
+measure_similarity(
+    snakemake.input.maps,
+    snakemake.input.faces,
+    snakemake.input.population,
+    snakemake.output.pairs,
+    snakemake.output.nulls,
+    settings=settings_of(snakemake.params.settings, snakemake.params.grid),
+    seed=snakemake.params.seed,
+    processes=snakemake.threads,
+)

@@ -1,0 +1,27 @@
+"""Rule occlude_faces: see leam.occlusion.occlude_faces."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+import torch
+
+from leam.models import recogniser
+from leam.occlusion import occlude_faces, settings_of
+from leam.weights import fetched
+
+given, params = snakemake.input, snakemake.params
+torch.set_num_threads(snakemake.threads)
+occlude_faces(
+    given.faces,
+    dict(zip(params.guides, given.maps, strict=True)),
+    given.everyone,
+    given.averages,
+    snakemake.output[0],
+    fetched(given.weights, recogniser(snakemake.wildcards.model, params.recogniser)),
+    settings_of(params.settings),
+    device="cuda" if snakemake.resources.get("gpu") else "auto",
+    seed=params.seed,
+    minutes=snakemake.resources.get("runtime"),
+    progress=joblog.progress,
+)

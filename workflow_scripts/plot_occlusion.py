@@ -1,0 +1,15 @@
+"""Rule plot_occlusion: see leam.occlusion_figures.plot_occlusion."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.occlusion_figures import plot_occlusion
+
+plot_occlusion(
+    snakemake.input.occlusion,
+    snakemake.input.decisions,
+    dict(snakemake.output.items()),
+    guide=snakemake.params.guide,
+    confidence=snakemake.params.analysis["confidence"],
+)

@@ -1,0 +1,18 @@
+"""Rule plot_person: see leam.examples.plot_person."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.examples import plot_person
+
+plot_person(
+    {model: snakemake.input[f"maps_{model}"] for model in snakemake.params.models},
+    snakemake.input.faces,
+    snakemake.output.png,
+    snakemake.output.pdf,
+    polarity=snakemake.params.analysis["polarity"],
+    images=snakemake.params.analysis["figure_images"],
+    grid=snakemake.params.grid,
+    seed=snakemake.params.seed,
+)

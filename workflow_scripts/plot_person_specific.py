@@ -1,0 +1,15 @@
+"""Rule plot_person_specific: see leam.occlusion_figures.plot_person_specific."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.occlusion_figures import plot_person_specific
+
+plot_person_specific(
+    snakemake.input.occlusion,
+    snakemake.input.person_specific,
+    dict(snakemake.output.items()),
+    percent=snakemake.params.percent,
+    confidence=snakemake.params.analysis["confidence"],
+)

@@ -1,0 +1,17 @@
+"""Rule plot_recognisers: see leam.examples.plot_recognisers."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.examples import plot_recognisers
+
+plot_recognisers(
+    {model: snakemake.input[f"maps_{model}"] for model in snakemake.params.models},
+    snakemake.input.faces,
+    snakemake.output.png,
+    snakemake.output.pdf,
+    polarity=snakemake.params.analysis["polarity"],
+    grid=snakemake.params.grid,
+    seed=snakemake.params.seed,
+)

@@ -1,0 +1,17 @@
+"""Rule plot_sensitivity: see leam.examples.plot_sensitivity."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.examples import plot_sensitivity
+
+plot_sensitivity(
+    snakemake.input.maps,
+    snakemake.input.faces,
+    snakemake.output.png,
+    snakemake.output.pdf,
+    polarity=snakemake.params.analysis["polarity"],
+    grid=snakemake.params.grid,
+    seed=snakemake.params.seed,
+)

@@ -1,0 +1,16 @@
+"""Rule tabulate_ages: see leam.ages.tabulate_ages."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.ages import tabulate_ages
+
+params = snakemake.params
+tabulate_ages(
+    {model: snakemake.input[f"ages_{model}"] for model in params.models},
+    dict(snakemake.output.items()),
+    bootstrap_samples=params.analysis["bootstrap_samples"],
+    confidence=params.analysis["confidence"],
+    seed=params.seed,
+)

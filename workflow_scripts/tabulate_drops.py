@@ -1,0 +1,18 @@
+"""Rule tabulate_drops: see leam.significance.tabulate_drops."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.significance import tabulate_drops
+
+params = snakemake.params
+tabulate_drops(
+    {model: snakemake.input[f"drops_{model}"] for model in params.models},
+    snakemake.input.demographics,
+    dict(snakemake.output.items()),
+    guide=params.guide,
+    bootstrap_samples=params.analysis["bootstrap_samples"],
+    confidence=params.analysis["confidence"],
+    seed=params.seed,
+)

@@ -1,0 +1,16 @@
+"""Rule tabulate_individuals: see leam.individuals.tabulate_individuals."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.individuals import tabulate_individuals
+
+models = snakemake.params.models
+tabulate_individuals(
+    dict(zip(models, snakemake.input.counts, strict=True)),
+    dict(zip(models, snakemake.input.images, strict=True)),
+    dict(snakemake.output.items()),
+    individuals=snakemake.params.individuals,
+    seed=snakemake.params.seed,
+)

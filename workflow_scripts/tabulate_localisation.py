@@ -1,0 +1,17 @@
+"""Rule tabulate_localisation: see leam.localisation.tabulate_localisation."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.localisation import tabulate_localisation
+
+analysis = snakemake.params.analysis
+tabulate_localisation(
+    snakemake.input.measured,
+    snakemake.output.found,
+    snakemake.output.regions,
+    bootstrap_samples=analysis["bootstrap_samples"],
+    confidence=analysis["confidence"],
+    seed=snakemake.params.seed,
+)

@@ -1,0 +1,18 @@
+"""Rule tabulate_occlusion: see leam.occlusion_tables.tabulate_occlusion."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.occlusion_tables import tabulate_occlusion
+
+params = snakemake.params
+tabulate_occlusion(
+    {model: snakemake.input[f"drops_{model}"] for model in params.models},
+    snakemake.input.verification,
+    dict(snakemake.output.items()),
+    guide=params.guide,
+    bootstrap_samples=params.analysis["bootstrap_samples"],
+    confidence=params.analysis["confidence"],
+    seed=params.seed,
+)

@@ -1,0 +1,20 @@
+"""Rule tabulate_similarity: see leam.tables.tabulate_similarity."""
+
+from leam import joblog
+
+joblog.start(snakemake.log[0])
+
+from leam.tables import tabulate_similarity
+
+analysis = snakemake.params.analysis
+pairs, nulls = (
+    {model: snakemake.input[f"{kind}_{model}"] for model in snakemake.params.models} for kind in ("pairs", "nulls")
+)
+tabulate_similarity(
+    pairs,
+    nulls,
+    dict(snakemake.output.items()),
+    bootstrap_samples=analysis["bootstrap_samples"],
+    confidence=analysis["confidence"],
+    seed=snakemake.params.seed,
+)
