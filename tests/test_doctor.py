@@ -60,6 +60,11 @@ def test_what_a_cluster_lacks_is_named_with_what_it_has(cluster):
     assert "squeue     MISSING  MinJobAge is 60 s" in words
 
 
+def test_a_controller_that_does_not_answer_is_one_line(cluster):
+    (found,) = doctor.look_at_cluster(SLURM, cluster(**{"sinfo_-h": ""}))
+    assert found.state == doctor.FAULT and "controller does not answer" in found.sentence
+
+
 def test_a_qos_may_overrule_the_limit_of_its_partition(cluster):
     long = doctor.read_profile(ROOT / "profiles/slurm", ROOT / "profiles/slurm-long")
     words = doctor.report(doctor.look_at_cluster(long, cluster()))

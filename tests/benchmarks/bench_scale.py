@@ -110,8 +110,9 @@ def stored_bytes(group: h5py.Group) -> int:
 
 def operations(recogniser: models.Recogniser, person: storage.Faces, n: int) -> int:
     """Floating-point operations of the maps of n images of one person, as PyTorch counts them (two per product)."""
+    compute = maps_of(recogniser, person, n)
     with FlopCounterMode(display=False) as counter:
-        maps_of(recogniser, person, n)()
+        compute()
     return counter.get_total_flops()
 
 

@@ -71,10 +71,12 @@ def look_at_cluster(profile: dict, ask) -> list[Finding]:
         known = "this is no login node of a Slurm cluster" if len(absent) == len(CLIENTS) else "it is needed"
         return [Finding("Slurm", FAULT, f"{absent[0]} is not on the path: {known}")]
     partitions = dict(line.split() for line in ask("sinfo", "-h", "-o", "%R %l").splitlines())
+    if not partitions:
+        return [Finding("Slurm", FAULT, "its commands are here, but its controller does not answer")]
     lines = ask("sacctmgr", "-n", "-P", "list", "qos", "format=name,flags,maxwall").splitlines()
     qos = {name: (flags, wall) for name, flags, wall in (line.split("|") for line in lines)}
     asked = sorted(requests(profile))
-    found = [Finding("Slurm", OK, ask("sinfo", "--version").strip() or "its controller does not answer")]
+    found = [Finding("Slurm", OK, ask("sinfo", "--version").strip())]
     found += [_there("partition", name, partitions) for name in sorted({partition for partition, _, _ in asked})]
     found += [_there("QOS", name, qos) for name in sorted({name for _, name, _ in asked if name})]
     found += [_fits(*request, partitions, qos) for request in asked if request[0] in partitions]
@@ -136,7 +138,7 @@ def _weights(recogniser: models.Recogniser) -> tuple[str, str]:
     if not recogniser.weights:
         if ":" in recogniser.architecture:
             return OK, f"{recogniser.name}: made by {recogniser.architecture}"
-        return FAULT, f"{recogniser.name}: {models.where_to_get(recogniser)}"
+        return FAULT, f"{recogniser.name}: set recognisers.{recogniser.name}.weights to the file of {recogniser.origin}"
     if weights.is_url(recogniser.weights):
         return NOTE, f"{recogniser.name}: will be downloaded from {recogniser.weights}"
     facts = weights.verify(recogniser)
