@@ -42,6 +42,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from leam import averages, maps, models, storage
 from leam.models import CROP_UNITS, Recogniser
+from leam.regions import set_size
 
 log = logging.getLogger(__name__)
 
@@ -455,7 +456,7 @@ class Sources:
 
 def set_sizes(ranking: Ranking, grid: int) -> list[int]:
     """How many pixels of the grid a ranking occludes, per percent."""
-    return [maps.set_size(percent, grid**2) for percent in ranking.percents]
+    return [set_size(percent, grid**2) for percent in ranking.percents]
 
 
 def _window(shard: h5py.File) -> tuple[int, int, int, int]:
