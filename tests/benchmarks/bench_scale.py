@@ -31,8 +31,9 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "scale.md"
 PLANS = {1000: "paper_scale.yaml", 20000: "imdb_face_scale.yaml"}
 NINE = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
+SAMPLE = tuple(name for name in models.REGISTRY if name not in NINE)
 SAME = {"CF_R18": "AF_R18", "CF_R50": "AF_R50", "CF_R100": "AF_R100", "IR_VGG": "IR_CASIA"}  # the same network
-SAMPLE = ("sample_arcface", "sample_cosface")
+SAME |= dict.fromkeys(SAMPLE[1:], SAMPLE[0])
 IMAGES = (2, 3)  # of one person: two equations for the operations of an image and of a pair
 FACES = 4  # of each of the two people whose maps' bytes are measured
 MADE_UP = {"regions": (100, 300), "verification": (200, 600)}  # identities of the made-up shards, twice
@@ -147,16 +148,20 @@ print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group
 def all_shards_costs(folder: Path) -> dict:
     """Peak memory of the jobs that read all shards of a model, as a constant and per identity; bytes of regions/."""
     peaks = {"count_regions": [], "tabulate_regions": [], "tabulate_verification": []}
-    outputs = {name: str(folder / f"{name}.csv") for name in ("regions", "table01", "table02", "table10", "table11")}
+    outputs = {
+        name: str(folder / f"{name}.csv")
+        for name in ("regions", "table01", "table02", "table10", "table11", "table12_to_20")
+    }
     sizes = []
     for number in MADE_UP["regions"]:
-        maps_path, faces_path, counts = (str(folder / f"{number}_{name}") for name in ("maps", "faces", "counts"))
+        names = ("maps", "faces", "counts", "images")
+        maps_path, faces_path, counts, per_image = (str(folder / f"{number}_{name}") for name in names)
         made_up_shards(maps_path, faces_path, number, images=4, layers=9, thresholds=15)
         peaks["count_regions"].append(
-            peak_mb(f"regions.count_regions([{maps_path!r}], [{faces_path!r}], {counts!r}, 'm')")
+            peak_mb(f"regions.count_regions([{maps_path!r}], [{faces_path!r}], {counts!r}, {per_image!r}, 'm')")
         )
         peaks["tabulate_regions"].append(peak_mb(f"tables.tabulate_regions({{'m': {counts!r}}}, {outputs!r})"))
-        sizes.append(Path(counts).stat().st_size)
+        sizes.append(Path(counts).stat().st_size + Path(per_image).stat().st_size)
     for number in MADE_UP["verification"]:  # enough images for the sample of impostor pairs to be as large as it gets
         made_up_shards(maps_path, faces_path, number, images=14, layers=1, thresholds=1)
         call = f"verification.tabulate_verification({{'m': [{maps_path!r}]}}, {str(folder / 'v.csv')!r})"
@@ -185,7 +190,7 @@ def made_up_shards(
     sets = [*(f"{percent:g}" for percent in maps.TOP_PERCENTS), regions.FULL][-thresholds:]
     counts = rng.integers(0, 900, (len(pairs), layers, thresholds, len(regions.REGIONS)), dtype=np.uint16)
     points = np.zeros((images, 68, 2), np.float32)
-    described = {"layers": [f"layer{number}" for number in range(layers)], "thresholds": sets}
+    described = {"layers": list(models.IRESNET_LAYERS[:layers]), "thresholds": sets}
     with (
         storage.create_shard(maps_path, "maps", **described) as shard,
         storage.create_shard(faces_path, "faces") as parsed,
