@@ -21,11 +21,14 @@ from leam import models, storage
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TABLES = ("results/tables/regions.csv", "results/tables/verification.csv")
+ONE_THREAD = {"compute_maps": 1}
 SHARDS = {"00000": ("s000", "s001"), "00001": ("s002",)}
 SMALL = {
     "identities_per_job": 2,
     "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
     "analysis": {"bootstrap_samples": 100, "figure_identities": 1, "figure_images": 3},
+    "localisation": {"regions": ["nose"], "identities": 3, "images": 2, "size": 96},
+    "occlusion": {"percents": [1, 10], "layers": "first", "repeats": 1},
 }
 
 
@@ -102,16 +105,16 @@ class Run:
         assert (code == 0) == ok, f"exit status {code}\n{text}"
         return text
 
-    def on_laptop(self, *targets, threads: int = 1) -> str:
-        """threads : of the maps; another number adds floats up in another order."""
-        return self.snakemake(
-            "--profile", ROOT / "profiles/laptop", "--cores", 2, *targets, "--set-threads", f"compute_maps={threads}"
-        )
+    def on_laptop(self, *arguments, threads: dict[str, int] | None = None) -> str:
+        """threads : of rules, by default one of the maps; another number adds floats up in another order."""
+        counts = [f"{rule}={count}" for rule, count in (threads or ONE_THREAD).items()]
+        laptop = ("--profile", ROOT / "profiles/laptop", "--cores", max(2, *(threads or ONE_THREAD).values()))
+        return self.snakemake(*laptop, *arguments, "--set-threads", *counts)
 
     def on_slurm(self, *arguments, variant: str | None = None, **overlay) -> list[str]:
         """The arguments of a run through sbatch: the profile that ships, only asked to be quick; and an overlay."""
         quick = yaml.safe_load((HERE / "quick.yaml").read_text())
-        overlay = quick | {"set-threads": {"compute_maps": 1}} | overlay
+        overlay = quick | {"set-threads": ONE_THREAD} | overlay
         if variant:
             overlay |= yaml.safe_load((ROOT / f"profiles/{variant}/config.yaml").read_text())
         (self.folder / "quick").mkdir(exist_ok=True)

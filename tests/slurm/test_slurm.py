@@ -17,7 +17,6 @@ from conftest import ROOT, TABLES, Run
 pytestmark = pytest.mark.slurm
 
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-GPU_RULES = ("parse_faces", "compute_maps")
 
 
 def completed(run: Run, rule: str) -> Counter:
@@ -44,18 +43,20 @@ def let_go(run: Run) -> None:
 
 @pytest.fixture(scope="module")
 def laptop_and_slurm(cluster, tmp_path_factory):
-    """The sample's workflow once on this machine and once through sbatch."""
+    """The sample's workflow up to its tables, once on this machine and once through sbatch."""
     folder = tmp_path_factory.mktemp("whole")
     laptop, slurm = Run(folder / "laptop", cluster), Run(folder / "slurm", cluster)
-    laptop.on_laptop(threads=PROFILE["set-threads"]["compute_maps"])
-    slurm.snakemake(*slurm.on_slurm(**{"set-threads": PROFILE["set-threads"]}))
+    pictures = ("--omit-from", *(rule for rule in Run.rules() if rule.startswith(("plot_", "build_"))))
+    threads = PROFILE["set-threads"]
+    laptop.on_laptop(*pictures, threads={rule: threads[rule] for rule in ("compute_maps", "occlude_faces")})
+    slurm.snakemake(*slurm.on_slurm(*pictures, **{"set-threads": threads}))
     return laptop, slurm
 
 
 def test_tables_are_those_of_a_laptop(laptop_and_slurm):
     laptop, slurm = laptop_and_slurm
     names = tuple(str(path.relative_to(laptop.folder)) for path in (laptop.folder / "results/tables").glob("*.csv"))
-    assert len(names) >= 8
+    assert len(names) >= 15
     assert slurm.digests(names) == laptop.digests(names)
 
 
@@ -63,13 +64,15 @@ def test_every_job_asked_for_what_the_profile_says(laptop_and_slurm):
     _, slurm = laptop_and_slurm
     jobs = slurm.jobs()
     assert {job["State"] for job in jobs} == {"COMPLETED"}
+    assert {job["Partition"] for job in jobs} == {"batch", "gpu"}
     for job in jobs:
         rule = next(rule for rule in slurm.rules() if job["Comment"].startswith(f"rule_{rule}"))
         asked = PROFILE["default-resources"] | PROFILE["set-resources"].get(rule, {})
         facts = dict(part.split("=") for part in job["ReqTRES"].split(","))
-        assert job["Partition"] == asked["slurm_partition"] == ("gpu" if rule in GPU_RULES else "batch")
+        uses_gpu = 'resources.get("gpu")' in (ROOT / f"workflow_scripts/{rule}.py").read_text()
+        assert job["Partition"] == asked["slurm_partition"] == ("gpu" if uses_gpu else "batch")
         assert (job["QOS"], job["Account"]) == (asked["qos"], "project_leam")
-        assert facts.get("gres/gpu") == ("1" if rule in GPU_RULES else None)
+        assert facts.get("gres/gpu") == ("1" if uses_gpu else None)
         assert facts["cpu"] == str(PROFILE["set-threads"].get(rule, 1))
         assert job["ReqMem"] == f"{eval(str(asked['mem_mb']), {'attempt': 1})}M"
         assert job["Timelimit"] == f"{eval(asked['runtime'], {'attempt': 1}) // 60:02}:00:00"
