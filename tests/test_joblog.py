@@ -74,7 +74,7 @@ def test_jobs_that_failed_for_good_are_named_and_retried_ones_are_not(tmp_path):
     (tmp_path / "maps/m/00000.h5").touch()
     (tmp_path / "00001.log").write_text("Traceback\nRuntimeError: too bad\n\n")
     (tmp_path / "run.log").write_text(RUN_LOG.format(folder=tmp_path) * 2)
-    assert joblog.failures(tmp_path / "run.log").splitlines() == [
+    assert joblog.failures([tmp_path / "run.log"]).splitlines() == [
         "Failed for good: 2. All else that can be made without is made.",
         f"  compute_maps: {tmp_path}/maps/m/00001.h5",
         f"    {tmp_path}/00001.log: RuntimeError: too bad",
@@ -82,7 +82,7 @@ def test_jobs_that_failed_for_good_are_named_and_retried_ones_are_not(tmp_path):
     ]
     (tmp_path / "maps/m/00001.h5").touch()
     (tmp_path / "a.csv").touch()
-    assert joblog.failures(tmp_path / "run.log") == ""
+    assert joblog.failures([tmp_path / "run.log"]) == ""
 
 
 def test_a_log_that_takes_nothing_does_not_silence_the_terminal(tmp_path):

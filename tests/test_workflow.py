@@ -145,6 +145,14 @@ def test_a_wrong_configuration_stops_before_the_first_job(tmp_path, settings, me
     assert not (tmp_path / "results").exists()
 
 
+def test_what_failed_for_good_is_named_at_the_end(tmp_path):
+    file = write_config(tmp_path / "mine.yaml", models=["AF_R18"])
+    text = snakemake("results/weights/AF_R18.ok", "--cores", 1, "--configfile", file, directory=tmp_path, check=False)
+    end = text[text.rindex("Failed for good: 1.") :]
+    assert "fetch_weights: results/weights/AF_R18.ok" in end
+    assert "ModelError: recogniser AF_R18: no weights are configured" in end
+
+
 # ---------------------------------------------------------------------------------------------------------- running
 
 FEW = {

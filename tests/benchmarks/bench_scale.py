@@ -282,9 +282,14 @@ def describe(identities: int, run: DryRun, costs: dict) -> dict[str, str]:
     column = {
         "images (ordered pairs per recogniser)": f"{sum(images):,} ({scale.pairs(images):,})",
         "`snakemake -n`": f"{run.seconds:.0f} s, {scale.in_words(run.mb * 1e6)}",
-        "Slurm jobs": f"{sum(run.plan.jobs.values()) - run.plan.jobs.get('write_config', 0):,}",
     }
-    column |= {f"... `{rule}`": f"{count:,}" for rule, count in sorted(run.plan.jobs.items(), key=lambda job: -job[1])}
+    jobs = {
+        rule: count for rule, count in run.plan.jobs.items() if rule != "write_config"
+    }  # which runs on the login node
+    many = {rule: count for rule, count in jobs.items() if count >= identities // shard}
+    column["Slurm jobs"] = f"{sum(jobs.values()):,}"
+    column |= {f"... `{rule}`": f"{count:,}" for rule, count in many.items()}
+    column["... others, however many identities"] = f"{sum(jobs.values()) - sum(many.values()):,}"
     column["files, Snakemake's records included"] = (
         f"{run.plan.files:,} ({100 * run.plan.files / SITE_INODES:.1f} % of 1 M)"
     )

@@ -43,8 +43,9 @@ class Faulty(nn.Module):
         self.network = architectures.iresnet(18, widths=[4, 4, 8, 8], embedding_size=16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        image = digest(x)  # with an order or without: so BatchNorm is never folded, as this cannot be traced
         found = json.loads(self.order.read_text()) if self.order.exists() else {}
-        if found and digest(x) == found["image"]:
+        if found and image == found["image"]:
             if found["once"]:
                 self.order.unlink()
             FAULTS[found["fault"]]()

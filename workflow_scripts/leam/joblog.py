@@ -61,12 +61,12 @@ def progress(items: Sequence) -> Iterable:
     return tqdm(items, file=terminal, unit="identity", leave=False)
 
 
-def failures(log_path: str | Path) -> str:
-    """Which jobs failed for good, from the log of a Snakemake run: each with its output, its own log and last words.
+def failures(log_paths: Iterable[str | Path]) -> str:
+    """Which jobs failed for good, from the logs of a Snakemake run: each with its output, its own log and last words.
 
     Jobs that a retry brought to their end are not named: their outputs are there. "" when there is none.
     """
-    text = Path(log_path).read_text(encoding="utf-8", errors="replace")
+    text = "".join(Path(path).read_text(encoding="utf-8", errors="replace") for path in log_paths)
     found = {}
     for rule, block in re.findall(r"^Error in rule (\w+):\n((?:    .*\n)+)", text, re.M):
         named = dict(re.findall(r"^    (output|log): ([^,\n(]+?)(?:,.*| \(.*)?$", block, re.M))
