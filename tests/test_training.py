@@ -104,7 +104,7 @@ def test_stage_writes_weights_that_load_and_a_report(tmp_path):
     found = training.train_recogniser("sample_arcface", weights, report, people=2, pictures=16, epochs=1, held_out=2)
     torch.set_num_threads(threads)
     facts = json.loads(report.read_text())
-    assert facts["auc"] == found.auc and len(facts["loss"]) == 1 and facts["people"] == 2
+    assert facts["auc"] == found.auc and len(facts["losses"]) == 1 and facts["people"] == 2
 
 
 @functools.cache
