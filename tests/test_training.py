@@ -143,7 +143,7 @@ def test_traits_of_a_world_are_its_regions_own_and_standardised():
 
 
 def test_traits_are_learned_beside_the_margin_loss(few):
-    """With nothing but the traits to lower (a scale of nearly zero), the loss falls below that of guessing the mean, 1."""
+    """With nothing but the traits to lower (a scale of nearly zero), the loss falls below that of guessing the mean."""
     recipe = dataclasses.replace(training.RECIPES["sample_cosface"], margin=0.0, scale=1e-6, trait_weight=1.0)
     traits = np.array([[-1.5], [-0.5], [0.5], [1.5]])
     _, losses = training.fit(*few, recipe, epochs=4, seed=0, batch=8, traits=traits / traits.std())
