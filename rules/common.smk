@@ -284,4 +284,4 @@ AGES = {
 
 # Snakemake itself names what failed where it failed, perhaps thousands of lines before the end of a long run.
 onerror:
-    print(joblog.failures(log), file=sys.stderr)
+    print(joblog.failures(*log), file=sys.stderr)

@@ -1,5 +1,6 @@
 # reads   results/faces/{shard}.h5, results/maps/{model}/*.h5 of the recogniser and of its guides
-# writes  results/averages/{model}.h5: image maps summed over all identities
+# writes  results/averages/{model}.h5: what takes all shards (sums of image maps, the threshold), so that no job of one
+#         shard reads all others
 #         results/occlusion/{model}/{shard}.parquet: drop of every image under every mask
 #         results/tables and results/figures: the paper's tables 9 and 21 and figure 8, the transfer matrix, the
 #         decision view, and the chain of controls "Is it person-specific?"
@@ -10,7 +11,7 @@
 
 rule average_maps:
     input:
-        library("averages", "storage"),
+        library("averages", "verification", "storage"),
         maps=maps_of_model,
     output:
         results("averages/{model}.h5"),
@@ -20,6 +21,8 @@ rule average_maps:
         results("benchmarks/average_maps/{model}.tsv")
     conda:
         "../envs/leam.yaml"
+    params:
+        seed=config["seed"],
     script:
         "../workflow_scripts/average_maps.py"
 
@@ -37,7 +40,6 @@ rule occlude_faces:
         ),
         faces=results("faces/{shard}.h5"),
         maps=guides_maps,
-        everyone=maps_of_model,
         averages=results("averages/{model}.h5"),
         weights=results("weights/{model}.ok"),
     output:

@@ -3,10 +3,9 @@
 import dataclasses
 
 import numpy as np
-import pytest
 
 from conftest import make_faces
-from leam import averages, maps, storage
+from leam import averages, maps, storage, verification
 
 
 def test_leave_one_out_by_hand():
@@ -21,16 +20,14 @@ def test_where_no_other_map_has_anything_the_mean_is_exactly_zero():
 
 def test_everyone_is_the_other_of_exactly_one():
     people = [f"p{number}" for number in range(30)]
-    others = [averages.another_identity(people, person, seed=3) for person in people]
-    assert sorted(others) == sorted(people)
-    assert all(other != person for other, person in zip(others, people, strict=True))
-    assert others == [averages.another_identity(people[::-1], person, seed=3) for person in people]
-    assert others != [averages.another_identity(people, person, seed=4) for person in people]
+    others = averages.other_identities(people, seed=3)
+    assert sorted(others.values()) == sorted(people) == sorted(others)
+    assert all(other != person for person, other in others.items())
+    assert others == averages.other_identities(people[::-1], seed=3) != averages.other_identities(people, seed=4)
 
 
 def test_the_only_identity_has_no_other():
-    with pytest.raises(ValueError, match="p0 is the only identity"):
-        averages.another_identity(["p0"], "p0", 0)
+    assert averages.other_identities(["p0"], 0) == {}
 
 
 def test_totals_over_two_shards_give_the_mean_of_all_others(tmp_path, narrow):
@@ -50,7 +47,8 @@ def test_totals_over_two_shards_give_the_mean_of_all_others(tmp_path, narrow):
         everyone.append(path)
     averages.average_maps(everyone, tmp_path / "averages.h5")
     found = storage.read_averages(tmp_path / "averages.h5")
-    assert (found.identities, found.shards) == (["a", "b", "c"], [0, 1, 1])
+    assert (found.identities, found.shards) == (["a", "b", "c"], ["0.h5", "1.h5", "1.h5"])
+    assert found.threshold == verification.verify("", everyone)["threshold"]
     total = found.totals["similarity", "layer1.0.conv2"]
     others = averages.mean_of_others(total, means["b"], 3)
     np.testing.assert_allclose(others, (means["a"] + means["c"]) / 2, rtol=1e-9, atol=1e-15)

@@ -71,8 +71,7 @@ def computed(folder, faces, *recognisers, grid=GRID):
 
 def run(folder, faces, recognisers, settings=LIGHT, name="drops.parquet", **options):
     paths, totals = computed(folder, faces, *recognisers) if "paths" not in options else options.pop("paths")
-    everyone = [paths[recognisers[0].name]]
-    occlusion.occlude_faces(faces, paths, everyone, totals, folder / name, recognisers[0], settings, **options)
+    occlusion.occlude_faces(faces, paths, totals, folder / name, recognisers[0], settings, **options)
     return pd.read_parquet(folder / name)
 
 
@@ -144,7 +143,7 @@ def test_drops_equal_a_naive_loop(finished):
         with storage.open_shard(folder / recogniser.name / "00000.h5", "maps") as shard:
             found[recogniser.name] = {name: storage.read_maps(shard, name).maps for name in "abcd"}
         grids[recogniser.name] = maps.Grid(GRID, recogniser.window)
-    circle = {name: averages.another_identity(list("abcd"), name, 0) for name in "abcd"}
+    circle = averages.other_identities(list("abcd"), 0)
     threshold = verification.verify("small", [folder / "small" / "00000.h5"])["threshold"]
     network = models.build(recognisers[0], 0)
     sizes = {0.2: 2, 1.0: 8, 10.0: 78}  # of 784
@@ -190,7 +189,7 @@ def test_random_drops_are_the_mean_over_naive_draws(finished):
 def test_shuffled_maps_are_the_naive_maps_of_the_network_with_permuted_weights(finished):
     folder, faces, recognisers, _ = finished
     with storage.open_shard(folder / "small" / "00000.h5", "maps") as own, storage.open_shard(faces, "faces") as shard:
-        sources = occlusion.Sources(recognisers[0], {"small": own}, [], storage.Averages([], [], {}))
+        sources = occlusion.Sources(recognisers[0], {"small": own}, storage.Averages([], [], {}))
         x = models.prepare(storage.read_faces(shard, "b").crops, recognisers[0])
         rankings = [occlusion.Ranking("shuffled", "small", "conv2", "loss", (1.0,))]
         occlusion.networks(sources, rankings, recognisers[0], torch.device("cpu"))
@@ -368,7 +367,7 @@ def test_an_occluded_face_without_an_embedding_has_no_drop(tmp_path):
 def test_an_image_that_the_guide_could_not_embed_has_an_empty_map(finished):
     folder, _, recognisers, _ = finished
     with storage.open_shard(folder / "small" / "00000.h5", "maps") as own:
-        sources = occlusion.Sources(recognisers[0], {"small": own}, [], storage.Averages([], [], {}))
+        sources = occlusion.Sources(recognisers[0], {"small": own}, storage.Averages([], [], {}))
         found = sources._image_maps("small", "b", ["absent", "01"], ("loss", "conv1"))
         expected = storage.read_layer_maps(own, "b", "loss", "conv1")
         assert found[0].max() == 0

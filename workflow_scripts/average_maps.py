@@ -6,4 +6,4 @@ joblog.start(snakemake.log[0])
 
 from leam.averages import average_maps
 
-average_maps(snakemake.input.maps, snakemake.output[0])
+average_maps(snakemake.input.maps, snakemake.output[0], snakemake.params.seed)

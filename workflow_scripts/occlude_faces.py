@@ -15,7 +15,6 @@ torch.set_num_threads(snakemake.threads)
 occlude_faces(
     given.faces,
     dict(zip(params.guides, given.maps, strict=True)),
-    given.everyone,
     given.averages,
     snakemake.output[0],
     fetched(given.weights, recogniser(snakemake.wildcards.model, params.recogniser)),

@@ -71,7 +71,7 @@ class Work:
         with storage.open_shard(faces, "faces") as shard:
             self.crops = storage.read_faces(shard, PEOPLE[0]).crops
         averaged = storage.read_averages(totals)
-        self.sources = occlusion.Sources(self.recogniser, {name: self.own}, [path], averaged, batch=settings.batch)
+        self.sources = occlusion.Sources(self.recogniser, {name: self.own}, averaged, batch=settings.batch)
         self.rankings = occlusion.plan(settings, name, self.sources.layers)
         self.network = occlusion.networks(self.sources, self.rankings, self.recogniser, self.device)
         self.built = models.build(self.recogniser).to(self.device)

@@ -69,7 +69,7 @@ def measure_ages(
         opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
         occlusion.check(opened, storage.sha256(faces), recogniser)
         own = opened[recogniser.name]
-        sources = occlusion.Sources(recogniser, opened, [], storage.Averages([], [], {}), seed=seed)
+        sources = occlusion.Sources(recogniser, opened, storage.Averages([], [], {}), seed=seed)
         planned = rankings(guide, sources.layers[guide][0], settings)
         network = occlusion.networks(sources, planned, recogniser, where)
         untrained = recogniser.untrained or storage.is_untrained(opened[guide])

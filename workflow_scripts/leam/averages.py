@@ -1,4 +1,4 @@
-"""Averages of image maps over the identities of all shards, from which any population mean follows.
+"""What takes all identities of all shards: the sum of their maps, the threshold, and who is whose other one.
 
 Shape letters: I identities, N images of one identity, h, w a layer's map.
 """
@@ -10,26 +10,28 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from leam import storage
+from leam import storage, verification
 from leam.maps import POLARITIES
 
 log = logging.getLogger(__name__)
 
 
-def average_maps(maps: list[str | Path], output: str | Path) -> None:
+def average_maps(maps: list[str | Path], output: str | Path, seed: int = 0) -> None:
     """The sum over all identities of the identity's mean image map, per polarity and layer of one model.
 
-    maps : the model's files of all shards, in order; output : averages/{model}.h5 (``storage.Averages``)
+    maps : the model's files of all shards, in order; output : averages/{model}.h5 (``storage.Averages``), with the
+    cosine at a false match rate of 1e-3, so that the jobs of a shard need not read all others
     The mean of everyone but one identity is (total - its own mean) / (I - 1): identities weigh the same whatever the
     number of their images. Maps are added in the crop's frame, as they are. One identity at a time is in memory.
     """
     averages, attributes = storage.Averages([], [], {}), {}
-    for number, path in enumerate(maps):
+    averages.threshold = float(verification.verify("", maps, seed)["threshold"])
+    for path in maps:
         with storage.open_shard(path, "maps") as shard:
             attributes = {name: shard.attrs[name] for name in ("model", "layers", "grid", "recogniser", "untrained")}
             for identity in storage.identities(shard):
                 averages.identities.append(identity)
-                averages.shards.append(number)
+                averages.shards.append(Path(path).name)
                 _add(averages.totals, shard, identity)
         log.info("%s: %d identities so far", path, len(averages.identities))
     with storage.create_shard(output, "averages", **attributes) as shard:
@@ -47,15 +49,15 @@ def mean_of_others(total: np.ndarray, own: np.ndarray, identities: int) -> np.nd
     return np.maximum(total - own, 0) / (identities - 1)
 
 
-def another_identity(identities: list[str], identity: str, seed: int) -> str:
-    """Another identity, drawn with the seed: all stand in one shuffled circle, and each is followed by its other.
+def other_identities(identities: list[str], seed: int) -> dict[str, str]:
+    """For each identity another one, drawn with the seed: all stand in one shuffled circle, each before its other.
 
-    So everyone is the other of exactly one. Raises ValueError when there is nobody else.
+    So everyone is the other of exactly one. {} when there is nobody else.
     """
     if len(identities) < 2:
-        raise ValueError(f"{identity} is the only identity, so there is no other one")
+        return {}
     circle = np.random.default_rng(seed).permutation(sorted(identities)).tolist()
-    return circle[(circle.index(identity) + 1) % len(circle)]
+    return dict(zip(circle, [*circle[1:], circle[0]], strict=True))
 
 
 def leave_one_out(maps: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from leam import storage
 from leam.figures import STYLE as FIGURE_STYLE
 from leam.figures import UNTRAINED, draw_map, label_rows, picture_grid, pyplot, save, short_name
 from leam.models import CROP_UNITS
+from leam.regions import set_size
 
 WHOLE = [0, 0, CROP_UNITS, CROP_UNITS]  # the window of a map on the common grid
 TOP_PERCENTS = (0.1, 0.5, 1, 2, 5, 10)  # of plot_sensitivity, percent of the grid
@@ -223,9 +224,8 @@ def plot_expressions(
 
 def top_set(grid_map: np.ndarray, percent: float) -> np.ndarray:
     """The round(p / 100 * G * G) largest pixels above 0 of (G, G), at least 1, ties by lowest index (METHOD 2.5)."""
-    size = max(1, int(percent / 100 * grid_map.size + 0.5))
     chosen = np.zeros(grid_map.size, bool)
-    chosen[np.argsort(-grid_map.ravel(), kind="stable")[:size]] = True
+    chosen[np.argsort(-grid_map.ravel(), kind="stable")[: set_size(percent, grid_map.size)]] = True
     return (chosen & (grid_map.ravel() > 0)).reshape(grid_map.shape)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from leam import storage
 from leam.maps import FULL_ACTIVATION, POLARITIES, Grid
-from leam.regions import FULL, REGION_TITLES, REGIONS, resize_regions
+from leam.regions import FULL, REGION_TITLES, REGIONS, resize_regions, set_size
 
 TEMPLATE = Path(__file__).with_name("explorer.html")
 OUTSIDE = 255  # the level of pixels in no set
@@ -36,7 +36,7 @@ def pixel_levels(grid_map: np.ndarray, top_percents: list[float]) -> np.ndarray:
     levels[flat / flat.max() > FULL_ACTIVATION] = len(top_percents)
     order = np.argsort(-flat, kind="stable")
     for level, percent in reversed(list(enumerate(top_percents))):
-        chosen = order[: max(1, int(percent / 100 * flat.size + 0.5))]
+        chosen = order[: set_size(percent, flat.size)]
         levels[chosen[flat[chosen] > 0]] = level
     return levels.reshape(grid_map.shape)
 

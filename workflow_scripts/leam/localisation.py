@@ -122,8 +122,8 @@ def count_world(
     for kind, recogniser in recognisers:
         file = str(maps_output if kind == TRAINED else folder / f"{recogniser.name}.h5")
         maps.compute_maps(faces_path, file, recogniser, settings, device="cpu", seed=seed)
-        counts = folder / "counts.parquet"
-        regions.count_regions([file], [faces_path], counts, recogniser.name, settings.grid)
+        counts, of_images = folder / "counts.parquet", folder / "images.parquet"
+        regions.count_regions([file], [faces_path], counts, of_images, recogniser.name, settings.grid)
         counted.append(pd.read_parquet(counts).assign(kind=kind))
         files[recogniser.name] = [file]
     counted.append(count_pixels(faces_path, maps_output, settings, seed))

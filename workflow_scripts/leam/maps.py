@@ -35,7 +35,7 @@ from torch.nn import functional
 
 from leam import models, storage
 from leam.models import CROP_UNITS, Recogniser
-from leam.regions import FULL, REGIONS, resize_regions
+from leam.regions import FULL, REGIONS, resize_regions, set_size
 
 log = logging.getLogger(__name__)
 
@@ -229,11 +229,6 @@ class Grid:
             self._matrices[key] = vertical, horizontal
         vertical, horizontal = self._matrices[key]
         return vertical @ (maps @ horizontal)
-
-
-def set_size(percent: float, pixels: int) -> int:
-    """How many pixels the top p % of the grid are (METHOD 2.5): round(p / 100 * G * G), at least 1."""
-    return max(1, int(percent / 100 * pixels + 0.5))
 
 
 def sort_keys(values: Tensor, low_bits: Tensor) -> Tensor:

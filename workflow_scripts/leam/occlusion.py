@@ -40,8 +40,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from leam import averages, maps, models, storage, verification
+from leam import averages, maps, models, storage
 from leam.models import CROP_UNITS, Recogniser
+from leam.regions import set_size
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +238,6 @@ class Occluder:
         x: Tensor,
         fill: Tensor,
         unit: Tensor,
-        *,
         grid: int = CROP_UNITS,
         threshold: float = float("nan"),
         batch: int = 64,
@@ -354,7 +354,7 @@ class Sources:
     """Where the scores of a recogniser's identities come from: its own maps, other guides', and draws.
 
     guides : {model: its maps file of this shard}, open; the recogniser's own among them
-    everyone : the recogniser's own maps files of all shards; averaged : what is summed over them
+    averaged : what takes all shards; their maps files lie beside the recogniser's own
     shuffled : the recogniser's network with permuted weights, needed by the kind of that name
     """
 
@@ -362,14 +362,18 @@ class Sources:
         self,
         recogniser: Recogniser,
         guides: dict[str, h5py.File],
-        everyone: list[str | Path],
         averaged: storage.Averages,
         *,
         batch: int = 64,
         seed: int = 0,
     ):
         own = guides[recogniser.name]
-        self.guides, self.everyone, self.averaged, self.batch, self.seed = guides, everyone, averaged, batch, seed
+        self.guides, self.averaged, self.batch, self.seed = guides, averaged, batch, seed
+        self.others = averages.other_identities(averaged.identities, seed)
+        self.paths = {
+            identity: Path(own.filename).with_name(name)
+            for identity, name in zip(averaged.identities, averaged.shards, strict=True)
+        }
         self.grid, self.precision = int(own.attrs["grid"]), json.loads(own.attrs["settings"])["precision"]
         self.layers = {name: storage.read_layers(shard) for name, shard in guides.items()}
         self.placed = {name: maps.Grid(self.grid, _window(shard)) for name, shard in guides.items()}
@@ -425,9 +429,8 @@ class Sources:
 
     def _other_mean(self, cell: tuple[str, str], identity: str, count: int) -> np.ndarray:
         """(h, w): the mean over ``count`` images, drawn with the seed, of the other identity, or over all it has."""
-        other = averages.another_identity(self.averaged.identities, identity, self.seed)
-        path = self.everyone[self.averaged.shards[self.averaged.identities.index(other)]]
-        with storage.open_shard(path, "maps") as shard:
+        other = self.others[identity]
+        with storage.open_shard(self.paths[other], "maps") as shard:
             found = storage.read_layer_maps(shard, other, *cell)
         rng = np.random.default_rng([self.seed, *identity.encode()])
         return found[rng.permutation(len(found))[:count]].mean(0, dtype=np.float64)
@@ -453,7 +456,7 @@ class Sources:
 
 def set_sizes(ranking: Ranking, grid: int) -> list[int]:
     """How many pixels of the grid a ranking occludes, per percent."""
-    return [maps.set_size(percent, grid**2) for percent in ranking.percents]
+    return [set_size(percent, grid**2) for percent in ranking.percents]
 
 
 def _window(shard: h5py.File) -> tuple[int, int, int, int]:
@@ -466,7 +469,6 @@ def _window(shard: h5py.File) -> tuple[int, int, int, int]:
 def occlude_faces(
     faces: str | Path,
     guides: dict[str, str | Path],
-    everyone: list[str | Path],
     totals: str | Path,
     output: str | Path,
     recogniser: Recogniser,
@@ -480,7 +482,7 @@ def occlude_faces(
     """Drops of every image of a shard under every mask: results/occlusion/{model}/{shard}.parquet.
 
     faces : the shard's faces; guides : {model: its maps file of this shard}, the recogniser's own among them
-    everyone : the recogniser's maps files of all shards, in order; totals : its averages/{model}.h5
+    totals : the recogniser's averages/{model}.h5; its maps files of other shards lie beside that of this shard
 
     One row per image, kind, guide, layer, polarity and percent: pixels (of the grid, occluded), pairs (N-1 partners),
     cosine (unoccluded, mean over the partners), drop (mean; NaN where there is no map), accepted (partners above the
@@ -497,12 +499,11 @@ def occlude_faces(
         opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
         check(opened, storage.sha256(faces), recogniser)
         averaged = storage.read_averages(totals)
-        sources = Sources(recogniser, opened, everyone, averaged, batch=settings.batch, seed=seed)
+        sources = Sources(recogniser, opened, averaged, batch=settings.batch, seed=seed)
         alone = len(averaged.identities) < 2
         planned = plan(settings, recogniser.name, sources.layers)
         rankings = [ranking for ranking in planned if not (alone and ranking.kind in OTHERS)]
-        threshold = float(verification.verify(recogniser.name, everyone, seed)["threshold"])
-        work = _work(opened, recogniser, settings, {"seed": seed, "threshold": threshold}, totals)
+        work = _work(opened, recogniser, settings, {"seed": seed}, totals)
         waits = seconds if minutes else 0
         journal = storage.Journal(output.with_name(output.name + ".journal"), storage.digest(work), waits)
         stack.callback(journal.close)
@@ -510,9 +511,7 @@ def occlude_faces(
             log.info("%s: another process has finished it", output)
         else:
             where = maps.choose_device(device)
-            _occlude_identities(
-                parsed, journal, sources, rankings, recogniser, settings, threshold, where, deadline, progress
-            )
+            _occlude_identities(parsed, journal, sources, rankings, recogniser, settings, where, deadline, progress)
             table = _table(opened, recogniser, rankings, journal)
             table.attrs = work
             with storage.whole_file(output) as part:
@@ -557,7 +556,6 @@ def _occlude_identities(
     rankings: list[Ranking],
     recogniser: Recogniser,
     settings: OcclusionSettings,
-    threshold: float,
     device: torch.device,
     deadline: float,
     progress: Callable,
@@ -577,7 +575,7 @@ def _occlude_identities(
             unit = torch.from_numpy(storage.read_embeddings(own, name)).to(device)
             fill = filling(settings.fill, x, recogniser, sources.seed)
             occluder = Occluder(
-                network, recogniser, x, fill, unit, grid=sources.grid, threshold=threshold, batch=settings.batch
+                network, recogniser, x, fill, unit, sources.grid, sources.averaged.threshold, settings.batch
             )
             found = _measure(occluder, sources.orders(rankings, name, images, x), rankings)
         journal.add(name, images=np.array(images), **dataclasses.asdict(found))

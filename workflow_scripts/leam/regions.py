@@ -97,6 +97,11 @@ def resize_regions(regions: np.ndarray, side: int) -> np.ndarray:
     return regions[:, nearest[:, None], nearest]
 
 
+def set_size(percent: float, pixels: int) -> int:
+    """How many pixels the top p % of the grid are (METHOD 2.5): round(p / 100 * G * G), at least 1."""
+    return max(1, int(percent / 100 * pixels + 0.5))
+
+
 def area_percents(regions: np.ndarray) -> np.ndarray:
     """The share of each region among all pixels: (N, G, G) uint8 -> (R,), percent, the mean over the images."""
     return np.bincount(regions.ravel(), minlength=len(REGIONS)) * (100 / regions.size)

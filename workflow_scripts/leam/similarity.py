@@ -28,7 +28,7 @@ from torch import Tensor
 
 from leam import alignment, storage
 from leam.maps import POLARITIES
-from leam.regions import REGIONS
+from leam.regions import REGIONS, set_size
 from leam.transport import Ground, Support
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def to_distributions(maps: Tensor) -> Tensor:
 
 def keep_top(maps: Tensor, percent: float = TOP_PERCENT) -> Tensor:
     """Maps (n, G*G), zero outside their top p %: the largest pixels that are > 0, ties by lowest index (METHOD 2.5)."""
-    size = max(1, int(percent / 100 * maps.shape[1] + 0.5))
+    size = set_size(percent, maps.shape[1])
     least = maps.topk(size, dim=1).values[:, -1:]
     above, level = maps > least, maps == least
     level &= level.cumsum(1) <= size - above.sum(1, keepdim=True)

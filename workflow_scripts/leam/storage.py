@@ -103,13 +103,15 @@ class IdentityMaps:
 class Averages:
     """What is summed over all identities of a recogniser (averages/{model}.h5).
 
-    identities : (I,) str, sorted; shards : (I,) int, the number of the maps file that each stands in
+    identities : (I,) str, sorted; shards : (I,) str, the name of the maps file that each stands in
     totals : {(polarity, layer): (h, w) float64}, the sum over identities of the identity's mean image map
+    threshold : cosine at a false match rate of 1e-3 among all impostor pairs; NaN where there are none
     """
 
     identities: list[str]
-    shards: list[int]
+    shards: list[str]
     totals: dict[tuple[str, str], np.ndarray]
+    threshold: float = float("nan")
 
 
 @dataclass
@@ -585,7 +587,8 @@ def read_layer_maps(shard: h5py.File, identity: str, polarity: str, layer: str) 
 
 def write_averages(shard: h5py.File, averages: Averages) -> None:
     _put_strings(shard, "identities", averages.identities)
-    shard.create_dataset("shards", data=np.asarray(averages.shards, np.int64))
+    _put_strings(shard, "shards", averages.shards)
+    shard.attrs["threshold"] = averages.threshold
     for (polarity, layer), total in averages.totals.items():
         _put(shard, f"totals/{polarity}/{layer_name(layer)}", total)
 
@@ -597,7 +600,8 @@ def read_averages(path: str | Path) -> Averages:
             for polarity, group in shard.get("totals", {}).items()
             for layer in read_layers(shard)
         }
-        return Averages(_strings(shard, "identities"), shard["shards"][()].tolist(), totals)
+        names = (_strings(shard, name) for name in ("identities", "shards"))
+        return Averages(*names, totals, float(shard.attrs["threshold"]))
 
 
 def _unscaled(stored: h5py.Dataset, rows: list[int] | tuple[()] = ()) -> np.ndarray:
