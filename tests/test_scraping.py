@@ -273,7 +273,8 @@ def test_a_disk_that_is_really_full(server, tmp_path):
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
     try:
         _, errors = (job := start(tmp_path, settings(server), output=small / "00000.h5")).communicate(timeout=60)
-        assert job.returncode == 1 and "no space left on device; make room and run again, finished work is kept" in errors
+        assert job.returncode == 1
+        assert "no space left on device; make room and run again, finished work is kept" in errors
         done = finished_links(Path(shutil.copy(small / "00000.h5.journal", tmp_path)))
         assert 0 < len(done) < 40
         server.asks.clear()
