@@ -262,16 +262,13 @@ def test_groups_and_ages_are_asked_for_by_their_settings(few):
 
 
 def test_the_same_seed_gives_the_same_bytes(few, tmp_path):
-    first = {
-        path: storage.sha256(path)
-        for path in (few / "results").rglob("*")
-        if path.suffix in (".h5", ".parquet", ".csv", ".png", ".pdf", ".html")
-    }
     shutil.copy(few / "few.yaml", tmp_path)
     snakemake("--cores", 2, "--configfile", tmp_path / "few.yaml", directory=tmp_path)
-    for path, content in first.items():
-        again = tmp_path / path.relative_to(few)
-        assert storage.sha256(again) == content, path.name
+    kinds = (".h5", ".parquet", ".csv", ".png", ".pdf", ".html")
+    made = [path for path in (tmp_path / "results").rglob("*") if path.suffix in kinds]
+    assert len(made) > 60
+    for path in made:
+        assert storage.sha256(path) == storage.sha256(few / path.relative_to(tmp_path)), path.name
 
 
 def test_the_report_is_made(few):
