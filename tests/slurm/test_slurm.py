@@ -3,6 +3,7 @@
 Every disturbed run ends with the tables of an undisturbed one, and does no finished job twice. `make test-slurm`.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -48,7 +49,9 @@ def laptop_and_slurm(cluster, tmp_path_factory):
     laptop, slurm = Run(folder / "laptop", cluster), Run(folder / "slurm", cluster)
     pictures = ("--omit-from", *(rule for rule in Run.rules() if rule.startswith(("plot_", "build_"))))
     threads = PROFILE["set-threads"]
-    laptop.on_laptop(*pictures, threads={rule: threads[rule] for rule in ("compute_maps", "occlude_faces")})
+    cores = len(os.sched_getaffinity(0))  # a job's Snakemake uses no more, whatever Slurm takes this machine for
+    alike = {rule: min(threads[rule], cores) for rule in ("compute_maps", "occlude_faces")}
+    laptop.on_laptop(*pictures, threads=alike)
     slurm.snakemake(*slurm.on_slurm(*pictures, **{"set-threads": threads}))
     return laptop, slurm
 
