@@ -15,6 +15,7 @@ rule measure_localisation:
             "faces",
             "maps",
             "models",
+            "folding",
             "architectures",
             "regions",
             "verification",

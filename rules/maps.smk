@@ -7,7 +7,7 @@
 
 rule compute_maps:
     input:
-        library("maps", "models", "architectures", "regions", "storage"),
+        library("maps", "models", "folding", "architectures", "regions", "storage"),
         faces=results("faces/{shard}.h5"),
         weights=results("weights/{model}.ok"),
     output:

@@ -34,6 +34,7 @@ rule occlude_faces:
             "averages",
             "maps",
             "models",
+            "folding",
             "architectures",
             "verification",
             "storage",

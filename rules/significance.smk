@@ -102,7 +102,15 @@ if AGE_PATTERN:
 
     rule measure_ages:
         input:
-            library("ages", "occlusion", "maps", "models", "architectures", "storage"),
+            library(
+                "ages",
+                "occlusion",
+                "maps",
+                "models",
+                "folding",
+                "architectures",
+                "storage",
+            ),
             faces=results("faces/{shard}.h5"),
             maps=age_maps,
             weights=results("weights/{model}.ok"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import fx, nn
+from torch import nn
 from torch.nn import functional
 
 from leam import models
@@ -148,93 +148,6 @@ def test_a_broken_file_is_a_model_error(tmp_path):
 def test_wrong_input_size_is_named(narrow):
     with pytest.raises(models.ModelError, match=r"recogniser narrow does not take an input of \[64, 64\]"):
         models.build(dataclasses.replace(narrow, input_size=(64, 64)))
-
-
-def with_statistics(network):
-    """BatchNorm away from its initial, do-nothing state."""
-    for module in network.modules():
-        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 2)
-            module.weight.uniform_(-1.5, 1.5)
-            module.bias.normal_(0, 0.2)
-    return network
-
-
-def outputs_of(network, layers, x):
-    """The embeddings, and the outputs of the layers."""
-    found = {}
-    for layer, module in models.find_layers(network, layers).items():
-        module.register_forward_hook(lambda _m, _i, output, layer=layer: found.__setitem__(layer, output))
-    return network(x), found
-
-
-@pytest.mark.parametrize(("name", "folded"), [("sample_arcface", 12), ("IR_CASIA", 111 - 9), ("VGG_16", 0)])
-def test_folding_norms_changes_nothing_but_the_number_of_steps(name, folded):
-    """12 of IResNet-18: two in each of the four blocks without targets, and one in each of four shortcuts."""
-    recogniser = untrained(name)
-    network = with_statistics(models.build(recogniser)).double()
-    quicker = models.fold_norms(network, recogniser.layers)
-    before, after = (
-        sum(isinstance(module, nn.BatchNorm2d) for module in (dict(each.named_modules())[n.target] for n in nodes))
-        for each, nodes in (
-            (traced, [node for node in traced.graph.nodes if node.op == "call_module"])
-            for traced in (fx.symbolic_trace(network), quicker)
-        )
-    )
-    assert before - after == folded
-    x = torch.randn(2, 3, *recogniser.input_size, dtype=torch.float64)
-    expected, found = (outputs_of(each, recogniser.layers, x) for each in (network, quicker))
-    torch.testing.assert_close(found[0], expected[0])
-    for layer in recogniser.layers:  # a target's output is the convolution's own, before its BatchNorm
-        torch.testing.assert_close(found[1][layer], expected[1][layer])
-
-
-class Branching(nn.Module):
-    """Its control flow depends on the data, so it cannot be traced."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
-
-    def forward(self, x):
-        return self.bn(self.conv(x)).mean((2, 3)) if x.sum() > 0 else self.conv(x).mean((2, 3))
-
-
-def test_a_network_that_cannot_be_traced_stays_as_it_is():
-    network = Branching().eval()
-    assert models.fold_norms(network, ("conv",)) is network
-
-
-@pytest.mark.parametrize("name", ["sample_arcface", "IR_CASIA"])
-def test_channels_last_changes_the_order_in_memory_alone(name):
-    recogniser = untrained(name)
-    network = with_statistics(models.build(recogniser)).double()
-    x = torch.randn(2, 3, *recogniser.input_size, dtype=torch.float64)
-    expected = outputs_of(network, recogniser.layers, x)
-    found = outputs_of(
-        models.order_channels_last(network.float(), recogniser.input_size).double(), recogniser.layers, x
-    )
-    first = found[1][recogniser.layers[0]]
-    assert first.is_contiguous(memory_format=torch.channels_last) and not first.is_contiguous()
-    torch.testing.assert_close(found[0], expected[0], rtol=1e-4, atol=1e-6)
-
-
-class Viewing(nn.Module):
-    """It flattens a convolution's output with ``view``, which needs the usual order in memory."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-
-    def forward(self, x):
-        return self.conv(x).view(len(x), -1)
-
-
-def test_a_network_that_needs_the_usual_order_keeps_it():
-    network = models.order_channels_last(Viewing().eval(), (8, 8))
-    assert network.conv.weight.is_contiguous()
-    assert network(torch.randn(3, 3, 8, 8)).shape == (3, 144)
 
 
 # ------------------------------------------------------------------------------------------------ bring your own

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from leam import maps, models
+from leam import folding, maps, models
 
 
 def measure(name: str, images: int, batch: int) -> int:
     """Peak MB after two backwards of the first block of ``batch`` anchors of ``images``."""
     maps.tune_cpu()
     recogniser = dataclasses.replace(models.REGISTRY[name], untrained=True)
-    network = models.fold_norms(models.build(recogniser), recogniser.layers)
+    network = folding.fold(models.build(recogniser), recogniser.layers)
     x = torch.randn(images, 3, *recogniser.input_size)
     grid, settings = maps.Grid(112), maps.MapSettings(batch=batch)
     regions = np.zeros((images, 112, 112), np.uint8)

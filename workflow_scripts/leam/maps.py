@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from leam import models, storage
+from leam import folding, models, storage
 from leam.models import CROP_UNITS, Recogniser
 from leam.regions import FULL, REGIONS, resize_regions, set_size
 
@@ -607,10 +607,10 @@ def _compute_identities(
 
 
 def _network(recogniser: Recogniser, seed: int, device: torch.device) -> nn.Module:
-    network = models.fold_norms(models.build(recogniser, seed), recogniser.layers)
+    network = folding.fold(models.build(recogniser, seed), recogniser.layers)
     if device.type == "cpu":
         tune_cpu()
-        models.order_channels_last(network, recogniser.input_size)
+        folding.order_channels_last(network, recogniser.input_size)
     return network.to(device)
 
 

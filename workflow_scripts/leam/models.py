@@ -415,67 +415,6 @@ def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.
     return found
 
 
-def fold_norms(network: "nn.Module", layers: tuple[str, ...]) -> "nn.Module":
-    """The same function with fewer steps: each BatchNorm right behind a convolution is folded into it.
-
-    A target layer's output must stay what it is, so convolutions named in ``layers`` are left alone. Exact but for
-    rounding, in eval mode (in float32 an activation at a ReLU's kink may fall on its other side, as with any other
-    order of sums). A network that cannot be traced comes back as it is.
-    """
-    from torch import fx, nn
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    kept = {id(module) for module in find_layers(network, layers).values()}
-    try:
-        traced = fx.symbolic_trace(network)
-    except Exception:  # control flow that depends on the data ends in any of many errors
-        return network
-    modules = dict(traced.named_modules())
-
-    def is_a(node, kind: type) -> bool:
-        return isinstance(node, fx.Node) and node.op == "call_module" and isinstance(modules[node.target], kind)
-
-    for node in list(traced.graph.nodes):
-        source = node.args[0] if node.args else None
-        if not (is_a(node, nn.BatchNorm2d) and is_a(source, nn.Conv2d)) or len(source.users) > 1:
-            continue
-        convolution = modules[source.target]
-        if (
-            id(convolution) in kept
-            or sum(is_a(other, nn.Conv2d) and other.target == source.target for other in traced.graph.nodes) > 1
-        ):
-            continue
-        parent, _, name = source.target.rpartition(".")
-        setattr(traced.get_submodule(parent), name, fuse_conv_bn_eval(convolution, modules[node.target]))
-        node.replace_all_uses_with(source)
-        traced.graph.erase_node(node)
-    traced.recompile()
-    return traced.eval().requires_grad_(False)
-
-
-def order_channels_last(network: "nn.Module", input_size: tuple[int, int]) -> "nn.Module":
-    """The same network with the channels of a pixel side by side in memory, which makes CPU convolutions quicker.
-
-    Above all strided and narrow ones, backwards: up to twice. A network that insists on the usual order (it calls
-    ``view`` on a convolution's output, say) keeps it.
-    """
-    import torch
-    from torch import nn
-
-    def order(memory_format: torch.memory_format) -> None:
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d):
-                module.to(memory_format=memory_format)
-
-    order(torch.channels_last)
-    try:
-        with torch.no_grad():
-            network(torch.zeros(2, 3, *input_size))
-    except RuntimeError:
-        order(torch.contiguous_format)
-    return network
-
-
 # ----------------------------------------------------------------------------------------------------------- feeding
 
 

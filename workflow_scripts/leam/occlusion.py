@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from leam import averages, maps, models, storage
+from leam import averages, folding, maps, models, storage
 from leam.models import CROP_UNITS, Recogniser
 from leam.regions import set_size
 
@@ -589,8 +589,8 @@ def networks(sources: Sources, rankings: list[Ranking], recogniser: Recogniser, 
         maps.tune_cpu()
     if any(ranking.kind == "shuffled" for ranking in rankings):
         permuted = shuffle_weights(models.build(recogniser, sources.seed), sources.seed)
-        sources.shuffled = models.fold_norms(permuted, recogniser.layers).to(device)
-    network = models.fold_norms(models.build(recogniser, sources.seed), ()).to(device)
+        sources.shuffled = folding.fold(permuted, recogniser.layers).to(device)
+    network = folding.fold(models.build(recogniser, sources.seed), ()).to(device)
     return network.to(memory_format=torch.channels_last) if device.type == "cpu" else network
 
 

@@ -1,0 +1,171 @@
+"""Networks with fewer steps against themselves."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from leam import folding, models
+
+
+def recogniser_of(name):
+    return dataclasses.replace(models.REGISTRY[name], untrained=True)
+
+
+@torch.no_grad()
+def with_statistics(network):
+    """BatchNorm away from its initial, do-nothing state."""
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)) and module.track_running_stats:
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            if module.affine:
+                module.weight.uniform_(-1.5, 1.5)
+                module.bias.normal_(0, 0.2)
+    return network
+
+
+@torch.no_grad()
+def prelus_with_slopes(network):
+    for module in network.modules():
+        if isinstance(module, nn.PReLU):
+            module.weight.uniform_(-0.5, 1.5)
+    return network
+
+
+def outputs_and_gradients(network, layers, x):
+    """The embeddings; of each layer its output, and the gradient of a weighted sum of the embeddings with respect to it
+    by PyTorch alone.
+    """
+    found = {}
+
+    def record(layer):
+        def hook(_module, _inputs, output):
+            found[layer] = output if output.requires_grad else output.requires_grad_()
+            return found[layer].clone()
+
+        return hook
+
+    handles = [
+        module.register_forward_hook(record(layer)) for layer, module in models.find_layers(network, layers).items()
+    ]
+    embeddings = network(x)
+    for handle in handles:
+        handle.remove()
+    weights = torch.linspace(-1, 1, embeddings.numel(), dtype=embeddings.dtype).view_as(embeddings)
+    gradients = torch.autograd.grad((weights * embeddings).sum(), list(found.values()))
+    return embeddings, found, dict(zip(found, gradients, strict=True))
+
+
+def steps(network, kind):
+    """How many steps of a kind a traced network takes."""
+    modules = dict(network.named_modules())
+    return sum(node.op == "call_module" and type(modules[node.target]) is kind for node in network.graph.nodes)
+
+
+def assert_same(network, folded, layers, x):
+    expected, found = (outputs_and_gradients(each, layers, x) for each in (network, folded))
+    torch.testing.assert_close(found[0], expected[0])
+    for layer in layers:  # a target's output is the convolution's own, before its BatchNorm
+        torch.testing.assert_close(found[1][layer], expected[1][layer])
+        torch.testing.assert_close(found[2][layer], expected[2][layer])
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen"),
+    [
+        ("sample_arcface", 1 + 8 * 2 + 4 + 1),  # conv1's, two in each block, bn3 behind each target, the last
+        ("IR_CASIA", 9),  # behind the targets
+        ("VGG_16", 0),
+    ],
+)
+def test_folding_changes_nothing_but_the_steps(name, frozen):
+    recogniser = recogniser_of(name)
+    network = prelus_with_slopes(with_statistics(models.build(recogniser))).double()
+    folded = folding.fold(network, recogniser.layers)
+    assert steps(folded, folding.Frozen) == frozen
+    assert steps(folded, nn.BatchNorm2d) == steps(folded, nn.PReLU) == 0
+    assert_same(network, folded, recogniser.layers, torch.randn(2, 3, *recogniser.input_size, dtype=torch.float64))
+
+
+class Odd(nn.Module):
+    """Steps that must not be taken together: shared ones, ones whose output is used twice, and targets."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+        self.bn1, self.bn2, self.bn3 = nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False), nn.BatchNorm2d(4)
+        self.own = nn.BatchNorm2d(4, track_running_stats=False)
+        self.bn4, self.bn5 = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.shared, self.single, self.single2, self.flat = nn.PReLU(4), nn.PReLU(1), nn.PReLU(1), nn.PReLU(4)
+
+    def forward(self, x):
+        x = self.shared(self.bn1(self.conv1(x)))  # this PReLU runs again
+        y = self.bn2(self.conv2(x))  # its output is used twice
+        x = self.shared(self.single(y) + y)
+        x = self.single(self.bn3(self.conv3(x)))
+        x = self.single(self.bn3(x))  # this BatchNorm too
+        x = self.single2(self.bn4(x) + self.bn5(x))
+        return self.flat(self.own(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("layers", [("conv1",), ("conv1", "conv2", "conv3"), ("bn1", "conv3"), ("single2", "bn4")])
+def test_steps_that_do_not_belong_together_stay_apart(layers):
+    torch.manual_seed(0)
+    network = prelus_with_slopes(with_statistics(Odd())).double().eval().requires_grad_(False)
+    folded = folding.fold(network, layers)
+    assert steps(folded, nn.PReLU) == 0 and steps(folded, nn.BatchNorm2d) == 1  # the one on statistics of the batch
+    assert_same(network, folded, layers, torch.randn(2, 3, 12, 12, dtype=torch.float64))
+
+
+def test_types_stay_what_they_are():
+    frozen = folding.Frozen(with_statistics(nn.BatchNorm2d(4)).bfloat16().eval(), nn.PReLU(4).bfloat16())
+    x = torch.randn(2, 4, 5, 5, dtype=torch.bfloat16).requires_grad_()
+    y = frozen(x)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert y.dtype == gradient.dtype == torch.bfloat16
+
+
+class Branching(nn.Module):
+    """Its control flow depends on the data, so it cannot be traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.bn(self.conv(x)).mean((2, 3)) if x.sum() > 0 else self.conv(x).mean((2, 3))
+
+
+def test_a_network_that_cannot_be_traced_stays_as_it_is():
+    network = Branching().eval()
+    assert folding.fold(network, ("conv",)) is network
+
+
+@pytest.mark.parametrize("name", ["sample_arcface", "IR_CASIA"])
+def test_channels_last_changes_the_order_in_memory_alone(name):
+    recogniser = recogniser_of(name)
+    network = with_statistics(models.build(recogniser))
+    ordered = folding.order_channels_last(copy.deepcopy(network), recogniser.input_size)
+    x = torch.randn(2, 3, *recogniser.input_size, dtype=torch.float64)
+    first = outputs_and_gradients(ordered.float(), recogniser.layers, x.float())[1][recogniser.layers[0]]
+    assert first.is_contiguous(memory_format=torch.channels_last) and not first.is_contiguous()
+    assert_same(network.double(), ordered.double(), recogniser.layers, x)
+
+
+class Viewing(nn.Module):
+    """It flattens a convolution's output with ``view``, which needs the usual order in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x).view(len(x), -1)
+
+
+def test_a_network_that_needs_the_usual_order_keeps_it():
+    network = folding.order_channels_last(Viewing().eval(), (8, 8))
+    assert network.conv.weight.is_contiguous()
