@@ -158,7 +158,15 @@ def test_the_whole_on_one_screen(tmp_path):
     found = examine(tmp_path, source={"sample": {"identities": 3, "images": 3}})
     assert found.returncode == 0, found.stdout + found.stderr
     assert len(found.stdout.splitlines()) <= 24
-    for words in ("GPU ", "weights    ok", "disk       ok", "jobs ", "storage ", "GPU-hours  note     about"):
+    for words in (
+        "GPU ",
+        "weights    ok",
+        "disk       ok",
+        "jobs ",
+        "storage ",
+        "GPU-hours  note     about",
+        "core-hours note     about",
+    ):
         assert words in found.stdout
     assert not (tmp_path / "results").exists()
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from leam import models, scale
+from leam import config, models, scale
 
 ROOT = Path(__file__).parents[1]
 COSTS = {
     "bytes_per_picture": 1000.0,
     "bytes_per_face_pixel": 2.0,
     "regions_bytes_per_identity": 50.0,
+    "bytes_per_comparison": 3.0,
+    "core_seconds_per_comparison": 0.5,
+    "bytes_per_occluded_face": 7.0,
     "models": {
         "cheap": {
             "bytes_per_identity": 7.0,
@@ -35,32 +38,87 @@ COSTS = {
 }
 
 
+def config_of(*names, **changes):
+    """A configuration with recognisers of two layers, occluded where the first layer of each one's own maps says, and
+    where that of the first recogniser's does.
+    """
+    entry = {"architecture": "m:f", "input_size": [112, 112], "mean": [0, 0, 0], "std": [1, 1, 1], "layers": ["a", "b"]}
+    sections = {
+        "models": list(names),
+        "recognisers": dict.fromkeys(names, entry),
+        "faces": {"crop_size": 32},
+        "occlusion": {
+            "guides": [names[0]],
+            "percents": [1, 5],
+            "kinds": ["image", "centre", "random"],
+            "polarities": ["loss"],
+            "layers": "first",
+        },
+        "similarity": {"pairs": 2, "layers": 1, "polarities": ["loss"], "frames": ["none", "identity"]},
+    }
+    for section, keys in changes.items():
+        sections[section] |= keys
+    return config.complete(sections)
+
+
 def test_bytes_are_those_worked_by_hand():
-    """Two people of 3 and 2 images: 5 images, 6 + 2 ordered pairs."""
+    """Two people of 3 and 2 images: 5 images, 6 + 2 ordered pairs; of the same person 2 and 1 pairs are compared."""
     assert scale.pairs([3, 2]) == 8
-    assert scale.estimate_bytes([3, 2], ["cheap", "unknown"], 10, COSTS) == {
+    assert scale.estimate_bytes([3, 2], config_of("cheap", "unknown"), COSTS) == {
         "images": 5000,
-        "faces": 1000,
+        "faces": 5 * 2 * 32**2,
         "maps": (2 * 7 + 5 * 10 + 8 * 1) + (5 * 20 + 8 * 4),  # one that was not measured counts as the dearest
         "regions": 200,
+        "similarity": 2 * 2 * (2 + 1) * 2 * 3,  # models; same and different; pairs; frames; bytes
+        # images; of each model the map, the disc and three draws, and the first one's map for the second; bytes
+        "occlusion": 5 * (2 * (2 + 2 + 3 * 2) + 2) * 7,
     }
 
 
-def test_gpu_hours_are_operations_by_rate():
-    hours = scale.estimate_gpu_hours([3, 2], ["cheap", "dear"], COSTS, tflops=0.001)  # 1 GFLOP/s
-    assert hours == pytest.approx({"cheap": 31 / 3600, "dear": 13 * 36 / 3600})
-    on_cores = scale.estimate_core_hours([3, 2], ["cheap", "dear"], COSTS)
-    assert on_cores == pytest.approx({"cheap": 3.1 / 3600, "dear": 13 * 36 / 20 / 3600})
+@pytest.mark.parametrize(
+    ("changes", "masks"),
+    [
+        ({}, {"cheap": 10, "dear": 10 + 2}),  # the map of the guide's first layer
+        ({"layers": "all"}, {"cheap": 10 + 1, "dear": 10 + 1 + 2}),  # one's own second layer at one percent
+        ({"guides": None}, {"cheap": 10 + 2, "dear": 10 + 2}),
+        ({"polarities": ["loss", "similarity"]}, {"cheap": 10 + 2, "dear": 12 + 2 + 2}),
+    ],
+)
+def test_occluded_faces_are_those_of_the_plan(changes, masks):
+    assert scale.occluded_faces(config_of("cheap", "dear", occlusion=changes)) == masks
+
+
+def test_all_pairs_are_compared_when_asked_for():
+    assert scale.comparisons([4, 2], config_of("cheap", similarity={"pairs": None, "layers": None})) == {
+        "cheap": 2 * (6 + 1) * 2 * 2
+    }
+
+
+def test_hours_are_operations_by_rate():
+    names = config_of("cheap", "dear")
+    hours = scale.estimate_gpu_hours([3, 2], names, COSTS, tflops=0.001)  # 1 GFLOP/s
+    assert hours["compute_maps"] == pytest.approx({"cheap": 31 / 3600, "dear": 13 * 36 / 3600})
+    assert hours["occlude_faces"] == pytest.approx({"cheap": 50 * 3 / 3600, "dear": 60 * 36 / 3600})
+    on_cores = scale.estimate_core_hours([3, 2], names, COSTS)
+    assert on_cores["compute_maps"] == pytest.approx({"cheap": 3.1 / 3600, "dear": 13 * 36 / 20 / 3600})
+    assert on_cores["measure_similarity"] == pytest.approx({"cheap": 12 * 0.5 / 3600, "dear": 12 * 0.5 / 3600})
+
+
+def test_maps_of_the_network_with_permuted_weights_are_counted():
+    shuffled = config_of("cheap", occlusion={"kinds": ["image", "shuffled"]})
+    found = scale.estimate_gflop([3, 2], shuffled, COSTS)
+    assert found == {"compute_maps": {"cheap": 31}, "occlude_faces": {"cheap": 5 * 4 * 3 + 31}}
 
 
 @pytest.mark.parametrize("times", [2, 20])
 def test_every_estimate_is_linear_in_identities(times):
-    costs, names = scale.unit_costs(), ["AF_R18", "VGG_16"]
+    costs, nine = scale.unit_costs(), config.complete({"models": ["AF_R18", "VGG_16"]})
     once, more = ([14] * count for count in (100, 100 * times))
-    for name, size in scale.estimate_bytes(once, names, 112, costs).items():
-        assert scale.estimate_bytes(more, names, 112, costs)[name] == pytest.approx(times * size)
-    hours = sum(scale.estimate_gpu_hours(once, names, costs).values())
-    assert sum(scale.estimate_gpu_hours(more, names, costs).values()) == pytest.approx(times * hours)
+    for name, size in scale.estimate_bytes(once, nine, costs).items():
+        assert scale.estimate_bytes(more, nine, costs)[name] == pytest.approx(times * size)
+    for rule, hours in scale.estimate_core_hours(once, nine, costs).items():
+        for model, hour in hours.items():
+            assert scale.estimate_core_hours(more, nine, costs)[rule][model] == pytest.approx(times * hour)
 
 
 def test_every_built_in_recogniser_has_been_measured():

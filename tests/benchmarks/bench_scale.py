@@ -21,11 +21,26 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from leam import (
+    averages,
+    faces,
+    folding,
+    links,
+    maps,
+    models,
+    occlusion,
+    regions,
+    sample,
+    scale,
+    similarity,
+    storage,
+    verification,
+)
 from leam import config as settings
-from leam import faces, links, maps, models, regions, sample, scale, storage
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "scale.md"
@@ -37,6 +52,21 @@ SAME |= dict.fromkeys(SAMPLE[1:], SAMPLE[0])
 IMAGES = (2, 3)  # of one person: two equations for the operations of an image and of a pair
 FACES = 4  # of each of the two people whose maps' bytes are measured
 MADE_UP = {"regions": (100, 300), "verification": (200, 600)}  # identities of the made-up shards, twice
+ALL_SHARDS = {
+    "average_maps": "verification",
+    "count_regions": "regions",
+    "tabulate_regions": "regions",
+    "tabulate_verification": "verification",
+    "tabulate_similarity": "regions",
+    "tabulate_occlusion": "regions",
+    "tabulate_individuals": "regions",
+}
+OWN = ("maps", "population", "pairs", "null", "averages", "occlusion")  # what analysis_costs leaves
+OUTPUTS = (
+    *("similarity", "table03", "table04", "table05", "table06"),
+    *("occlusion", "decisions", "person_specific", "transfer", "table09", "table21"),
+    *("individuals", "table07", "table08"),
+)
 SITE_INODES = 1_000_000
 GPU_JOB_MB = 6400  # compute_maps on a CPU at its largest: IResNet-100, maps.batch 32 (bench_memory.txt)
 
@@ -53,6 +83,7 @@ def measure() -> dict:
         costs = picture_costs(Path(folder), people)
         measured = {name: model_costs(Path(folder), name, people) for name in (*NINE, *SAMPLE) if name not in SAME}
         costs["models"] = {name: measured[SAME.get(name, name)] for name in (*NINE, *SAMPLE)}
+        costs |= analysis_costs(Path(folder))
         costs |= all_shards_costs(Path(folder))
     return costs
 
@@ -100,6 +131,43 @@ def model_costs(folder: Path, name: str, people: list[storage.Faces]) -> dict:
     }
 
 
+def analysis_costs(folder: Path) -> dict:
+    """What a comparison of two maps and an occluded face cost; their files stay in the folder, by the names of OWN."""
+    recogniser, config = models.recogniser(SAMPLE[0]), settings.complete({"similarity": {"pairs": None}})
+    shard, own = folder / "faces.h5", {name: folder / f"own_{name}" for name in OWN}
+    maps.compute_maps(shard, own["maps"], recogniser, maps.MapSettings(), device="cpu")
+    chosen = similarity.settings_of(config["similarity"], config["maps"]["grid"])
+    similarity.average_population([own["maps"]], [shard], own["population"], settings=chosen)
+    started = time.process_time()
+    similarity.measure_similarity([own["maps"]], [shard], own["population"], own["pairs"], own["null"], settings=chosen)
+    seconds = time.process_time() - started
+    averages.average_maps([own["maps"]], own["averages"])
+    masks = occlusion.settings_of(config["occlusion"])
+    occlusion.occlude_faces(
+        shard, {recogniser.name: own["maps"]}, own["averages"], own["occlusion"], recogniser, masks, device="cpu"
+    )
+    compared = len(pd.read_parquet(own["pairs"], columns=["bc"]).index) / 2  # two parts: top 1 % and full
+    rankings = occlusion.plan(masks, recogniser.name, {recogniser.name: list(recogniser.layers)})
+    occluded = 2 * FACES * sum(len(ranking.percents) for ranking in rankings)
+    return {
+        "core_seconds_per_comparison": seconds / compared,
+        "bytes_per_comparison": (own["pairs"].stat().st_size + own["null"].stat().st_size) / compared,
+        "bytes_per_occluded_face": own["occlusion"].stat().st_size / occluded,
+    }
+
+
+def multiply(path: Path, folder: Path, identities: int, per_shard: int = 100) -> list[str]:
+    """The table of one identity as shards of many; their paths."""
+    table, outputs = pd.read_parquet(path), []
+    one = table[table["identity"] == table["identity"].iloc[0]].astype({"identity": str})
+    for start in range(0, identities, per_shard):
+        names = [f"p{number:05d}" for number in range(start, min(start + per_shard, identities))]
+        outputs.append(str(folder / f"{path.name}_{start}"))
+        many = pd.concat([one.assign(identity=name) for name in names], ignore_index=True)
+        many.astype({"identity": "category"}).to_parquet(outputs[-1], index=False)
+    return outputs
+
+
 def stored_bytes(group: h5py.Group) -> int:
     """What the datasets of a group take in the file, compressed."""
     sizes = []
@@ -127,7 +195,8 @@ def core_seconds(recogniser: models.Recogniser, person: storage.Faces, n: int) -
 
 
 def maps_of(recogniser: models.Recogniser, person: storage.Faces, n: int):
-    network = models.fold_norms(models.build(recogniser), recogniser.layers)
+    network = folding.fold(models.build(recogniser), recogniser.layers)
+    network = folding.order_channels_last(network, recogniser.input_size)
     x = models.prepare(person.crops[:n], recogniser)
     return lambda: maps.leam(network, recogniser.layers, x, person.regions[:n])
 
@@ -139,15 +208,15 @@ def per_image_and_pair(totals: list[float]) -> tuple[float, float]:
 
 JOB = """
 import re
-from leam import regions, tables, verification
-{call}
+from leam import {module}
+{module}.{call}
 print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1)) / 1024)
 """
 
 
 def all_shards_costs(folder: Path) -> dict:
     """Peak memory of the jobs that read all shards of a model, as a constant and per identity; bytes of regions/."""
-    peaks = {"count_regions": [], "tabulate_regions": [], "tabulate_verification": []}
+    peaks = {rule: [] for rule in ALL_SHARDS}
     outputs = {
         name: str(folder / f"{name}.csv")
         for name in ("regions", "table01", "table02", "table10", "table11", "table12_to_20")
@@ -166,13 +235,27 @@ def all_shards_costs(folder: Path) -> dict:
         made_up_shards(maps_path, faces_path, number, images=14, layers=1, thresholds=1)
         call = f"verification.tabulate_verification({{'m': [{maps_path!r}]}}, {str(folder / 'v.csv')!r})"
         peaks["tabulate_verification"].append(peak_mb(call))
+        peaks["average_maps"].append(peak_mb(f"averages.average_maps([{maps_path!r}], {str(folder / 'a.h5')!r})"))
+    for number in MADE_UP["regions"]:
+        pairs, null, occluded = (
+            {SAMPLE[0]: multiply(folder / f"own_{name}", folder, number)} for name in ("pairs", "null", "occlusion")
+        )
+        csv = {name: str(folder / f"{name}.csv") for name in OUTPUTS}
+        call = f"tables.tabulate_similarity({pairs!r}, {null!r}, {csv!r})"
+        peaks["tabulate_similarity"].append(peak_mb(call))
+        verification.tabulate_verification({SAMPLE[0]: [str(folder / "own_maps")]}, folder / "own_v.csv")
+        call = f"tabulate_occlusion({occluded!r}, {str(folder / 'own_v.csv')!r}, {csv!r}"
+        peaks["tabulate_occlusion"].append(peak_mb(f"occlusion_tables.{call}, guide={SAMPLE[0]!r})"))
+        counts, per_image = (
+            {model: str(folder / f"{number}_{name}") for model in NINE} for name in ("counts", "images")
+        )
+        peaks["tabulate_individuals"].append(
+            peak_mb(f"individuals.tabulate_individuals({counts!r}, {per_image!r}, {csv!r})")
+        )
     one, two = MADE_UP["regions"]
     return {
         "regions_bytes_per_identity": (sizes[1] - sizes[0]) / (two - one),
-        "all_shards": {
-            rule: as_line(MADE_UP["verification" if rule == "tabulate_verification" else "regions"], found)
-            for rule, found in peaks.items()
-        },
+        "all_shards": {rule: as_line(MADE_UP[ALL_SHARDS[rule]], found) for rule, found in peaks.items()},
     }
 
 
@@ -190,7 +273,9 @@ def made_up_shards(
     sets = [*(f"{percent:g}" for percent in maps.TOP_PERCENTS), regions.FULL][-thresholds:]
     counts = rng.integers(0, 900, (len(pairs), layers, thresholds, len(regions.REGIONS)), dtype=np.uint16)
     points = np.zeros((images, 68, 2), np.float32)
-    described = {"layers": list(models.IRESNET_LAYERS[:layers]), "thresholds": sets}
+    described = {"model": "m", "layers": list(models.IRESNET_LAYERS[:layers]), "thresholds": sets, "grid": grid}
+    described |= {"recogniser": "{}", "untrained": True}
+    flat = np.full((images, grid, grid), grid**-2.0, np.float32)
     with (
         storage.create_shard(maps_path, "maps", **described) as shard,
         storage.create_shard(faces_path, "faces") as parsed,
@@ -203,13 +288,15 @@ def made_up_shards(
             embeddings = rng.standard_normal((images, 512)).astype(np.float32)
             embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
             cosine = (embeddings @ embeddings.T)[tuple(pairs.T)]
+            leam = dict.fromkeys(maps.POLARITIES, dict.fromkeys(described["layers"], flat))
             both = dict.fromkeys(maps.POLARITIES, counts)
-            storage.write_maps(shard, storage.IdentityMaps(identity, names, pairs, cosine, embeddings, {}, both))
+            storage.write_maps(shard, storage.IdentityMaps(identity, names, pairs, cosine, embeddings, leam, both))
 
 
 def peak_mb(call: str) -> float:
-    """Peak memory, MB, of a process that makes one call."""
-    code = JOB.format(call=call)
+    """Peak memory, MB, of a process that makes one call of a module of the library."""
+    module, call = call.split(".", 1)
+    code = JOB.format(module=module, call=call)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow_scripts"), "OMP_NUM_THREADS": "1"}
     found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(found.stdout)
@@ -271,14 +358,13 @@ def plan_scales() -> str:
 def describe(identities: int, run: DryRun, costs: dict) -> dict[str, str]:
     """One column of the table."""
     images = [run.config["source"]["sample"]["images"]] * identities
-    names, crop = run.config["models"], run.config["faces"]["crop_size"]
-    stored = scale.estimate_bytes(images, names, crop, costs)
-    hours = scale.estimate_gpu_hours(images, names, costs)
+    stored = scale.estimate_bytes(images, run.config, costs)
     memory = scale.estimate_memory(identities, costs)
     shard = run.config["identities_per_job"]
-    per_job = {model: value * shard / identities for model, value in hours.items()}
-    slowest = max(per_job, key=per_job.get)
-    largest = max(scale.estimate_bytes(images[:shard], [model], crop, costs)["maps"] for model in names)
+    largest = max(
+        scale.estimate_bytes(images[:shard], run.config | {"models": [model]}, costs)["maps"]
+        for model in run.config["models"]
+    )
     column = {
         "images (ordered pairs per recogniser)": f"{sum(images):,} ({scale.pairs(images):,})",
         "`snakemake -n`": f"{run.seconds:.0f} s, {scale.in_words(run.mb * 1e6)}",
@@ -298,12 +384,17 @@ def describe(identities: int, run: DryRun, costs: dict) -> dict[str, str]:
     column["largest file"] = scale.in_words(largest)
     column["peak memory `compute_maps` (CPU, batch 32)"] = scale.in_words(GPU_JOB_MB * 1e6)
     column |= {f"peak memory `{rule}`": scale.in_words(mb * 1e6) for rule, mb in memory.items()}
-    column["GPU-hours, estimated"] = f"{sum(hours.values()):,.1f}"
-    column["longest map job, estimated"] = f"{60 * per_job[slowest]:.1f} GPU-minutes ({slowest})"
-    core_hours = scale.estimate_core_hours(images, names, costs)
-    slowest = max(core_hours, key=core_hours.get)
-    column["core-hours without a GPU, estimated"] = f"{sum(core_hours.values()):,.0f}"
-    column["longest map job without a GPU"] = f"{core_hours[slowest] * shard / identities:.1f} core-hours ({slowest})"
+    share = shard / identities  # of a job
+    for unit, hours in (
+        ("GPU-hours", scale.estimate_gpu_hours(images, run.config, costs)),
+        ("core-hours", scale.estimate_core_hours(images, run.config, costs)),
+    ):
+        for rule, of_models in hours.items():
+            slowest = max(of_models, key=of_models.get)
+            longest = f"{of_models[slowest] * share:.2g}, {slowest}"
+            total = sum(of_models.values())
+            total = f"{total:,.0f}" if total >= 100 else f"{total:.3g}"
+            column[f"{unit} `{rule}` (longest job)"] = f"{total} ({longest})"
     return column
 
 

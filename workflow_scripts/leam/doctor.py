@@ -197,10 +197,11 @@ def plan(arguments: list[str]) -> scale.Plan:
 
 
 def look_at_costs(config: dict, planned: scale.Plan, images: list[int]) -> list[Finding]:
-    """Jobs, storage and GPU-hours of a run from the beginning, and whether there is room for it."""
+    """Jobs, storage, GPU-hours and core-hours of a run from the beginning, and whether there is room for it."""
     costs, names = scale.unit_costs(), config["models"]
-    stored = scale.estimate_bytes(images, names, config["faces"]["crop_size"], costs)
-    hours = sum(scale.estimate_gpu_hours(images, names, costs).values())
+    stored = scale.estimate_bytes(images, config, costs)
+    hours = {rule: sum(found.values()) for rule, found in scale.estimate_gpu_hours(images, config, costs).items()}
+    on_cores = {rule: sum(found.values()) for rule, found in scale.estimate_core_hours(images, config, costs).items()}
     most = sorted(planned.jobs.items(), key=lambda job: -job[1])[:4]
     return [
         *look_at_room(Path(config["results"]).absolute(), sum(stored.values()), planned.files),
@@ -209,8 +210,15 @@ def look_at_costs(config: dict, planned: scale.Plan, images: list[int]) -> list[
         Finding(
             "GPU-hours",
             NOTE,
-            f"about {hours:.2g} for {len(names)} models, {len(images)} identities, {sum(images)} pictures, "
-            f"if a GPU computes {scale.ASSUMED_TFLOPS} TFLOP/s (assumed)",
+            f"about {sum(hours.values()):.2g} ({', '.join(f'{hour:.2g} {rule}' for rule, hour in hours.items())}) for "
+            f"{len(names)} models, {len(images)} identities, {sum(images)} pictures, if a GPU computes "
+            f"{scale.ASSUMED_TFLOPS} TFLOP/s (assumed)",
+        ),
+        Finding(
+            "core-hours",
+            NOTE,
+            f"about {on_cores['measure_similarity']:.2g} for measure_similarity; without a GPU "
+            f"{sum(on_cores[rule] for rule in hours):.2g} more",
         ),
     ]
 

@@ -57,39 +57,95 @@ def pairs(images: Sequence[int]) -> int:
     return sum(n * (n - 1) for n in images)
 
 
-def estimate_bytes(images: Sequence[int], models: Sequence[str], crop_size: int, costs: dict) -> dict[str, float]:
+def occluded_faces(config: dict) -> dict[str, int]:
+    """Occluded faces per image under each model of a run: all masks that are planned, equal ones among them."""
+    from leam import config as settings
+    from leam import models, occlusion
+
+    layers = {
+        name: list(models.recogniser(name, settings.recogniser_entry(config, name)).layers) for name in config["models"]
+    }
+    guides, chosen = settings.occlusion_guides(config), occlusion.settings_of(config["occlusion"])
+    planned = {
+        model: occlusion.plan(chosen, model, {guide: layers[guide] for guide in layers if guide in (*guides, model)})
+        for model in layers
+    }
+    return {model: sum(len(ranking.percents) for ranking in rankings) for model, rankings in planned.items()}
+
+
+def comparisons(images: Sequence[int], config: dict) -> dict[str, int]:
+    """How many pairs of maps are compared under each model: of the same person and of different people, every layer,
+    polarity and frame.
+    """
+    from leam import config as settings
+    from leam import models
+
+    section = config["similarity"]
+    most = section["pairs"]
+    of_people = sum(2 * (n * (n - 1) // 2 if most is None else min(most, n * (n - 1) // 2)) for n in images)
+    each = of_people * len(section["polarities"]) * len(section["frames"])
+    entries = {name: settings.recogniser_entry(config, name) for name in config["models"]}
+    return {
+        name: each * len(models.recogniser(name, entry).layers[: section["layers"]]) for name, entry in entries.items()
+    }
+
+
+def estimate_bytes(images: Sequence[int], config: dict, costs: dict) -> dict[str, float]:
     """Bytes by folder of results/, from the images of each identity; maps as float32, without pair maps."""
-    total, p = sum(images), pairs(images)
-    chosen = [of_model(costs, model) for model in models]
+    total, p, names = sum(images), pairs(images), config["models"]
+    chosen = [of_model(costs, model) for model in names]
     return {
         "images": total * costs["bytes_per_picture"],
-        "faces": total * costs["bytes_per_face_pixel"] * crop_size**2,
+        "faces": total * costs["bytes_per_face_pixel"] * config["faces"]["crop_size"] ** 2,
         "maps": sum(
             len(images) * cost["bytes_per_identity"] + total * cost["bytes_per_image"] + p * cost["bytes_per_pair"]
             for cost in chosen
         ),
-        "regions": len(images) * len(models) * costs["regions_bytes_per_identity"],
+        "regions": len(images) * len(names) * costs["regions_bytes_per_identity"],
+        "similarity": sum(comparisons(images, config).values()) * costs["bytes_per_comparison"],
+        "occlusion": total * sum(occluded_faces(config).values()) * costs["bytes_per_occluded_face"],
     }
 
 
-def estimate_gflop(images: Sequence[int], models: Sequence[str], costs: dict) -> dict[str, float]:
-    """Floating-point operations of the maps, 10^9, by model."""
+def estimate_gflop(images: Sequence[int], config: dict, costs: dict) -> dict[str, dict[str, float]]:
+    """Floating-point operations, 10^9, by rule and model: of the maps, and of the occluded faces with the maps of the
+    network with permuted weights, if these are asked for.
+    """
     total, p = sum(images), pairs(images)
-    chosen = {model: of_model(costs, model) for model in models}
-    return {model: total * cost["gflop_per_image"] + p * cost["gflop_per_pair"] for model, cost in chosen.items()}
+    cost = {model: of_model(costs, model) for model in config["models"]}
+    of_maps = {model: total * cost[model]["gflop_per_image"] + p * cost[model]["gflop_per_pair"] for model in cost}
+    again = "shuffled" in config["occlusion"]["kinds"]
+    return {
+        "compute_maps": of_maps,
+        "occlude_faces": {
+            model: total * faces * cost[model]["gflop_per_image"] + again * of_maps[model]
+            for model, faces in occluded_faces(config).items()
+        },
+    }
 
 
 def estimate_gpu_hours(
-    images: Sequence[int], models: Sequence[str], costs: dict, tflops: float = ASSUMED_TFLOPS
-) -> dict[str, float]:
-    """GPU-hours of the maps by model: operations counted, divided by an assumed rate (10^12 per second)."""
-    return {model: gflop / 1000 / tflops / 3600 for model, gflop in estimate_gflop(images, models, costs).items()}
+    images: Sequence[int], config: dict, costs: dict, tflops: float = ASSUMED_TFLOPS
+) -> dict[str, dict[str, float]]:
+    """GPU-hours by rule and model: operations counted, divided by an assumed rate (10^12 per second)."""
+    return {
+        rule: {model: gflop / 1000 / tflops / 3600 for model, gflop in found.items()}
+        for rule, found in estimate_gflop(images, config, costs).items()
+    }
 
 
-def estimate_core_hours(images: Sequence[int], models: Sequence[str], costs: dict) -> dict[str, float]:
-    """Core-hours of the maps by model on a CPU like that of the benchmark."""
-    gflop = estimate_gflop(images, models, costs)
-    return {model: count / of_model(costs, model)["gflop_per_core_second"] / 3600 for model, count in gflop.items()}
+def estimate_core_hours(images: Sequence[int], config: dict, costs: dict) -> dict[str, dict[str, float]]:
+    """Core-hours by rule and model on a CPU like that of the benchmark, without any GPU."""
+    hours = {
+        rule: {model: gflop / of_model(costs, model)["gflop_per_core_second"] / 3600 for model, gflop in found.items()}
+        for rule, found in estimate_gflop(images, config, costs).items()
+    }
+    compared = comparisons(images, config)
+    return hours | {
+        "measure_similarity": {
+            model: count * costs["core_seconds_per_comparison"] / 3600 for model, count in compared.items()
+        }
+    }
 
 
 def estimate_memory(identities: int, costs: dict) -> dict[str, float]:
