@@ -220,9 +220,7 @@ def measure(name: str, device: str, rounds: int, contestants: list[str], precisi
     network, recogniser = build(name, device)
     x = inputs(recogniser, device)
     expected = naive(network, recogniser, x, [(0, 1), (5, 2), (11, 10)])
-    folded = folding.fold(network, recogniser.layers)
-    if device == "cpu":
-        folded = folding.order_channels_last(copy.deepcopy(folded), recogniser.input_size)
+    folded = folding.prepare(copy.deepcopy(network), recogniser.layers, recogniser.input_size, torch.device(device))
     networks = {"ours": folded, "ours_with_counts": folded, "folded_floor": folded}
     checked = {contestant: networks.get(contestant, network) for contestant in contestants}
     for contestant, each in ({"ours_unfolded": network} | checked).items():

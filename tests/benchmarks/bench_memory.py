@@ -24,7 +24,8 @@ def measure(name: str, images: int, batch: int) -> int:
     """Peak MB after two backwards of the first block of ``batch`` anchors of ``images``."""
     maps.tune_cpu()
     recogniser = dataclasses.replace(models.REGISTRY[name], untrained=True)
-    network = folding.fold(models.build(recogniser), recogniser.layers)
+    network = models.build(recogniser)
+    network = folding.prepare(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
     x = torch.randn(images, 3, *recogniser.input_size)
     grid, settings = maps.Grid(112), maps.MapSettings(batch=batch)
     regions = np.zeros((images, 112, 112), np.uint8)

@@ -68,7 +68,7 @@ OUTPUTS = (
     *("individuals", "table07", "table08"),
 )
 SITE_INODES = 1_000_000
-GPU_JOB_MB = 6400  # compute_maps on a CPU at its largest: IResNet-100, maps.batch 32 (bench_memory.txt)
+GPU_JOB_MB = 4900  # compute_maps on a CPU at its largest: IResNet-100, maps.batch 32 (bench_memory.txt)
 
 
 # ---------------------------------------------------------------------------------------------------------- measure
@@ -195,8 +195,8 @@ def core_seconds(recogniser: models.Recogniser, person: storage.Faces, n: int) -
 
 
 def maps_of(recogniser: models.Recogniser, person: storage.Faces, n: int):
-    network = folding.fold(models.build(recogniser), recogniser.layers)
-    network = folding.order_channels_last(network, recogniser.input_size)
+    network = models.build(recogniser)
+    network = folding.prepare(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
     x = models.prepare(person.crops[:n], recogniser)
     return lambda: maps.leam(network, recogniser.layers, x, person.regions[:n])
 

@@ -12,6 +12,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from leam.models import find_layers
 
 
+def prepare(
+    network: nn.Module, layers: tuple[str, ...], input_size: tuple[int, int], device: torch.device
+) -> nn.Module:
+    """The network folded, on its device; on a CPU with channels last."""
+    folded = fold(network, layers).to(device)
+    return order_channels_last(folded, input_size) if device.type == "cpu" else folded
+
+
 def fold(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
     """The network with each BatchNorm right behind a convolution folded into it, and the other BatchNorms and PReLUs
     as ``Frozen`` steps.

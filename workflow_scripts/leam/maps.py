@@ -607,11 +607,9 @@ def _compute_identities(
 
 
 def _network(recogniser: Recogniser, seed: int, device: torch.device) -> nn.Module:
-    network = folding.fold(models.build(recogniser, seed), recogniser.layers)
     if device.type == "cpu":
         tune_cpu()
-        folding.order_channels_last(network, recogniser.input_size)
-    return network.to(device)
+    return folding.prepare(models.build(recogniser, seed), recogniser.layers, recogniser.input_size, device)
 
 
 def choose_device(device: str) -> torch.device:

@@ -589,9 +589,8 @@ def networks(sources: Sources, rankings: list[Ranking], recogniser: Recogniser, 
         maps.tune_cpu()
     if any(ranking.kind == "shuffled" for ranking in rankings):
         permuted = shuffle_weights(models.build(recogniser, sources.seed), sources.seed)
-        sources.shuffled = folding.fold(permuted, recogniser.layers).to(device)
-    network = folding.fold(models.build(recogniser, sources.seed), ()).to(device)
-    return network.to(memory_format=torch.channels_last) if device.type == "cpu" else network
+        sources.shuffled = folding.prepare(permuted, recogniser.layers, recogniser.input_size, device)
+    return folding.prepare(models.build(recogniser, sources.seed), (), recogniser.input_size, device)
 
 
 def _measure(occluder: Occluder, orders: list[Tensor], rankings: list[Ranking]) -> Measured:
