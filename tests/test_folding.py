@@ -155,6 +155,25 @@ def test_channels_last_changes_the_order_in_memory_alone(name):
     assert_same(network.double(), ordered.double(), recogniser.layers, x)
 
 
+class Noisy(nn.Module):
+    """It draws numbers of its own, which tracing would draw once and for all."""
+
+    def __init__(self, noise):
+        super().__init__()
+        self.conv, self.bn, self.noise = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), noise
+
+    def forward(self, x):
+        return self.bn(self.conv(x)).mean((2, 3)) + self.noise * torch.randn(4)
+
+
+@pytest.mark.parametrize("noise", [0, 1])
+def test_a_network_whose_embeddings_would_change_is_not_folded(noise, caplog):
+    torch.manual_seed(0)
+    network = Noisy(noise).eval().requires_grad_(False)
+    prepared = folding.prepare(network, (), (12, 12), torch.device("cpu"))
+    assert (prepared is network) == ("stays as it is" in caplog.text) == bool(noise)
+
+
 class Viewing(nn.Module):
     """It flattens a convolution's output with ``view``, which needs the usual order in memory."""
 

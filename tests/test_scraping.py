@@ -105,7 +105,8 @@ def test_every_link_ends_in_the_ledger_with_one_status(server, tmp_path):
     server.routes |= {f"/{image}": route for image, (route, _) in CASES.items()}
     server.routes |= {"/b%C3%BCcher.jpg": CASES["bücher.jpg"][0], "/target.jpg": answer(picture(8))}
     server.routes["/gone%20for%20good.jpg"] = CASES["gone for good.jpg"][0]
-    ledger, pictures = scrape(tmp_path, settings(server, deadline_s=3, connections_per_host=16, connections=32))
+    given = settings(server, timeout_s=1, deadline_s=6, connections_per_host=16, connections=32)
+    ledger, pictures = scrape(tmp_path, given)
     expected = {("nm1", image): status for image, (_, status) in CASES.items()} | {("nm2", "fine.jpg"): "ok"}
     expected |= {("nm1", "other"): "host not allowed", ("nm1", "local"): "scheme not allowed"}
     assert statuses(ledger) == expected
