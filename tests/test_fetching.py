@@ -242,7 +242,7 @@ def test_too_long_a_pause_ends_the_job(server):
 
 
 def test_the_rate_of_a_host_is_kept_with_redirects_and_retries(server):
-    rate, links = 20, []
+    rate, links = 40, []
     for k in range(12):
         server.routes[f"/{k}.jpg"] = first(answer(b"", 500), answer(picture(k)))
         server.routes[f"/to{k}.jpg"] = redirect(f"/{k}.jpg")
@@ -251,8 +251,8 @@ def test_the_rate_of_a_host_is_kept_with_redirects_and_retries(server):
     assert {each.status for each in found} == {"ok"}
     times = sorted(server.times())
     assert len(times) == sum(each.requests for each in found) == 48
-    slack_s = 0.4  # a request may take longer to arrive than the one after it
-    for window in (20, len(times)):
+    slack_s = 0.1  # a request may take longer to arrive than the one after it
+    for window in (10, 20, len(times)):
         for start in range(len(times) - window + 1):
             assert times[start + window - 1] - times[start] >= (window - 1) / rate - slack_s
 
@@ -310,8 +310,7 @@ def test_silence_and_drip_end(server):
 
 
 def test_the_deadline_is_of_all_attempts_together(server):
-    found, asked = status(server, silence(3), retries=50, timeout_s=0.2, deadline_s=0.9)
-    assert found == "deadline" and 2 <= asked <= 5
+    assert status(server, silence(3), retries=50, timeout_s=1, deadline_s=2.5) == ("deadline", 3)
 
 
 def test_long_files_are_not_read_to_their_end(server):
