@@ -209,9 +209,7 @@ def world_weights(wildcards):
 
 
 def guides_of_model(wildcards):
-    """The recognisers whose maps choose pixels for this one: the guides, and itself."""
-    chosen = settings.occlusion_guides(config)
-    return [model for model in MODELS if model in (*chosen, wildcards.model)]
+    return settings.guides_of_model(config, wildcards.model)
 
 
 def guides_maps(wildcards):

@@ -1,17 +1,13 @@
 """Networks with fewer steps against themselves."""
 
 import copy
-import dataclasses
 
 import pytest
 import torch
 from torch import nn
 
 from leam import folding, models
-
-
-def recogniser_of(name):
-    return dataclasses.replace(models.REGISTRY[name], untrained=True)
+from test_models import untrained
 
 
 @torch.no_grad()
@@ -82,7 +78,7 @@ def assert_same(network, folded, layers, x):
     ],
 )
 def test_folding_changes_nothing_but_the_steps(name, frozen):
-    recogniser = recogniser_of(name)
+    recogniser = untrained(name)
     network = prelus_with_slopes(with_statistics(models.build(recogniser))).double()
     folded = folding.fold(network, recogniser.layers)
     assert steps(folded, folding.Frozen) == frozen
@@ -146,7 +142,7 @@ def test_a_network_that_cannot_be_traced_stays_as_it_is():
 
 @pytest.mark.parametrize("name", ["sample_arcface", "IR_CASIA"])
 def test_channels_last_changes_the_order_in_memory_alone(name):
-    recogniser = recogniser_of(name)
+    recogniser = untrained(name)
     network = with_statistics(models.build(recogniser))
     ordered = folding.order_channels_last(copy.deepcopy(network), recogniser.input_size)
     x = torch.randn(2, 3, *recogniser.input_size, dtype=torch.float64)

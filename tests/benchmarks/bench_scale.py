@@ -61,8 +61,9 @@ ALL_SHARDS = {
     "tabulate_occlusion": "regions",
     "tabulate_individuals": "regions",
 }
-OWN = ("maps", "population", "pairs", "null", "averages", "occlusion")  # what analysis_costs leaves
+OWN = ("maps", "population", "pairs", "null", "averages", "verification", "occlusion")  # what analysis_costs leaves
 OUTPUTS = (
+    *("regions", "table01", "table02", "table10", "table11", "table12_to_20"),
     *("similarity", "table03", "table04", "table05", "table06"),
     *("occlusion", "decisions", "person_specific", "transfer", "table09", "table21"),
     *("individuals", "table07", "table08"),
@@ -133,7 +134,10 @@ def model_costs(folder: Path, name: str, people: list[storage.Faces]) -> dict:
 
 def analysis_costs(folder: Path) -> dict:
     """What a comparison of two maps and an occluded face cost; their files stay in the folder, by the names of OWN."""
-    recogniser, config = models.recogniser(SAMPLE[0]), settings.complete({"similarity": {"pairs": None}})
+    recogniser, config = (
+        models.recogniser(SAMPLE[0]),
+        settings.complete({"models": [SAMPLE[0]], "similarity": {"pairs": None}}),
+    )
     shard, own = folder / "faces.h5", {name: folder / f"own_{name}" for name in OWN}
     maps.compute_maps(shard, own["maps"], recogniser, maps.MapSettings(), device="cpu")
     chosen = similarity.settings_of(config["similarity"], config["maps"]["grid"])
@@ -142,13 +146,13 @@ def analysis_costs(folder: Path) -> dict:
     similarity.measure_similarity([own["maps"]], [shard], own["population"], own["pairs"], own["null"], settings=chosen)
     seconds = time.process_time() - started
     averages.average_maps([own["maps"]], own["averages"])
+    verification.tabulate_verification({recogniser.name: [own["maps"]]}, own["verification"])
     masks = occlusion.settings_of(config["occlusion"])
     occlusion.occlude_faces(
         shard, {recogniser.name: own["maps"]}, own["averages"], own["occlusion"], recogniser, masks, device="cpu"
     )
     compared = len(pd.read_parquet(own["pairs"], columns=["bc"]).index) / 2  # two parts: top 1 % and full
-    rankings = occlusion.plan(masks, recogniser.name, {recogniser.name: list(recogniser.layers)})
-    occluded = 2 * FACES * sum(len(ranking.percents) for ranking in rankings)
+    occluded = 2 * FACES * scale.occluded_faces(config)[recogniser.name]
     return {
         "core_seconds_per_comparison": seconds / compared,
         "bytes_per_comparison": (own["pairs"].stat().st_size + own["null"].stat().st_size) / compared,
@@ -217,10 +221,8 @@ print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group
 def all_shards_costs(folder: Path) -> dict:
     """Peak memory of the jobs that read all shards of a model, as a constant and per identity; bytes of regions/."""
     peaks = {rule: [] for rule in ALL_SHARDS}
-    outputs = {
-        name: str(folder / f"{name}.csv")
-        for name in ("regions", "table01", "table02", "table10", "table11", "table12_to_20")
-    }
+    outputs = {name: str(folder / f"{name}.csv") for name in OUTPUTS}
+    checked = str(folder / "own_verification")
     sizes = []
     for number in MADE_UP["regions"]:
         names = ("maps", "faces", "counts", "images")
@@ -231,27 +233,21 @@ def all_shards_costs(folder: Path) -> dict:
         )
         peaks["tabulate_regions"].append(peak_mb(f"tables.tabulate_regions({{'m': {counts!r}}}, {outputs!r})"))
         sizes.append(Path(counts).stat().st_size + Path(per_image).stat().st_size)
+        of_nine = dict.fromkeys(NINE, counts), dict.fromkeys(NINE, per_image)
+        call = f"tabulate_individuals({of_nine[0]!r}, {of_nine[1]!r}, {outputs!r})"
+        peaks["tabulate_individuals"].append(peak_mb(f"individuals.{call}"))
+        pairs, null, occluded = (
+            {SAMPLE[0]: multiply(folder / f"own_{name}", folder, number)} for name in ("pairs", "null", "occlusion")
+        )
+        call = f"tabulate_similarity({pairs!r}, {null!r}, {outputs!r})"
+        peaks["tabulate_similarity"].append(peak_mb(f"tables.{call}"))
+        call = f"tabulate_occlusion({occluded!r}, {checked!r}, {outputs!r}, guide={SAMPLE[0]!r})"
+        peaks["tabulate_occlusion"].append(peak_mb(f"occlusion_tables.{call}"))
     for number in MADE_UP["verification"]:  # enough images for the sample of impostor pairs to be as large as it gets
         made_up_shards(maps_path, faces_path, number, images=14, layers=1, thresholds=1)
         call = f"verification.tabulate_verification({{'m': [{maps_path!r}]}}, {str(folder / 'v.csv')!r})"
         peaks["tabulate_verification"].append(peak_mb(call))
         peaks["average_maps"].append(peak_mb(f"averages.average_maps([{maps_path!r}], {str(folder / 'a.h5')!r})"))
-    for number in MADE_UP["regions"]:
-        pairs, null, occluded = (
-            {SAMPLE[0]: multiply(folder / f"own_{name}", folder, number)} for name in ("pairs", "null", "occlusion")
-        )
-        csv = {name: str(folder / f"{name}.csv") for name in OUTPUTS}
-        call = f"tables.tabulate_similarity({pairs!r}, {null!r}, {csv!r})"
-        peaks["tabulate_similarity"].append(peak_mb(call))
-        verification.tabulate_verification({SAMPLE[0]: [str(folder / "own_maps")]}, folder / "own_v.csv")
-        call = f"tabulate_occlusion({occluded!r}, {str(folder / 'own_v.csv')!r}, {csv!r}"
-        peaks["tabulate_occlusion"].append(peak_mb(f"occlusion_tables.{call}, guide={SAMPLE[0]!r})"))
-        counts, per_image = (
-            {model: str(folder / f"{number}_{name}") for model in NINE} for name in ("counts", "images")
-        )
-        peaks["tabulate_individuals"].append(
-            peak_mb(f"individuals.tabulate_individuals({counts!r}, {per_image!r}, {csv!r})")
-        )
     one, two = MADE_UP["regions"]
     return {
         "regions_bytes_per_identity": (sizes[1] - sizes[0]) / (two - one),

@@ -1,6 +1,6 @@
 """A real Slurm of one node on this machine, from Debian's packages, with the names and limits of a real site.
 
-    with Cluster(Path("/tmp/somewhere")) as cluster:
+    with Cluster(folder) as cluster:
         subprocess.run(["sinfo"], env=cluster.environment)
 
 Everything is kept under one folder and every daemon runs in the foreground as a child of this process, so that nothing

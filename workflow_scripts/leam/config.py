@@ -305,6 +305,12 @@ def occlusion_guides(config: dict) -> list[str]:
     return [name for name in config["models"] if guides is None or name in guides]
 
 
+def guides_of_model(config: dict, model: str) -> list[str]:
+    """The recognisers whose maps choose pixels for this one: the guides, and itself."""
+    guides = occlusion_guides(config)
+    return [name for name in config["models"] if name in (*guides, model)]
+
+
 def paper_guide(config: dict) -> str:
     """The guide of the paper's tables: the one that is set, or IR_CASIA as in the paper, or the first."""
     guides = occlusion_guides(config)
@@ -332,6 +338,11 @@ def recogniser_entry(config: dict, name: str) -> dict:
     if entry.get("weights"):
         entry["weights"] = resolve(config, entry["weights"])
     return entry
+
+
+def layers_of_models(config: dict) -> dict[str, list[str]]:
+    """The target layers of every recogniser of the run."""
+    return {name: list(models.recogniser(name, recogniser_entry(config, name)).layers) for name in config["models"]}
 
 
 def recogniser_entries(config: dict) -> dict[str, dict]:

@@ -25,7 +25,7 @@ def prepare(
     """The network folded, on its device; on a CPU with channels last. As it came, if folding changes its embedding."""
     network = network.to(device)
     folded = fold(network, layers)
-    if not _agree(network, folded, input_size, device):
+    if folded is not network and not _agree(network, folded, input_size, device):
         log.warning("this network, with fewer steps, gives other embeddings, and stays as it is: does it draw numbers?")
         folded = network
     return order_channels_last(folded, input_size) if device.type == "cpu" else folded
@@ -57,10 +57,11 @@ def fold(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
 
 
 def _fold_into_convolutions(traced: fx.GraphModule, kept: set[int]) -> None:
+    convolutions = _calls(traced, nn.Conv2d)
     for node in _calls(traced, nn.BatchNorm2d):
         (source,) = node.all_input_nodes
         norm = traced.get_submodule(node.target)
-        if source in _calls(traced, nn.Conv2d) and _is_alone(traced, source, kept) and id(norm) not in kept:
+        if source in convolutions and _is_alone(traced, source, kept) and id(norm) not in kept:
             convolution = traced.get_submodule(source.target)
             traced.set_submodule(source.target, fuse_conv_bn_eval(convolution, norm))
             _drop(traced, node)
@@ -77,7 +78,7 @@ def _freeze(traced: fx.GraphModule, kept: set[int]) -> None:
     for kind in (nn.BatchNorm2d, nn.PReLU):
         for target in {node.target for node in _calls(traced, kind)}:
             step = traced.get_submodule(target)
-            traced.set_submodule(target, Frozen(step, None) if kind is nn.BatchNorm2d else Frozen(None, step))
+            traced.set_submodule(target, Frozen(norm=step) if kind is nn.BatchNorm2d else Frozen(prelu=step))
 
 
 def _calls(traced: fx.GraphModule, kind: type[nn.Module]) -> list[fx.Node]:
@@ -112,7 +113,7 @@ class Frozen(nn.Module):
     PyTorch's own backwards of both also add up the gradients of their parameters, whether or not anyone asked.
     """
 
-    def __init__(self, norm: nn.BatchNorm2d | None, prelu: nn.PReLU | None):
+    def __init__(self, norm: nn.BatchNorm2d | None = None, prelu: nn.PReLU | None = None):
         super().__init__()
         self.norm, self.prelu = norm, prelu
 

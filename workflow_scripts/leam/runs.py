@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from leam import models
-from leam.config import chosen_faces
+from leam.config import chosen_faces, layers_of_models
 
 MODELS = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
 IMAGES_LINKED, IMAGES_KEPT, LAYERS = 13_838, 13_445, 9  # in the paper's run
@@ -91,5 +90,5 @@ def tabulate_run(retention: str | Path, output: str | Path, config: dict) -> Non
 
 
 def _layers(config: dict) -> str:
-    numbers = {len(models.recogniser(name, config["recognisers"].get(name)).layers) for name in config["models"]}
+    numbers = {len(layers) for layers in layers_of_models(config).values()}
     return ", ".join(f"{number}" for number in sorted(numbers))

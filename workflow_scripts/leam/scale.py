@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from leam import config as settings
+
 UNIT_COSTS = Path(__file__).with_name("unit_costs.json")
 ASSUMED_TFLOPS = 4.7  # float32 on a V100: 30 % of its 15.7 TFLOP/s; an assumption, no GPU has been measured
 FILES = ("output", "log", "benchmark")
@@ -59,35 +61,25 @@ def pairs(images: Sequence[int]) -> int:
 
 def occluded_faces(config: dict) -> dict[str, int]:
     """Occluded faces per image under each model of a run: all masks that are planned, equal ones among them."""
-    from leam import config as settings
-    from leam import models, occlusion
+    from leam import occlusion  # PyTorch takes seconds to load, and only this needs it
 
-    layers = {
-        name: list(models.recogniser(name, settings.recogniser_entry(config, name)).layers) for name in config["models"]
-    }
-    guides, chosen = settings.occlusion_guides(config), occlusion.settings_of(config["occlusion"])
-    planned = {
-        model: occlusion.plan(chosen, model, {guide: layers[guide] for guide in layers if guide in (*guides, model)})
-        for model in layers
-    }
-    return {model: sum(len(ranking.percents) for ranking in rankings) for model, rankings in planned.items()}
+    layers, chosen = settings.layers_of_models(config), occlusion.settings_of(config["occlusion"])
+    found = {}
+    for model in config["models"]:
+        of_guides = {guide: layers[guide] for guide in settings.guides_of_model(config, model)}
+        found[model] = sum(len(ranking.percents) for ranking in occlusion.plan(chosen, model, of_guides))
+    return found
 
 
 def comparisons(images: Sequence[int], config: dict) -> dict[str, int]:
     """How many pairs of maps are compared under each model: of the same person and of different people, every layer,
     polarity and frame.
     """
-    from leam import config as settings
-    from leam import models
-
     section = config["similarity"]
     most = section["pairs"]
     of_people = sum(2 * (n * (n - 1) // 2 if most is None else min(most, n * (n - 1) // 2)) for n in images)
     each = of_people * len(section["polarities"]) * len(section["frames"])
-    entries = {name: settings.recogniser_entry(config, name) for name in config["models"]}
-    return {
-        name: each * len(models.recogniser(name, entry).layers[: section["layers"]]) for name, entry in entries.items()
-    }
+    return {name: each * len(layers[: section["layers"]]) for name, layers in settings.layers_of_models(config).items()}
 
 
 def estimate_bytes(images: Sequence[int], config: dict, costs: dict) -> dict[str, float]:
