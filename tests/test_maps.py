@@ -224,8 +224,9 @@ def test_blocks_give_the_same_as_the_whole():
         np.testing.assert_allclose(blocks[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
+@pytest.mark.parametrize("batch", [4, 8])  # smaller than the identity, and larger
 @pytest.mark.parametrize("limit", [1, 2, 3])
-def test_out_of_memory_halves_the_batch_and_goes_on(limit):
+def test_out_of_memory_halves_the_batch_and_goes_on(limit, batch):
     network, recogniser = network_of("sample_arcface")
 
     def refuse(_module, inputs):
@@ -235,7 +236,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(limit):
     x = torch.randn(5, 3, 112, 112, dtype=torch.float64)
     expected = engine(network, recogniser.layers[:2], x)
     network.register_forward_pre_hook(refuse)
-    found = engine(network, recogniser.layers[:2], x, batch=4)
+    found = engine(network, recogniser.layers[:2], x, batch=batch)
     np.testing.assert_allclose(found["maps.1"], expected["maps.1"], rtol=1e-9)
     np.testing.assert_array_equal(found["counts"], expected["counts"])
 
@@ -267,9 +268,11 @@ def test_other_errors_are_not_taken_for_memory():
 
 
 def test_precision_is_set_for_the_block_and_restored():
+    owners = (torch.backends, torch.backends.cuda.matmul, torch.backends.cudnn.conv)
     before = torch.backends.fp32_precision
-    with maps.arithmetic("tf32", torch.device("cpu")):
-        assert torch.backends.fp32_precision == "tf32"
+    for precision, expected in (("float32", "ieee"), ("tf32", "tf32"), ("bf16", "ieee")):
+        with maps.arithmetic(precision, torch.device("cpu")):
+            assert [owner.fp32_precision for owner in owners] == [expected] * 3
     with pytest.raises(KeyError), maps.arithmetic("bf16", torch.device("cpu")):
         assert torch.is_autocast_enabled("cpu")
         raise KeyError
@@ -288,6 +291,15 @@ def test_bf16_maps_are_added_in_float32_and_close():
             for one, two in zip(found[f"maps.{layer}"][sign], exact[f"maps.{layer}"][sign], strict=True):
                 assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.95
     np.testing.assert_allclose(found["cosine"], exact["cosine"], atol=0.02)
+
+
+def test_bf16_rounds_the_network_and_not_the_counts():
+    """A sum of pixels that went through bf16 would be even from 256 on, and divisible by 4 from 512 on."""
+    network, recogniser = network_of("sample_arcface")
+    with maps.arithmetic("bf16", torch.device("cpu")):
+        found = engine(network.float(), recogniser.layers, torch.randn(3, 3, 112, 112), side=112)
+    full = found["counts"][..., -1, :]
+    assert (full[full >= 256] % 2 == 1).any()
 
 
 def test_hooks_are_always_removed():

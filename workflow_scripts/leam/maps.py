@@ -103,6 +103,7 @@ class Taps:
     def __init__(self, network: nn.Module, layers: tuple[str, ...]):
         self.network, self.layers = network, layers
         self._recorded: dict[str, Tensor] = {}
+        self._running = False  # the network may be used for other things meanwhile, whose outputs are not recorded
         self._handles: list = []
 
     def __enter__(self) -> "Taps":
@@ -118,6 +119,8 @@ class Taps:
 
     def _recorder(self, layer: str) -> Callable:
         def record(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
+            if not self._running:
+                return output
             if layer in self._recorded:
                 raise MapsError(f"layer {layer!r} runs more than once per image; LEAM needs one output per layer")
             self._recorded[layer] = output if output.requires_grad else output.detach().requires_grad_()
@@ -128,8 +131,12 @@ class Taps:
     def run(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Embeddings (b, D) of a batch, and the recorded outputs [(b, C, h, w)] in the order of ``layers``."""
         self._recorded.clear()
-        with torch.enable_grad():
-            embeddings = self.network(x)
+        self._running = True
+        try:
+            with torch.enable_grad():
+                embeddings = self.network(x)
+        finally:
+            self._running = False
         for layer in self.layers:
             if layer not in self._recorded:
                 raise MapsError(f"layer {layer!r} does not run when an image is embedded")
@@ -287,15 +294,20 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
 
     float32 : as such (PyTorch's own default on a GPU is tf32); tf32 : products rounded to 10 bits, on GPUs that can
     bf16 : activations, gradients and products rounded to 7 bits (autocast), on GPUs and CPUs that can
-    Sums are kept in float32 in every case.
+    Sums are kept in float32 in every case. On a GPU, cuDNN takes only algorithms that give the same bits every time.
     """
-    before = torch.backends.fp32_precision
-    torch.backends.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    repeatable, torch.backends.cudnn.deterministic = torch.backends.cudnn.deterministic, True
+    owners = (torch.backends, torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # before torch 2.14 the general
+    before = [owner.fp32_precision for owner in owners]  # setting does not reach cuDNN, whose own default is tf32
+    for owner in owners:
+        owner.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     try:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             yield
     finally:
-        torch.backends.fp32_precision = before
+        torch.backends.cudnn.deterministic = repeatable
+        for owner, setting in zip(owners, before, strict=True):
+            owner.fp32_precision = setting
 
 
 class Block:
@@ -397,9 +409,10 @@ def leam_blocks(
 def _compute_block(taps: Taps, x: Tensor, unit: Tensor | None, block: Block) -> Tensor:
     """Fill one block of anchors; where it is the whole identity, its own forward gives the positives (``unit``)."""
     embeddings, activations = taps.run(x[block.anchors])
-    unit = unit_embeddings(embeddings.detach()) if unit is None else unit
-    for pair_batch in pair_batches(activations, embeddings, block.anchors, unit):
-        block.add(pair_batch)
+    with torch.autocast(x.device.type, enabled=False):  # what bf16 rounds is the network, not the maps and their counts
+        unit = unit_embeddings(embeddings.detach()) if unit is None else unit
+        for pair_batch in pair_batches(activations, embeddings, block.anchors, unit):
+            block.add(pair_batch)
     return unit
 
 
