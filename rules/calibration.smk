@@ -8,7 +8,6 @@
 
 rule calibrate_margin:
     input:
-        library("calibration", "faces", *FACE_MODULES, "figures", "paper", "storage"),
         **FACE_MODELS,
         images=shards_of("images"),
     output:
@@ -32,6 +31,7 @@ rule calibrate_margin:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("calibrate_margin"),
         settings=settings.faces_settings(config),
     script:
         "../workflow_scripts/calibrate_margin.py"

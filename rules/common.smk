@@ -6,13 +6,14 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-LIBRARY = os.path.join(workflow.basedir, "workflow_scripts", "leam")
-sys.path.insert(0, os.path.dirname(LIBRARY))
+SCRIPTS = os.path.join(workflow.basedir, "workflow_scripts")
+sys.path.insert(0, SCRIPTS)
 
+from leam import code, files, joblog
 from leam import config as settings
-from leam import joblog
 from leam import links as link_lists
-from leam import runs
+from leam.analyses.run import table as run_table
+from leam.recognisers import registry
 
 # ------------------------------------------------------------------------------------------------- configuration
 
@@ -27,7 +28,9 @@ except (settings.ConfigError, ValueError) as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = config["models"]
-RUN = runs.describe_run(config, PEOPLE)  # the captions' sentence on how runs differ
+RUN = run_table.describe_run(
+    config, PEOPLE
+)  # the captions' sentence on how runs differ
 
 
 def results(path):
@@ -173,21 +176,34 @@ FIGURES += [
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
-SAMPLE_MODULES = ("sample", "sample_people", "sample_geometry", "sample_painting")
+def code_of(rule):
+    """A digest of the rule's adapter and all of the library that it leads to: a changed formula runs it again."""
+    return code.digest(os.path.join(SCRIPTS, f"{rule}.py"))
 
 
-def library(*modules):
-    """The library files that a stage depends on: a changed formula runs it again."""
-    return [f"{LIBRARY}/{module}.py" for module in modules]
+def weights_of(wildcards):
+    """The weights' file of a model where it has one and it exists; fetch_weights says what is missing."""
+    entry = registry.recogniser(wildcards.model, recogniser_entry(wildcards))
+    exists = entry.weights and not entry.untrained and os.path.isfile(entry.weights)
+    return [entry.weights] if exists else []
+
+
+def brought(paths):
+    """Those of some files that a user brings, as inputs."""
+    return [path for path in paths if not registry.is_shipped(path)]
+
+
+def shipped(paths):
+    """Digests of those of some files that ship: as parameters, so that a checkout may be moved."""
+    return [files.sha256(path) for path in paths if registry.is_shipped(path)]
 
 
 def weights_file(wildcards):
-    """The weights of a model, as an input where the file exists; fetch_weights says what is missing."""
-    entry = settings.models.recogniser(
-        wildcards.model, settings.recogniser_entry(config, wildcards.model)
-    )
-    exists = entry.weights and not entry.untrained and os.path.isfile(entry.weights)
-    return [entry.weights] if exists else []
+    return brought(weights_of(wildcards))
+
+
+def shipped_weights(wildcards):
+    return shipped(weights_of(wildcards))
 
 
 def recogniser_entry(wildcards):
@@ -205,7 +221,11 @@ def maps_of_model(wildcards):
 
 def world_weights(wildcards):
     """The weights of the recognisers that are looked into in a world, as inputs where the files exist."""
-    return settings.world_weights(config, wildcards.world)
+    return brought(settings.world_weights(config, wildcards.world))
+
+
+def shipped_world_weights(wildcards):
+    return shipped(settings.world_weights(config, wildcards.world))
 
 
 def guides_of_model(wildcards):
@@ -227,8 +247,7 @@ DROPS = {
 }
 MAPS = {f"maps_{model}": shards_of(f"maps/{model}") for model in MODELS}
 
-# Of the stage faces, the modules it is made of, and what fetch_face_models found where model files are needed.
-FACE_MODULES = ["frames", "detection", "parsing", "landmarks", "images", "regions"]
+# What fetch_face_models found, where model files are needed.
 FACE_MODELS = (
     {"models": results("face_models/files.json")}
     if settings.face_model_files(config)

@@ -13,6 +13,7 @@ rule write_config:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("write_config"),
         config=config,
     script:
         "../workflow_scripts/write_config.py"

@@ -4,8 +4,6 @@
 
 rule build_explorer:
     input:
-        library("explorer", "maps", "regions", "storage"),
-        f"{LIBRARY}/explorer.html",
         **MAPS,
         faces=shards_of("faces"),
         verification=TABLES["verification"],
@@ -18,6 +16,7 @@ rule build_explorer:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("build_explorer"),
         models=MODELS,
         settings=lookup(within=config, dpath="explorer"),
         seed=config["seed"],

@@ -6,7 +6,6 @@ if settings.face_model_files(config):
 
     rule fetch_face_models:
         input:
-            library("faces", "detection", "parsing", "storage"),
             [path for path in settings.face_model_files(config) if os.path.isfile(path)],
         output:
             results("face_models/files.json"),
@@ -17,6 +16,7 @@ if settings.face_model_files(config):
         conda:
             "../envs/leam.yaml"
         params:
+            code=code_of("fetch_face_models"),
             settings=settings.faces_settings(config),
         script:
             "../workflow_scripts/fetch_face_models.py"
@@ -24,7 +24,6 @@ if settings.face_model_files(config):
 
 rule parse_faces:
     input:
-        library("faces", *FACE_MODULES, "storage"),
         **FACE_MODELS,
         images=results("images/{shard}.h5"),
     output:
@@ -36,6 +35,7 @@ rule parse_faces:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("parse_faces"),
         settings=settings.faces_settings(config),
     script:
         "../workflow_scripts/parse_faces.py"

@@ -4,7 +4,6 @@
 
 rule plot_regions:
     input:
-        library("figures", "tables"),
         regions=TABLES["regions"],
     output:
         png=report(
@@ -21,6 +20,7 @@ rule plot_regions:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_regions"),
         analysis=lookup(within=config, dpath="analysis"),
     script:
         "../workflow_scripts/plot_regions.py"
@@ -28,7 +28,6 @@ rule plot_regions:
 
 rule plot_maps:
     input:
-        library("figures", "storage"),
         maps=maps_of_model,
         faces=shards_of("faces"),
     output:
@@ -46,6 +45,7 @@ rule plot_maps:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_maps"),
         analysis=lookup(within=config, dpath="analysis"),
         seed=config["seed"],
     script:
@@ -54,7 +54,6 @@ rule plot_maps:
 
 rule plot_retention:
     input:
-        library("figures", "faces"),
         retention=TABLES["retention"],
         discarded=TABLES["discarded"],
     output:
@@ -71,13 +70,14 @@ rule plot_retention:
         results("benchmarks/plot_retention.tsv")
     conda:
         "../envs/leam.yaml"
+    params:
+        code=code_of("plot_retention"),
     script:
         "../workflow_scripts/plot_retention.py"
 
 
 rule plot_layers:
     input:
-        library("examples", "figures", "maps", "storage"),
         maps=maps_of_model,
         faces=shards_of("faces"),
     output:
@@ -95,6 +95,7 @@ rule plot_layers:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_layers"),
         seed=config["seed"],
     script:
         "../workflow_scripts/plot_layers.py"
@@ -102,7 +103,6 @@ rule plot_layers:
 
 rule plot_sensitivity:
     input:
-        library("examples", "figures", "maps", "storage"),
         maps=maps_of_model,
         faces=shards_of("faces"),
     output:
@@ -120,6 +120,7 @@ rule plot_sensitivity:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_sensitivity"),
         analysis=lookup(within=config, dpath="analysis"),
         grid=lookup(within=config, dpath="maps/grid"),
         seed=config["seed"],
@@ -129,7 +130,6 @@ rule plot_sensitivity:
 
 rule plot_expressions:
     input:
-        library("examples", "figures", "maps", "storage"),
         maps=maps_of_model,
         faces=shards_of("faces"),
     output:
@@ -147,6 +147,7 @@ rule plot_expressions:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_expressions"),
         analysis=lookup(within=config, dpath="analysis"),
         seed=config["seed"],
     script:
@@ -155,7 +156,6 @@ rule plot_expressions:
 
 rule plot_person:
     input:
-        library("examples", "figures", "maps", "storage"),
         **MAPS,
         faces=shards_of("faces"),
     output:
@@ -173,6 +173,7 @@ rule plot_person:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_person"),
         models=MODELS,
         analysis=lookup(within=config, dpath="analysis"),
         grid=lookup(within=config, dpath="maps/grid"),
@@ -183,7 +184,6 @@ rule plot_person:
 
 rule plot_recognisers:
     input:
-        library("examples", "figures", "maps", "storage"),
         **MAPS,
         faces=shards_of("faces"),
     output:
@@ -201,6 +201,7 @@ rule plot_recognisers:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_recognisers"),
         models=MODELS,
         analysis=lookup(within=config, dpath="analysis"),
         grid=lookup(within=config, dpath="maps/grid"),
@@ -211,7 +212,6 @@ rule plot_recognisers:
 
 rule plot_thresholds:
     input:
-        library("figures", "paper", "tables"),
         regions=TABLES["regions"],
     output:
         png=report(
@@ -228,6 +228,7 @@ rule plot_thresholds:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_thresholds"),
         analysis=lookup(within=config, dpath="analysis"),
         run=RUN,
     script:

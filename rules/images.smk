@@ -8,7 +8,6 @@ if SOURCE["kind"] == "sample":
 
     rule render_sample:
         input:
-            library(*SAMPLE_MODULES, "storage"),
             links=results("links.parquet"),
         output:
             results("images/{shard}.h5"),
@@ -19,6 +18,7 @@ if SOURCE["kind"] == "sample":
         conda:
             "../envs/leam.yaml"
         params:
+            code=code_of("render_sample"),
             source=SOURCE,
             seed=config["seed"],
         script:
@@ -30,7 +30,6 @@ elif SOURCE["kind"] == "imdb_face":
 
     rule scrape_images:
         input:
-            library("scraping", "fetching", "images", "storage"),
             links=results("links.parquet"),
         output:
             images=results("images/{shard}.h5"),
@@ -44,6 +43,7 @@ elif SOURCE["kind"] == "imdb_face":
         resources:
             scraping=1,
         params:
+            code=code_of("scrape_images"),
             settings=lookup(within=config, dpath="scraping"),
         script:
             "../workflow_scripts/scrape_images.py"
@@ -52,7 +52,6 @@ else:
 
     rule import_images:
         input:
-            library("images", "layouts", "landmarks", "regions", "storage"),
             links=results("links.parquet"),
         output:
             results("images/{shard}.h5"),
@@ -63,6 +62,7 @@ else:
         conda:
             "../envs/leam.yaml"
         params:
+            code=code_of("import_images"),
             source=SOURCE,
         script:
             "../workflow_scripts/import_images.py"

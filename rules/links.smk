@@ -11,7 +11,6 @@ else:
 
 rule list_links:
     input:
-        library("links", *(["imdb_face"] if LIST else [])),
         **LIST,
     output:
         results("links.parquet"),
@@ -23,6 +22,7 @@ rule list_links:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("list_links"),
         source=SOURCE,
         identities_per_job=config["identities_per_job"],
         # an added or removed picture changes its folder's time, and so this rule's parameters

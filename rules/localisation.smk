@@ -9,18 +9,6 @@
 
 rule measure_localisation:
     input:
-        library(
-            "localisation",
-            *SAMPLE_MODULES,
-            "faces",
-            "maps",
-            "models",
-            "folding",
-            "architectures",
-            "regions",
-            "verification",
-            "storage",
-        ),
         weights=world_weights,
     output:
         measured=results("localisation/{world}.parquet"),
@@ -34,6 +22,8 @@ rule measure_localisation:
         "../envs/leam.yaml"
     threads: 1
     params:
+        code=code_of("measure_localisation"),
+        shipped=shipped_world_weights,
         settings=lookup(within=config, dpath="localisation"),
         entries=settings.recogniser_entries(config),
         maps=lookup(within=config, dpath="maps"),
@@ -44,7 +34,6 @@ rule measure_localisation:
 
 rule tabulate_localisation:
     input:
-        library("localisation", "tables"),
         measured=expand(results("localisation/{world}.parquet"), world=WORLDS),
     output:
         found=report(
@@ -66,6 +55,7 @@ rule tabulate_localisation:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("tabulate_localisation"),
         analysis=lookup(within=config, dpath="analysis"),
         seed=config["seed"],
     script:
@@ -74,7 +64,6 @@ rule tabulate_localisation:
 
 rule plot_localisation:
     input:
-        library("localisation", "figures", "storage"),
         found=LOCALISATION["found"],
         regions=LOCALISATION["regions"],
         faces=expand(results("localisation/{world}.faces.h5"), world=WORLDS),
@@ -94,6 +83,7 @@ rule plot_localisation:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_localisation"),
         seed=config["seed"],
     script:
         "../workflow_scripts/plot_localisation.py"

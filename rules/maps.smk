@@ -7,7 +7,6 @@
 
 rule compute_maps:
     input:
-        library("maps", "models", "folding", "architectures", "regions", "storage"),
         faces=results("faces/{shard}.h5"),
         weights=results("weights/{model}.ok"),
     output:
@@ -20,6 +19,7 @@ rule compute_maps:
         "../envs/leam.yaml"
     threads: 1
     params:
+        code=code_of("compute_maps"),
         recogniser=recogniser_entry,
         settings=lookup(within=config, dpath="maps"),
         seed=config["seed"],

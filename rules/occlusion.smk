@@ -11,7 +11,6 @@
 
 rule average_maps:
     input:
-        library("averages", "verification", "storage"),
         maps=maps_of_model,
     output:
         results("averages/{model}.h5"),
@@ -22,6 +21,7 @@ rule average_maps:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("average_maps"),
         seed=config["seed"],
     script:
         "../workflow_scripts/average_maps.py"
@@ -29,16 +29,6 @@ rule average_maps:
 
 rule occlude_faces:
     input:
-        library(
-            "occlusion",
-            "averages",
-            "maps",
-            "models",
-            "folding",
-            "architectures",
-            "verification",
-            "storage",
-        ),
         faces=results("faces/{shard}.h5"),
         maps=guides_maps,
         averages=results("averages/{model}.h5"),
@@ -53,6 +43,7 @@ rule occlude_faces:
         "../envs/leam.yaml"
     threads: 1
     params:
+        code=code_of("occlude_faces"),
         recogniser=recogniser_entry,
         guides=guides_of_model,
         settings=lookup(within=config, dpath="occlusion"),
@@ -63,7 +54,6 @@ rule occlude_faces:
 
 rule tabulate_occlusion:
     input:
-        library("occlusion_tables", "tables", "paper"),
         **DROPS,
         verification=TABLES["verification"],
     output:
@@ -110,6 +100,7 @@ rule tabulate_occlusion:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("tabulate_occlusion"),
         models=MODELS,
         guide=settings.paper_guide(config),
         analysis=lookup(within=config, dpath="analysis"),
@@ -120,7 +111,6 @@ rule tabulate_occlusion:
 
 rule plot_person_specific:
     input:
-        library("occlusion_figures", "figures", "paper"),
         occlusion=TABLES["occlusion"],
         person_specific=TABLES["person_specific"],
     output:
@@ -145,6 +135,7 @@ rule plot_person_specific:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_person_specific"),
         percent=lookup(within=config, dpath="occlusion/percent"),
         analysis=lookup(within=config, dpath="analysis"),
     script:
@@ -153,7 +144,6 @@ rule plot_person_specific:
 
 rule plot_occlusion:
     input:
-        library("occlusion_figures", "figures", "paper"),
         occlusion=TABLES["occlusion"],
         decisions=TABLES["decisions"],
     output:
@@ -178,6 +168,7 @@ rule plot_occlusion:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_occlusion"),
         guide=settings.paper_guide(config),
         analysis=lookup(within=config, dpath="analysis"),
     script:
@@ -186,7 +177,6 @@ rule plot_occlusion:
 
 rule plot_transfer:
     input:
-        library("occlusion_figures", "figures", "paper"),
         transfer=TABLES["transfer"],
     output:
         png=report(
@@ -203,6 +193,7 @@ rule plot_transfer:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_transfer"),
         percent=lookup(within=config, dpath="occlusion/percent"),
     script:
         "../workflow_scripts/plot_transfer.py"

@@ -5,7 +5,6 @@
 
 rule count_regions:
     input:
-        library("regions", "storage"),
         maps=maps_of_model,
         faces=shards_of("faces"),
     output:
@@ -18,6 +17,7 @@ rule count_regions:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("count_regions"),
         grid=lookup(within=config, dpath="maps/grid"),
     script:
         "../workflow_scripts/count_regions.py"

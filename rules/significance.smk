@@ -13,9 +13,6 @@ if ATTRIBUTES:
 
     rule assess_significance:
         input:
-            library(
-                "significance", "occlusion_tables", "tables", "demographics", "regions"
-            ),
             **DROPS,
             counts=expand(results("regions/{model}.parquet"), model=MODELS),
             images=expand(results("regions/{model}.images.parquet"), model=MODELS),
@@ -34,6 +31,7 @@ if ATTRIBUTES:
         conda:
             "../envs/leam.yaml"
         params:
+            code=code_of("assess_significance"),
             models=MODELS,
             guide=settings.paper_guide(config),
         script:
@@ -41,9 +39,6 @@ if ATTRIBUTES:
 
     rule tabulate_drops:
         input:
-            library(
-                "significance", "occlusion_tables", "tables", "paper", "demographics"
-            ),
             **DROPS,
             demographics=settings.resolve(config, config["demographics"]),
         output:
@@ -63,6 +58,7 @@ if ATTRIBUTES:
         conda:
             "../envs/leam.yaml"
         params:
+            code=code_of("tabulate_drops"),
             models=MODELS,
             guide=settings.paper_guide(config),
             analysis=lookup(within=config, dpath="analysis"),
@@ -73,7 +69,6 @@ if ATTRIBUTES:
 
     rule plot_groups:
         input:
-            library("significance_figures", "occlusion_figures", "figures", "paper"),
             drops=TABLES["drops_by_group"],
             significance=TABLES["significance"],
         output:
@@ -91,6 +86,7 @@ if ATTRIBUTES:
         conda:
             "../envs/leam.yaml"
         params:
+            code=code_of("plot_groups"),
             guide=settings.paper_guide(config),
             analysis=lookup(within=config, dpath="analysis"),
             run=RUN,
@@ -102,15 +98,6 @@ if AGE_PATTERN:
 
     rule measure_ages:
         input:
-            library(
-                "ages",
-                "occlusion",
-                "maps",
-                "models",
-                "folding",
-                "architectures",
-                "storage",
-            ),
             faces=results("faces/{shard}.h5"),
             maps=age_maps,
             weights=results("weights/{model}.ok"),
@@ -124,6 +111,7 @@ if AGE_PATTERN:
             "../envs/leam.yaml"
         threads: 1
         params:
+            code=code_of("measure_ages"),
             recogniser=recogniser_entry,
             guides=age_guides,
             guide=settings.paper_guide(config),
@@ -135,7 +123,6 @@ if AGE_PATTERN:
 
     rule tabulate_ages:
         input:
-            library("ages", "occlusion_tables", "tables", "paper"),
             **AGES,
         output:
             table24=report(
@@ -157,6 +144,7 @@ if AGE_PATTERN:
         conda:
             "../envs/leam.yaml"
         params:
+            code=code_of("tabulate_ages"),
             models=MODELS,
             analysis=lookup(within=config, dpath="analysis"),
             seed=config["seed"],
@@ -166,7 +154,6 @@ if AGE_PATTERN:
 
     rule plot_ages:
         input:
-            library("significance_figures", "occlusion_figures", "figures"),
             ages=TABLES["table24"],
         output:
             png=report(
@@ -183,6 +170,7 @@ if AGE_PATTERN:
         conda:
             "../envs/leam.yaml"
         params:
+            code=code_of("plot_ages"),
             analysis=lookup(within=config, dpath="analysis"),
             run=RUN,
         script:

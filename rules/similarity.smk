@@ -7,7 +7,6 @@
 
 rule average_population:
     input:
-        library("similarity", "alignment", "faces", "storage"),
         maps=maps_of_model,
         faces=shards_of("faces"),
     output:
@@ -19,6 +18,7 @@ rule average_population:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("average_population"),
         settings=lookup(within=config, dpath="similarity"),
         grid=lookup(within=config, dpath="maps/grid"),
         seed=config["seed"],
@@ -28,7 +28,6 @@ rule average_population:
 
 rule measure_similarity:
     input:
-        library("similarity", "transport", "alignment", "faces", "regions", "storage"),
         maps=maps_compared,
         faces=faces_compared,
         population=results("similarity/{model}/population.h5"),
@@ -43,6 +42,7 @@ rule measure_similarity:
         "../envs/leam.yaml"
     threads: 1
     params:
+        code=code_of("measure_similarity"),
         settings=lookup(within=config, dpath="similarity"),
         grid=lookup(within=config, dpath="maps/grid"),
         seed=config["seed"],
@@ -52,7 +52,6 @@ rule measure_similarity:
 
 rule tabulate_similarity:
     input:
-        library("tables", "paper", "storage"),
         **SIMILARITY,
     output:
         similarity=report(
@@ -92,6 +91,7 @@ rule tabulate_similarity:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("tabulate_similarity"),
         models=MODELS,
         analysis=lookup(within=config, dpath="analysis"),
         seed=config["seed"],
@@ -101,7 +101,6 @@ rule tabulate_similarity:
 
 rule plot_similarity:
     input:
-        library("figures", "paper", "tables"),
         similarity=TABLES["similarity"],
     output:
         png=report(
@@ -118,6 +117,7 @@ rule plot_similarity:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("plot_similarity"),
         analysis=lookup(within=config, dpath="analysis"),
     script:
         "../workflow_scripts/plot_similarity.py"

@@ -4,7 +4,6 @@
 
 rule tabulate_retention:
     input:
-        library("tables", "storage"),
         **MAPS,
         links=results("links.parquet"),
         faces=shards_of("faces"),
@@ -28,6 +27,7 @@ rule tabulate_retention:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("tabulate_retention"),
         models=MODELS,
     script:
         "../workflow_scripts/tabulate_retention.py"
@@ -35,7 +35,6 @@ rule tabulate_retention:
 
 rule tabulate_verification:
     input:
-        library("verification", "storage"),
         **MAPS,
     output:
         report(
@@ -51,6 +50,7 @@ rule tabulate_verification:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("tabulate_verification"),
         models=MODELS,
         seed=config["seed"],
     script:
@@ -59,7 +59,6 @@ rule tabulate_verification:
 
 rule tabulate_regions:
     input:
-        library("tables", "paper", "regions", "storage"),
         counts=expand(results("regions/{model}.parquet"), model=MODELS),
     output:
         regions=report(
@@ -105,6 +104,7 @@ rule tabulate_regions:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("tabulate_regions"),
         models=MODELS,
         analysis=lookup(within=config, dpath="analysis"),
         seed=config["seed"],
@@ -115,7 +115,6 @@ rule tabulate_regions:
 
 rule tabulate_individuals:
     input:
-        library("individuals", "paper", "regions", "storage"),
         counts=expand(results("regions/{model}.parquet"), model=MODELS),
         images=expand(results("regions/{model}.images.parquet"), model=MODELS),
     output:
@@ -139,6 +138,7 @@ rule tabulate_individuals:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("tabulate_individuals"),
         models=MODELS,
         individuals=lookup(within=config, dpath="significance/individuals"),
         seed=config["seed"],
@@ -149,7 +149,6 @@ rule tabulate_individuals:
 
 rule tabulate_run:
     input:
-        library("runs", "paper", "storage"),
         retention=TABLES["retention"],
     output:
         report(
@@ -165,6 +164,7 @@ rule tabulate_run:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("tabulate_run"),
         config=config,
     script:
         "../workflow_scripts/tabulate_run.py"
@@ -174,7 +174,6 @@ if config["demographics"]:
 
     rule tabulate_groups:
         input:
-            library("tables", "regions", "demographics", "storage"),
             counts=expand(results("regions/{model}.parquet"), model=MODELS),
             demographics=settings.resolve(config, config["demographics"]),
         output:
@@ -191,6 +190,7 @@ if config["demographics"]:
         conda:
             "../envs/leam.yaml"
         params:
+            code=code_of("tabulate_groups"),
             models=MODELS,
             analysis=lookup(within=config, dpath="analysis"),
             seed=config["seed"],
@@ -202,7 +202,6 @@ if SOURCE["kind"] == "imdb_face":
 
     rule tabulate_scraping:
         input:
-            library("scraping"),
             summaries=expand(results("images/{shard}.csv"), shard=SHARDS),
         output:
             report(
@@ -217,5 +216,7 @@ if SOURCE["kind"] == "imdb_face":
             results("benchmarks/tabulate_scraping.tsv")
         conda:
             "../envs/leam.yaml"
+        params:
+            code=code_of("tabulate_scraping"),
         script:
             "../workflow_scripts/tabulate_scraping.py"

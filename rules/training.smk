@@ -20,5 +20,7 @@ rule train_recogniser:
     conda:
         "../envs/leam.yaml"
     threads: 1
+    params:
+        code=code_of("train_recogniser"),
     script:
         "../workflow_scripts/train_recogniser.py"

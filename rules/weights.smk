@@ -4,7 +4,6 @@
 
 rule fetch_weights:
     input:
-        library("weights", "models", "architectures"),
         weights_file,
     output:
         results("weights/{model}.ok"),
@@ -15,7 +14,9 @@ rule fetch_weights:
     conda:
         "../envs/leam.yaml"
     params:
+        code=code_of("fetch_weights"),
         recogniser=recogniser_entry,
+        shipped=shipped_weights,
         seed=config["seed"],
     script:
         "../workflow_scripts/fetch_weights.py"

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from leam import models, storage
+from leam import storage
+from leam.recognisers import registry
 
 
 def make_faces(identity: str, images: int, side: int = 112, seed: int = 0) -> storage.Faces:
@@ -36,14 +37,14 @@ def faces_shard(tmp_path):
 @pytest.fixture
 def narrow():
     """A narrow, untrained IResNet-18 with the paper's nine layers."""
-    return models.recogniser(
+    return registry.recogniser(
         "narrow",
         {
             "architecture": "iresnet18",
             "input_size": [112, 112],
             "mean": [127.5, 127.5, 127.5],
             "std": [127.5, 127.5, 127.5],
-            "layers": list(models.IRESNET_LAYERS),
+            "layers": list(registry.IRESNET_LAYERS),
             "arguments": {"widths": [4, 4, 8, 8], "embedding_size": 16},
             "untrained": True,
         },

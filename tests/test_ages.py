@@ -7,17 +7,22 @@ import torch
 from scipy.stats import linregress, wilcoxon
 
 from conftest import make_faces
-from leam import ages, maps, models, occlusion, paper, storage
+from leam import maps, paper, storage
+from leam.analyses import ages
+from leam.analyses.ages import measure as ages_measure
+from leam.analyses.ages import table as ages_table
+from leam.analyses.occlusion import measure as occlusion_measure
+from leam.recognisers import networks, registry
 
 GRID = 28
 NAMES = {"001": ["001A02.JPG", "001A10.JPG", "001A10a.JPG"], "002": ["002A05.JPG", "002a43b.jpg"]}
-SETTINGS = occlusion.OcclusionSettings(polarities=("loss",), repeats=2, batch=2)
+SETTINGS = occlusion_measure.OcclusionSettings(polarities=("loss",), repeats=2, batch=2)
 
 
 def test_ages_stand_in_the_names():
-    assert [ages.read_age(name) for names in NAMES.values() for name in names] == [2, 10, 10, 5, 43]
-    assert np.isnan(ages.read_age("portrait.jpg"))
-    assert ages.read_age("anna_31y.png", r"_(\d+)y") == 31
+    assert [ages_measure.read_age(name) for names in NAMES.values() for name in names] == [2, 10, 10, 5, 43]
+    assert np.isnan(ages_measure.read_age("portrait.jpg"))
+    assert ages_measure.read_age("anna_31y.png", r"_(\d+)y") == 31
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +44,13 @@ def measured(tmp_path_factory):
             people[-1].images = names
             storage.write_faces(shard, people[-1])
         storage.write_discarded(shard, [])
-    tested, guide = models.recogniser("tested", entry), models.recogniser("guide", entry)
+    tested, guide = registry.recogniser("tested", entry), registry.recogniser("guide", entry)
     paths = {}
     for seed, recogniser in enumerate((tested, guide)):
         paths[recogniser.name] = folder / f"{recogniser.name}.h5"
         maps.compute_maps(faces, paths[recogniser.name], recogniser, maps.MapSettings(grid=GRID), seed=seed)
     output = folder / "ages.parquet"
-    ages.measure_ages(faces, paths, output, tested, SETTINGS, guide="guide")
+    ages_measure.measure_ages(faces, paths, output, tested, SETTINGS, guide="guide")
     return people, tested, paths, pd.read_parquet(output)
 
 
@@ -63,7 +68,7 @@ def test_every_ordered_pair_of_known_ages_is_there_once_per_cell(measured):
 def test_occluded_pairs_against_a_naive_loop(measured):
     """One anchor at a time: blacken the pixels in the input, embed, compare with the partner as it is."""
     people, tested, paths, table = measured
-    network = models.build(tested, 0).eval()
+    network = networks.build(tested, 0).eval()
     with storage.open_shard(paths["guide"], "maps") as shard:
         native = {name: storage.read_maps(shard, name).maps["loss"]["conv1"] for name in NAMES}
     rows = table[(table["kind"] == "image") & (table["identity"].isin(NAMES))]
@@ -75,7 +80,7 @@ def test_occluded_pairs_against_a_naive_loop(measured):
         hidden = np.zeros(GRID * GRID, bool)
         hidden[order] = True
         hidden = hidden.reshape(GRID, GRID).repeat(4, 0).repeat(4, 1)
-        x = models.prepare(person.crops[[i, j]], tested).clone()
+        x = networks.prepare(person.crops[[i, j]], tested).clone()
         x[0, :, torch.from_numpy(hidden)] = -1.0
         with torch.no_grad():
             anchor, partner = torch.nn.functional.normalize(network(x))
@@ -111,7 +116,7 @@ def test_table_24_and_the_slopes_against_plain_computations(tmp_path):
         files[model] = [str(tmp_path / f"{model}.parquet")]
         make_pairs(0.08, model).to_parquet(files[model][0])
     outputs = {name: str(tmp_path / f"{name}.csv") for name in ("table24", "age_slopes")}
-    ages.tabulate_ages(files, outputs, bootstrap_samples=200)
+    ages_table.tabulate_ages(files, outputs, bootstrap_samples=200)
     found, slopes = (pd.read_csv(outputs[name]).set_index("model") for name in ("table24", "age_slopes"))
     pairs = make_pairs(0.08, "mine")
     for row in found.loc["mine"].itertuples():
@@ -134,4 +139,4 @@ def test_table_24_and_the_slopes_against_plain_computations(tmp_path):
 def test_names_without_ages_are_one_clear_error(tmp_path):
     make_pairs(0.1)[:0].to_parquet(tmp_path / "none.parquet")
     with pytest.raises(ValueError, match="no pair of images has ages in its names"):
-        ages.tabulate_ages({"m": [str(tmp_path / "none.parquet")]}, {})
+        ages_table.tabulate_ages({"m": [str(tmp_path / "none.parquet")]}, {})

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from leam import alignment, links
+from leam import links
+from leam.analyses.similarity import alignment
 from leam.maps import Grid
 
 

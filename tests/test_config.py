@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from leam import config
+from leam.recognisers.registry import Recogniser
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,8 +39,6 @@ def test_config_yaml_holds_the_defaults_of_the_schema():
 
 def test_recogniser_entries_of_the_schema_are_those_of_the_library():
     import dataclasses
-
-    from leam.models import Recogniser
 
     assert set(ENTRY["properties"]) == {field.name for field in dataclasses.fields(Recogniser)} - {"name"}
 

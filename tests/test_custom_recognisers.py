@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 
-from leam import models, storage
+from leam import files, storage
+from leam.recognisers import networks, registry
 from test_models import export
 from test_workflow import snakemake
 
@@ -30,8 +31,8 @@ def build(width):
 def directory(tmp_path_factory):
     """A working directory with an ONNX file, a module and a weights file, run on two rendered people."""
     folder = tmp_path_factory.mktemp("custom")
-    shipped = models.REGISTRY["sample_arcface"]
-    export(models.build(shipped), folder / "mine.onnx")
+    shipped = registry.REGISTRY["sample_arcface"]
+    export(networks.build(shipped), folder / "mine.onnx")
     shutil.copy(shipped.weights, folder / "mine.safetensors")
     (folder / "my_networks.py").write_text(FUNCTION)
     config = {
@@ -46,7 +47,7 @@ def directory(tmp_path_factory):
                 "architecture": "iresnet18",
                 "arguments": shipped.arguments,
                 "weights": "mine.safetensors",
-                "sha256": storage.sha256(shipped.weights),
+                "sha256": files.sha256(shipped.weights),
                 "layers": ["conv1", "layer2.0.conv1"],
             },
             "AF_R18": {"untrained": True, "layers": ["conv1"]},
@@ -91,5 +92,5 @@ def test_an_untrained_model_says_so_in_attributes_facts_and_tables(directory):
 
 def test_weights_were_verified(directory):
     facts = json.loads((directory / "results/weights/my_iresnet.ok").read_text())
-    assert facts["sha256"] == storage.sha256(models.REGISTRY["sample_arcface"].weights)
-    assert torch.is_tensor(models.read_state(directory / "mine.safetensors")["conv1.weight"])
+    assert facts["sha256"] == files.sha256(registry.REGISTRY["sample_arcface"].weights)
+    assert torch.is_tensor(networks.read_state(directory / "mine.safetensors")["conv1.weight"])

@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from drawn import disc_centroids, draw, landmarks_px, places_px
-from leam import detection, frames, images, sample
+from leam import images
+from leam.faces import detection, frames
+from leam.sample import people, rendering
 
 CPU = torch.device("cpu")
 
 
 @functools.cache
 def head(number, size):
-    return sample.render(sample.draw_identity(5, number), sample.draw_picture(5, number, 0), size)
+    return rendering.render(people.draw_identity(5, number), people.draw_picture(5, number, 0), size)
 
 
 def hull(landmarks):

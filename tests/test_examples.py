@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from conftest import make_faces
-from leam import examples, maps, models, storage
+from leam import maps, storage
+from leam.analyses.examples import figure as examples_figure
+from leam.recognisers import registry
 
 IDENTITIES = {"a": 3, "b": 2, "c": 4, "d": 3}
 
@@ -15,7 +17,7 @@ def with_mouths(identity, images, openings):
     faces = make_faces(identity, images)
     faces.landmarks[:, 60], faces.landmarks[:, 64] = (40, 80), (60, 80)
     for image, opening in enumerate(openings):
-        for (upper, lower), x in zip(examples.INNER_LIPS, (45, 50, 55), strict=True):
+        for (upper, lower), x in zip(examples_figure.INNER_LIPS, (45, 50, 55), strict=True):
             faces.landmarks[image, upper], faces.landmarks[image, lower] = (x, 80), (x, 80 + 20 * opening)
     return faces
 
@@ -43,7 +45,7 @@ def computed(tmp_path_factory):
             storage.write_discarded(file, [])
         for model, paths in found.items():
             paths.append(str(folder / f"{model}{shard}.h5"))
-            recogniser = models.recogniser(model, entry)
+            recogniser = registry.recogniser(model, entry)
             maps.compute_maps(faces[-1], paths[-1], recogniser, maps.MapSettings(grid=56), seed=len(model + paths[0]))
     return found, faces
 
@@ -63,14 +65,14 @@ def mean_cosines(paths):
 def test_the_ordinary_image_has_the_median_cosine(computed):
     maps_of, _ = computed
     plain = mean_cosines(maps_of["one"])
-    table = examples.list_images(maps_of["one"])
+    table = examples_figure.list_images(maps_of["one"])
     assert len(table) == sum(IDENTITIES.values())
     for row in table.itertuples():
         assert row.cosine == pytest.approx(plain[row.identity, row.image], abs=1e-5)
         assert row.shard == (row.identity in "cd")
     median = np.median(list(plain.values()))
     nearest = min(abs(value - median) for value in plain.values())
-    chosen = examples.choose_image(table, seed=0)
+    chosen = examples_figure.choose_image(table, seed=0)
     assert abs(plain[chosen["identity"], chosen["image"]] - median) == pytest.approx(nearest, abs=1e-5)
 
 
@@ -80,7 +82,7 @@ def test_the_ordinary_person_under_all_recognisers(computed):
     people = {n: np.mean([np.mean([p[k] for p in both]) for k in both[0] if k[0] == n]) for n in IDENTITIES}
     median = np.median(list(people.values()))
     nearest = min(abs(value - median) for value in people.values())
-    chosen = examples.choose_person(examples.list_shared_images(maps_of), seed=0)
+    chosen = examples_figure.choose_person(examples_figure.list_shared_images(maps_of), seed=0)
     assert abs(people[chosen["identity"]] - median) == pytest.approx(nearest, abs=1e-5)
 
 
@@ -89,42 +91,42 @@ def test_an_image_that_one_recogniser_lacks_is_no_example(computed, tmp_path):
     with storage.open_shard(maps_of["two"][0], "maps") as shard, storage.create_shard(tmp_path / "x", "maps") as fewer:
         fewer.attrs.update({key: value for key, value in shard.attrs.items() if key not in ("kind", "schema")})
         storage.write_maps(fewer, storage.read_maps(shard, "a"))
-    shared = examples.list_shared_images({"one": maps_of["one"][:1], "two": [str(tmp_path / "x")]})
+    shared = examples_figure.list_shared_images({"one": maps_of["one"][:1], "two": [str(tmp_path / "x")]})
     assert set(shared["identity"]) == {"a"}
 
 
 def test_ties_are_drawn_with_the_seed():
     values = np.array([1.0, 2, 2, 2, 3])
-    drawn = {seed: examples.nearest_the_median(values, seed) for seed in range(30)}
+    drawn = {seed: examples_figure.nearest_the_median(values, seed) for seed in range(30)}
     assert set(drawn.values()) == {1, 2, 3}
-    assert drawn[4] == examples.nearest_the_median(values, 4)
-    assert examples.nearest_the_median(np.array([5.0, 1, 3]), 0) == 2
+    assert drawn[4] == examples_figure.nearest_the_median(values, 4)
+    assert examples_figure.nearest_the_median(np.array([5.0, 1, 3]), 0) == 2
 
 
 def test_an_open_mouth_is_measured_in_its_own_width():
     landmarks = with_mouths("a", 3, [0.0, 0.5, np.nan]).landmarks
-    np.testing.assert_allclose(examples.open_mouth(landmarks), [0, 0.5, np.nan], atol=1e-6)
+    np.testing.assert_allclose(examples_figure.open_mouth(landmarks), [0, 0.5, np.nan], atol=1e-6)
     turned = landmarks[..., ::-1] * 3 + 7  # turned by 90 degrees, three times as large, elsewhere
-    np.testing.assert_allclose(examples.open_mouth(turned), [0, 0.5, np.nan], atol=1e-6)
-    assert np.isnan(examples.open_mouth(np.zeros((1, 68, 2)))).all()
+    np.testing.assert_allclose(examples_figure.open_mouth(turned), [0, 0.5, np.nan], atol=1e-6)
+    assert np.isnan(examples_figure.open_mouth(np.zeros((1, 68, 2)))).all()
 
 
 def test_expressions_are_those_that_differ_most(computed):
     maps_of, faces = computed
-    chosen = examples.choose_expressions(examples.list_mouths(maps_of["one"], faces), 2, seed=0)
+    chosen = examples_figure.choose_expressions(examples_figure.list_mouths(maps_of["one"], faces), 2, seed=0)
     assert chosen[["identity", "closed", "open"]].to_numpy().tolist() == [["c", "00", "01"], ["a", "00", "01"]]
     np.testing.assert_allclose(chosen["widest"] - chosen["narrowest"], [0.6, 0.2], atol=1e-5)
-    everyone = examples.choose_expressions(examples.list_mouths(maps_of["one"], faces), 9, seed=0)
+    everyone = examples_figure.choose_expressions(examples_figure.list_mouths(maps_of["one"], faces), 9, seed=0)
     assert len(everyone) == 4  # all who have two images with landmarks
     alike = pd.DataFrame({"identity": list("xxyy"), "image": list("1212"), "shard": 0, "mouth": [0.0, 1, 0, 1]})
-    first = {examples.choose_expressions(alike, 1, seed)["identity"][0] for seed in range(20)}
+    first = {examples_figure.choose_expressions(alike, 1, seed)["identity"][0] for seed in range(20)}
     assert first == {"x", "y"}
 
 
 def test_first_middle_and_last_layer():
-    assert examples.spread_over(list("abcdefghi")) == ["a", "e", "i"]
-    assert examples.spread_over(list("ab")) == ["a", "b"]
-    assert examples.spread_over(["a"]) == ["a"]
+    assert examples_figure.spread_over(list("abcdefghi")) == ["a", "e", "i"]
+    assert examples_figure.spread_over(list("ab")) == ["a", "b"]
+    assert examples_figure.spread_over(["a"]) == ["a"]
 
 
 def test_sets_are_those_that_are_counted():
@@ -135,20 +137,23 @@ def test_sets_are_those_that_are_counted():
     percents = (0.1, 1.0, 10.0)
     counter = maps.RegionCounter(maps.torch.from_numpy(regions.astype(np.uint8)), percents)
     counted = counter.count(maps.torch.from_numpy(grid_map)[None, None])[0, 0].numpy()
-    chosen = [examples.top_set(grid_map, percent) for percent in percents]
-    chosen.append(examples.fraction_set(grid_map, examples.FRACTIONS[-1]))
+    chosen = [examples_figure.top_set(grid_map, percent) for percent in percents]
+    chosen.append(examples_figure.fraction_set(grid_map, examples_figure.FRACTIONS[-1]))
     for pixels, count in zip(chosen, counted, strict=True):
         np.testing.assert_array_equal(np.bincount(regions[0][pixels], minlength=19), count)
-    assert examples.FRACTIONS[-1] == maps.FULL_ACTIVATION
-    assert not examples.top_set(np.zeros((4, 4)), 50).any() and not examples.fraction_set(np.zeros((4, 4)), 0.1).any()
+    assert examples_figure.FRACTIONS[-1] == maps.FULL_ACTIVATION
+    assert (
+        not examples_figure.top_set(np.zeros((4, 4)), 50).any()
+        and not examples_figure.fraction_set(np.zeros((4, 4)), 0.1).any()
+    )
 
 
 def test_overlap_of_equal_maps_is_1_and_of_disjoint_ones_0():
     p = np.array([[1.0, 3], [0, 0]])
-    assert examples.bhattacharyya(p, 5 * p) == pytest.approx(1)
-    assert examples.bhattacharyya(p, p[::-1]) == 0
-    assert examples.bhattacharyya(p, np.array([[4.0, 0], [0, 0]])) == pytest.approx(0.5)  # sqrt(1/4)
-    assert examples.bhattacharyya(p, np.zeros((2, 2))) == 0
+    assert examples_figure.bhattacharyya(p, 5 * p) == pytest.approx(1)
+    assert examples_figure.bhattacharyya(p, p[::-1]) == 0
+    assert examples_figure.bhattacharyya(p, np.array([[4.0, 0], [0, 0]])) == pytest.approx(0.5)  # sqrt(1/4)
+    assert examples_figure.bhattacharyya(p, np.zeros((2, 2))) == 0
 
 
 @pytest.mark.parametrize("kind", ["layers", "sensitivity", "expressions", "person", "recognisers"])
@@ -159,9 +164,9 @@ def test_the_same_data_give_the_same_bytes(kind, computed, tmp_path):
     digests = []
     for attempt in ("one", "two"):
         files = [tmp_path / f"{attempt}.{suffix}" for suffix in ("png", "pdf")]
-        plot = getattr(examples, f"plot_{kind}")
+        plot = getattr(examples_figure, f"plot_{kind}")
         plot(maps_of if several else maps_of["one"], faces, *files, **options)
-        digests.append([storage.sha256(file) for file in files])
+        digests.append([files.sha256(file) for file in files])
     assert digests[0] == digests[1]
 
 
@@ -172,4 +177,6 @@ def test_no_landmarks_is_one_clear_error(computed, tmp_path):
         for name in "ab":
             storage.write_faces(file, with_mouths(name, IDENTITIES[name], [np.nan] * IDENTITIES[name]))
     with pytest.raises(ValueError, match="no identity has landmarks in two images"):
-        examples.plot_expressions(maps_of["one"][:1], [blank], tmp_path / "a.png", tmp_path / "a.pdf", polarity="loss")
+        examples_figure.plot_expressions(
+            maps_of["one"][:1], [blank], tmp_path / "a.png", tmp_path / "a.pdf", polarity="loss"
+        )

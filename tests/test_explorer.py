@@ -10,14 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from leam import explorer, maps, storage, verification
+from leam import explorer, files, maps, storage
+from leam.analyses.verification import table as verification_table
 
 
 @pytest.fixture
 def page(tmp_path, faces_shard, narrow):
     file, table = tmp_path / "maps.h5", tmp_path / "verification.csv"
     maps.compute_maps(faces_shard, file, narrow, maps.MapSettings(grid=56))
-    verification.tabulate_verification({"narrow": [str(file)]}, table)
+    verification_table.tabulate_verification({"narrow": [str(file)]}, table)
     explorer.build_explorer(
         {"narrow": [str(file)]}, [str(faces_shard)], table, tmp_path / "index.html", identities=2, images=2
     )
@@ -75,7 +76,7 @@ def test_the_same_seed_gives_the_same_page_and_another_other_people(page, tmp_pa
         other = tmp_path / f"{seed}.html"
         explorer.build_explorer({"narrow": [str(file)]}, [str(faces)], table, other, identities=2, images=2, seed=seed)
         drawn.add(tuple(person["identity"] for person in data_of(other)["people"]))
-    assert storage.sha256(tmp_path / "0.html") == storage.sha256(path)
+    assert files.sha256(tmp_path / "0.html") == files.sha256(path)
     assert len(drawn) > 1
 
 

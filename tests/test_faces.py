@@ -11,8 +11,11 @@ import pytest
 from PIL import Image
 
 from drawn import disc_centroids, draw, landmarks_px, pictures_of, places_px, png, region_centroids
-from leam import detection, faces, frames, images, sample, storage
-from leam.faces import FaceSettings
+from leam import files, images, storage
+from leam.faces import detection, frames, parsing
+from leam.faces import stage as faces_stage
+from leam.faces.stage import FaceSettings
+from leam.sample import people, rendering
 
 
 def write_images(path, people, failed=()):
@@ -34,7 +37,7 @@ def write_images(path, people, failed=()):
 def parse(tmp_path, people, failed=(), **settings):
     """Run the stage; returns {identity: faces} and {(identity, image): reason}."""
     output = tmp_path / "faces.h5"
-    faces.parse_faces(write_images(tmp_path / "images.h5", people, failed), output, settings)
+    faces_stage.parse_faces(write_images(tmp_path / "images.h5", people, failed), output, settings)
     with storage.open_shard(output, "faces") as shard:
         reasons = {(row.identity, row.image): row.reason for row in storage.read_discarded(shard)}
         return {name: storage.read_faces(shard, name) for name in storage.identities(shard)}, reasons
@@ -84,7 +87,9 @@ def test_a_picture_of_the_crops_size_is_the_crop(tmp_path):
 
 def test_whole_picture_is_padded_to_a_square():
     wide = np.full((40, 80, 3), 200, np.uint8)
-    frame = faces.crop_frame(detection.face_of_picture(wide.shape)[0], wide.shape, FaceSettings(crop_mode="whole"))
+    frame = faces_stage.crop_frame(
+        detection.face_of_picture(wide.shape)[0], wide.shape, FaceSettings(crop_mode="whole")
+    )
     crop = frames.warp(wide, frame, 112)
     assert (crop[28:84] == 200).all()  # to the very edge: no dark rim where bilinear samples leave the picture
     assert not crop[:28].any()
@@ -98,7 +103,7 @@ def test_alignment_is_insightfaces():
     points = places_px(300) + np.random.default_rng(0).normal(0, 5, (5, 2))
     for size in (112, 224):
         settings = FaceSettings(crop_mode="aligned", crop_size=size)
-        ours = faces.crop_frame(detection.Face(np.zeros(4), points), (300, 300), settings)
+        ours = faces_stage.crop_frame(detection.Face(np.zeros(4), points), (300, 300), settings)
         assert np.allclose(ours[:2], face_align.estimate_norm(points, size), atol=1e-4)
 
 
@@ -152,7 +157,9 @@ class StubDetector:
 
 @pytest.fixture
 def stub(monkeypatch):
-    monkeypatch.setattr(faces, "load_models", lambda settings, device: faces.Models(detector=StubDetector()))
+    monkeypatch.setattr(
+        faces_stage, "load_models", lambda settings, device: faces_stage.Models(detector=StubDetector())
+    )
     return {"detector": "mtcnn"}
 
 
@@ -201,18 +208,18 @@ def test_small_faces_are_discarded_by_the_shorter_side(tmp_path, stub):
 
 
 def test_a_lost_link_is_an_error_and_leaves_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(faces, "parse_identity", lambda *args: (None, {}))
-    with pytest.raises(storage.StorageError, match="2 links, but 0 accounted for"):
+    monkeypatch.setattr(faces_stage, "parse_identity", lambda *args: (None, {}))
+    with pytest.raises(files.StorageError, match="2 links, but 0 accounted for"):
         parse(tmp_path, [pictures_of("ann", [112, 112])], **MODES["box"])
     assert not (tmp_path / "faces.h5").exists()
 
 
 def test_batches_are_bounded_and_complete(monkeypatch):
-    monkeypatch.setattr(faces, "BATCH_PX", 2 * 64 * 64)
+    monkeypatch.setattr(faces_stage, "BATCH_PX", 2 * 64 * 64)
     person = pictures_of("ann", [64] * 5)
     person.encoded[2] = b""
     reasons = {}
-    batches = [[picture.image for picture in batch] for batch in faces._decoded(person, reasons)]
+    batches = [[picture.image for picture in batch] for batch in faces_stage._decoded(person, reasons)]
     assert batches == [["00", "01"], ["03", "04"]]
     assert list(reasons) == ["02"]
 
@@ -232,14 +239,14 @@ def test_exif_orientation_turns_the_picture_before_all_else(tmp_path):
 def test_two_runs_write_the_same_bytes(tmp_path):
     people = [pictures_of("ann", [112, 150]), pictures_of("bob", [200, 90])]
     parse(tmp_path, people, **MODES["aligned"])
-    first = storage.sha256(tmp_path / "faces.h5")
+    first = files.sha256(tmp_path / "faces.h5")
     parse(tmp_path, people, **MODES["aligned"])
-    assert storage.sha256(tmp_path / "faces.h5") == first
+    assert files.sha256(tmp_path / "faces.h5") == first
 
 
 def test_the_file_says_how_it_was_made(tmp_path):
     path = write_images(tmp_path / "images.h5", [pictures_of("ann", [112, 112])])
-    faces.parse_faces(path, tmp_path / "f.h5", {"crop_size": 64}, attributes={"config_sha256": "abc"})
+    faces_stage.parse_faces(path, tmp_path / "f.h5", {"crop_size": 64}, attributes={"config_sha256": "abc"})
     with storage.open_shard(tmp_path / "f.h5", "faces") as shard:
         assert shard.attrs["config_sha256"] == "abc"
         assert json.loads(shard.attrs["settings"])["crop_size"] == 64
@@ -300,7 +307,7 @@ def test_files_that_are_no_weights_are_named(tmp_path, name, section):
 )
 def test_a_file_of_another_digest_is_refused_before_it_is_opened(tmp_path, monkeypatch, kind, section):
     for loader in ("RetinaFace", "RegionParser", "LandmarkPredictor"):
-        monkeypatch.setattr(faces, loader, lambda *args: pytest.fail("the file was opened"))
+        monkeypatch.setattr(faces_stage, loader, lambda *args: pytest.fail("the file was opened"))
     (tmp_path / "weights").write_bytes(b"other weights")
     given = {f"{kind}_weights": str(tmp_path / "weights"), f"{kind}_sha256": "0" * 64}
     with pytest.raises(
@@ -311,8 +318,8 @@ def test_a_file_of_another_digest_is_refused_before_it_is_opened(tmp_path, monke
 
 def test_the_expected_digest_may_be_written_in_capitals(tmp_path):
     (tmp_path / "weights").write_bytes(b"weights")
-    digest = storage.sha256(tmp_path / "weights")
-    found = faces.verified_file("faces.x", str(tmp_path / "weights"), digest.upper())
+    digest = files.sha256(tmp_path / "weights")
+    found = faces_stage.verified_file("faces.x", str(tmp_path / "weights"), digest.upper())
     assert found == (tmp_path / "weights", digest)
 
 
@@ -322,7 +329,7 @@ def test_the_expected_digest_may_be_written_in_capitals(tmp_path):
 def rendered(identity, numbers, size=192):
     """Rendered heads as pictures with label maps and without landmarks, and the landmarks apart."""
     scenes = [
-        sample.render(sample.draw_identity(5, number), sample.draw_picture(5, number, 0), size) for number in numbers
+        rendering.render(people.draw_identity(5, number), people.draw_picture(5, number, 0), size) for number in numbers
     ]
     encoded, labels = (
         [png(part) for part in parts] for parts in zip(*((s.image, s.regions) for s in scenes), strict=True)
@@ -373,16 +380,16 @@ def parser_settings(tmp_path):
 
 
 def test_facts_of_the_files_in_use_are_written_and_passed_on(tmp_path, parser_settings):
-    faces.fetch_face_models(tmp_path / "out" / "files.json", parser_settings)
-    digest = storage.sha256(tmp_path / "parser.pt")
+    faces_stage.fetch_face_models(tmp_path / "out" / "files.json", parser_settings)
+    digest = files.sha256(tmp_path / "parser.pt")
     facts = json.loads((tmp_path / "out" / "files.json").read_text())
     assert facts == {"parser_weights": {"path": str(tmp_path / "parser.pt"), "sha256": digest, "bytes": 8}}
-    section = faces.with_face_models(parser_settings, tmp_path / "out" / "files.json")
+    section = faces_stage.with_face_models(parser_settings, tmp_path / "out" / "files.json")
     assert section == parser_settings | {"parser_sha256": digest}
     (tmp_path / "parser.pt").write_bytes(b"changed!")
     with pytest.raises(ValueError, match="has SHA-256"):
-        faces.face_settings(section).files()
-    assert faces.with_face_models(parser_settings, None) == parser_settings
+        faces_stage.face_settings(section).files()
+    assert faces_stage.with_face_models(parser_settings, None) == parser_settings
 
 
 def test_pyfacers_own_file_is_downloaded_once_and_checked(tmp_path, parser_settings, monkeypatch):
@@ -398,24 +405,24 @@ def test_pyfacers_own_file_is_downloaded_once_and_checked(tmp_path, parser_setti
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr(faces, "parser_url", lambda: f"{address}/parser.pt")
-        digest = storage.sha256(tmp_path / "parser.pt")
+        monkeypatch.setattr(parsing, "parser_url", lambda: f"{address}/parser.pt")
+        digest = files.sha256(tmp_path / "parser.pt")
         section = parser_settings | {"parser_weights": "download", "parser_sha256": digest}
         for _ in range(2):
-            faces.fetch_face_models(tmp_path / "out" / "files.json", section)
+            faces_stage.fetch_face_models(tmp_path / "out" / "files.json", section)
         assert len(asked) == 1
         facts = json.loads((tmp_path / "out" / "files.json").read_text())
         assert facts["parser_weights"]["path"] == str(tmp_path / "out" / "parser.pt")
         with pytest.raises(ValueError, match=r"faces\.parser_weights: .*has SHA-256"):
-            faces.fetch_face_models(tmp_path / "other" / "files.json", section | {"parser_sha256": "0" * 64})
-        monkeypatch.setattr(faces, "parser_url", lambda: f"{address}/absent.pt")
+            faces_stage.fetch_face_models(tmp_path / "other" / "files.json", section | {"parser_sha256": "0" * 64})
+        monkeypatch.setattr(parsing, "parser_url", lambda: f"{address}/absent.pt")
         with pytest.raises(OSError, match=r"faces\.parser_weights: download from .*absent\.pt failed .*; give a path"):
-            faces.fetch_face_models(tmp_path / "third" / "files.json", section)
+            faces_stage.fetch_face_models(tmp_path / "third" / "files.json", section)
         server.shutdown()
     assert not (tmp_path / "other" / "files.json").exists() and not (tmp_path / "third" / "files.json").exists()
 
 
 def test_pyfacers_addresses_are_those_of_its_release():
-    assert faces.parser_url().startswith("https://github.com/FacePerceiver/facer/releases/download/")
-    assert "celebm" in faces.parser_url() and faces.parser_url().endswith(".pt")
-    assert faces.retinaface_url().startswith("https://") and "mobilenet0.25" in faces.retinaface_url()
+    assert parsing.parser_url().startswith("https://github.com/FacePerceiver/facer/releases/download/")
+    assert "celebm" in parsing.parser_url() and parsing.parser_url().endswith(".pt")
+    assert detection.retinaface_url().startswith("https://") and "mobilenet0.25" in detection.retinaface_url()

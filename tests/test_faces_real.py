@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from leam import detection, faces, frames, images, links, storage
-from leam.layouts import FolderLayout
+from leam import images, links, storage
+from leam.faces import detection, frames
+from leam.faces import stage as faces_stage
 from leam.regions import REGIONS
+from leam.sources.layouts import FolderLayout
 
 REAL = Path(os.environ.get("LEAM_REAL", Path(__file__).resolve().parents[2] / "shared" / "real"))
 WEIGHTS = {
@@ -41,7 +43,7 @@ def imported(folder, where, include=None, **options):
 
 def parsed(shard_path, output, **settings):
     """{identity: faces} and {(identity, image): reason}."""
-    faces.parse_faces(shard_path, output, WEIGHTS | settings, device="cpu", threads=1)
+    faces_stage.parse_faces(shard_path, output, WEIGHTS | settings, device="cpu", threads=1)
     with storage.open_shard(output, "faces") as shard:
         reasons = {(row.identity, row.image): row.reason for row in storage.read_discarded(shard)}
         return {name: storage.read_faces(shard, name) for name in storage.identities(shard)}, reasons
@@ -134,7 +136,7 @@ def test_a_face_fills_the_box(people):
 
 def test_crops_have_the_labels_of_the_full_picture(photographs):
     """Parsing the parser's view and reading the crop's pixels is what pyfacer does with the whole picture."""
-    models = faces.load_models(faces.face_settings(WEIGHTS | PHOTOGRAPHS), "cpu")
+    models = faces_stage.load_models(faces_stage.face_settings(WEIGHTS | PHOTOGRAPHS), "cpu")
     with storage.open_shard(photographs, "images") as shard:
         pixels = images.decode(storage.read_pictures(shard, "q03").encoded[1])
     ((face,),) = detection.find_faces(models.detector, [pixels])
@@ -142,7 +144,7 @@ def test_crops_have_the_labels_of_the_full_picture(photographs):
     logits = models.parser.net(torch.from_numpy(pixels).permute(2, 0, 1)[None], whole)["seg"]["logits"]
     of_picture = logits[0].argmax(0).to(torch.uint8).numpy()
     for mode in ("box", "aligned"):
-        frame = faces.crop_frame(face, pixels.shape, faces.FaceSettings(crop_mode=mode, crop_size=224))
+        frame = faces_stage.crop_frame(face, pixels.shape, faces_stage.FaceSettings(crop_mode=mode, crop_size=224))
         (ours,) = models.parser([pixels], face.points[None], frame[None], 224)
         assert (ours == frames.warp_labels(of_picture, frame, 224)).mean() > 0.98, mode
 
@@ -167,7 +169,7 @@ def test_landmarks_hardly_depend_on_whose_rectangle_it_is(tmp_path):
 @pytest.mark.parametrize("identity, index", [("q01", 4), ("q07", 1), ("q09", 0)])
 def test_a_large_photograph_gives_the_same_face(photographs, identity, index):
     """The detector splits or misplaces very large faces, so it must not see them at full size."""
-    models = faces.load_models(faces.face_settings(WEIGHTS | PHOTOGRAPHS | {"regions": "given"}), "cpu")
+    models = faces_stage.load_models(faces_stage.face_settings(WEIGHTS | PHOTOGRAPHS | {"regions": "given"}), "cpu")
     with storage.open_shard(photographs, "images") as shard:
         pixels = images.decode(storage.read_pictures(shard, identity).encoded[index])
     large = cv2.resize(pixels, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from leam import figures, maps, tables
+from leam import maps, plotting
+from leam.analyses.examples import figure as examples_figure
+from leam.analyses.regions import figure as regions_figure
+from leam.analyses.regions import table as regions_table
+from leam.analyses.retention import figure as retention_figure
 from test_tables import make_counts
 
 
@@ -16,11 +20,14 @@ def computed(tmp_path, faces_shard, narrow):
 
 
 def test_identities_are_drawn_with_the_seed(computed):
-    drawn = {seed: [found.identity for found, _ in figures.choose_identities(*computed, 2, seed)] for seed in range(8)}
-    assert drawn[0] == [found.identity for found, _ in figures.choose_identities(*computed, 2, 0)]
+    drawn = {
+        seed: [found.identity for found, _ in examples_figure.choose_identities(*computed, 2, seed)]
+        for seed in range(8)
+    }
+    assert drawn[0] == [found.identity for found, _ in examples_figure.choose_identities(*computed, 2, 0)]
     assert len({tuple(names) for names in drawn.values()}) > 1
     assert all(len(set(names)) == 2 for names in drawn.values())
-    everyone = figures.choose_identities(*computed, 9, 0)
+    everyone = examples_figure.choose_identities(*computed, 9, 0)
     assert [found.identity for found, _ in everyone] == list("abcd")
     assert all(len(crops) == len(found.images) for found, crops in everyone)
 
@@ -29,7 +36,7 @@ def test_a_map_lies_over_the_part_that_the_recogniser_saw():
     image_map = np.zeros((56, 48), np.float32)
     image_map[10, 5] = 1.0
     figure, axis = pyplot.subplots()
-    figures.draw_map(axis, np.zeros((224, 224, 3), np.uint8), image_map, [0, 8, 112, 104])
+    plotting.draw_map(axis, np.zeros((224, 224, 3), np.uint8), image_map, [0, 8, 112, 104])
     left, right, bottom, top = axis.images[1].get_extent()
     assert (left, right, bottom, top) == (15.5, 207.5, 223.5, -0.5)
     pyplot.close(figure)
@@ -41,11 +48,11 @@ def test_the_same_data_give_the_same_bytes(kind, computed, tmp_path):
     for attempt in ("one", "two"):
         files = [tmp_path / f"{attempt}.{suffix}" for suffix in ("png", "pdf")]
         if kind == "maps":
-            figures.plot_maps(*computed, *files, polarity="loss", identities=1, images=2)
+            examples_figure.plot_maps(*computed, *files, polarity="loss", identities=1, images=2)
         else:
-            table = tables.share_regions(make_counts(), samples=100).assign(model="m")
+            table = regions_table.share_regions(make_counts(), samples=100).assign(model="m")
             table.to_csv(tmp_path / "regions.csv", index=False)
-            figures.plot_regions(tmp_path / "regions.csv", *files, polarity="loss", confidence=0.95)
+            regions_figure.plot_regions(tmp_path / "regions.csv", *files, polarity="loss", confidence=0.95)
         written.append([file.read_bytes() for file in files])
     same = [one == two for one, two in zip(*written, strict=True)]  # not compared as wholes: pytest would diff them
     assert same == [True, True]
@@ -53,9 +60,9 @@ def test_the_same_data_give_the_same_bytes(kind, computed, tmp_path):
 
 
 def test_regions_of_one_identity_have_no_interval_and_still_a_figure(tmp_path):
-    table = tables.share_regions(make_counts(1), samples=100).assign(model="m")
+    table = regions_table.share_regions(make_counts(1), samples=100).assign(model="m")
     table.to_csv(tmp_path / "regions.csv", index=False)
-    figures.plot_regions(
+    regions_figure.plot_regions(
         tmp_path / "regions.csv", tmp_path / "a.png", tmp_path / "a.pdf", polarity="similarity", confidence=0.9
     )
     assert (tmp_path / "a.png").stat().st_size > 5000
@@ -79,8 +86,8 @@ def retention(tmp_path):
 
 
 def test_reasons_are_counted_by_kind_for_every_identity(retention):
-    table = figures.pd.read_csv(retention[1], dtype=str, keep_default_na=False)
-    found = figures.count_reasons(table, figures.pd.Index(["01", "NA", "c"], name="identity"))
+    table = plotting.pd.read_csv(retention[1], dtype=str, keep_default_na=False)
+    found = retention_figure.count_reasons(table, plotting.pd.Index(["01", "NA", "c"], name="identity"))
     assert found.columns[0] == "too small" and found.to_numpy().sum() == 4
     assert found.loc["01"].to_dict() == {
         "too small": 1, "no face": 1, "identity has fewer than two usable images": 0
@@ -90,8 +97,8 @@ def test_reasons_are_counted_by_kind_for_every_identity(retention):
 
 def test_retention_is_drawn_beside_the_papers(retention, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "save", lambda figure, *files: drawn.append(figure))
-    figures.plot_retention(*retention, tmp_path / "a.png", tmp_path / "a.pdf")
+    monkeypatch.setattr(plotting, "save", lambda figure, *files: drawn.append(figure))
+    retention_figure.plot_retention(*retention, tmp_path / "a.png", tmp_path / "a.pdf")
     total, each = drawn[0].axes
     assert [text.get_text() for text in total.texts] == ["55.6 % of 9 kept", "97.2 % of 13,838 kept"]
     labels = {text.get_text() for text in total.get_legend().get_texts()}
@@ -107,6 +114,6 @@ def test_retention_without_any_discarded_image(tmp_path):
     written = []
     for attempt in ("one", "two"):
         files = [tmp_path / f"{attempt}.{suffix}" for suffix in ("png", "pdf")]
-        figures.plot_retention(tmp_path / "r.csv", tmp_path / "d.csv", *files)
-        written.append([figures.storage.sha256(file) for file in files])
+        retention_figure.plot_retention(tmp_path / "r.csv", tmp_path / "d.csv", *files)
+        written.append([plotting.storage.sha256(file) for file in files])
     assert written[0] == written[1]

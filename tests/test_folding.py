@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from leam import folding, models
+from leam.recognisers import folding, networks
 from test_models import untrained
 
 
@@ -45,7 +45,7 @@ def outputs_and_gradients(network, layers, x):
         return hook
 
     handles = [
-        module.register_forward_hook(record(layer)) for layer, module in models.find_layers(network, layers).items()
+        module.register_forward_hook(record(layer)) for layer, module in networks.find_layers(network, layers).items()
     ]
     embeddings = network(x)
     for handle in handles:
@@ -79,7 +79,7 @@ def assert_same(network, folded, layers, x):
 )
 def test_folding_changes_nothing_but_the_steps(name, frozen):
     recogniser = untrained(name)
-    network = prelus_with_slopes(with_statistics(models.build(recogniser))).double()
+    network = prelus_with_slopes(with_statistics(networks.build(recogniser))).double()
     folded = folding.fold(network, recogniser.layers)
     assert steps(folded, folding.Frozen) == frozen
     assert steps(folded, nn.BatchNorm2d) == steps(folded, nn.PReLU) == 0
@@ -143,7 +143,7 @@ def test_a_network_that_cannot_be_traced_stays_as_it_is():
 @pytest.mark.parametrize("name", ["sample_arcface", "IR_CASIA"])
 def test_channels_last_changes_the_order_in_memory_alone(name):
     recogniser = untrained(name)
-    network = with_statistics(models.build(recogniser))
+    network = with_statistics(networks.build(recogniser))
     ordered = folding.order_channels_last(copy.deepcopy(network), recogniser.input_size)
     x = torch.randn(2, 3, *recogniser.input_size, dtype=torch.float64)
     first = outputs_and_gradients(ordered.float(), recogniser.layers, x.float())[1][recogniser.layers[0]]

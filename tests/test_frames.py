@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from leam import frames
+from leam.faces import frames
 
 
 def test_shrinking_averages_instead_of_skipping_pixels():

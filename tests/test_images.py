@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leam import images, links, storage
-from leam.layouts import FolderLayout
+from leam import files, images, links, storage
 from leam.regions import CELEBAMASK_HQ, REGIONS
+from leam.sources.layouts import FolderLayout
 
 
 def picture(height=24, width=32, seed=0):
@@ -281,6 +281,6 @@ def test_unknown_shard_and_folder_are_named(root, tmp_path):
 def test_two_runs_write_the_same_bytes(root):
     (root / "ann" / "01.png").write_bytes(encode(picture()))
     pack(root)
-    first = storage.sha256(root.parent / "images.h5")
+    first = files.sha256(root.parent / "images.h5")
     pack(root)
-    assert storage.sha256(root.parent / "images.h5") == first
+    assert files.sha256(root.parent / "images.h5") == first

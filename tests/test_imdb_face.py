@@ -6,8 +6,9 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from leam import imdb_face, links
-from leam.storage import sha256
+from leam import links
+from leam.files import sha256
+from leam.sources import imdb_face
 
 HEADER = "name,index,image,rect,height width,url"
 

@@ -7,11 +7,12 @@ import dlib
 import numpy as np
 import pytest
 
-from leam import detection, landmarks, sample
+from leam.faces import detection, landmarks
+from leam.sample import people, rendering
 
 
 def head(number, size=240):
-    return sample.render(sample.draw_identity(5, number), sample.draw_picture(5, number, 0), size)
+    return rendering.render(people.draw_identity(5, number), people.draw_picture(5, number, 0), size)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,11 @@ import pytest
 from PIL import Image
 
 from drawn import draw, png
-from leam import images, landmarks, layouts, links, sample, storage
+from leam import images, links, storage
+from leam.faces import landmarks
 from leam.regions import CELEBAMASK_HQ, REGIONS
+from leam.sample import people, rendering
+from leam.sources import layouts
 
 
 def imported(tmp_path, source):
@@ -87,7 +90,7 @@ def celebamask(tmp_path):
     (root / links.CELEBAMASK_PICTURES).mkdir(parents=True)
     rendered = {}
     for number in (3, 2001):
-        scene = sample.render(sample.draw_identity(5, number), sample.draw_picture(5, number, 0), 64)
+        scene = rendering.render(people.draw_identity(5, number), people.draw_picture(5, number, 0), 64)
         large = Image.fromarray(scene.image).resize((128, 128))
         large.save(root / links.CELEBAMASK_PICTURES / f"{number}.jpg", "JPEG")
         masks = root / layouts.CELEBAMASK_MASKS / str(number // 2000)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from leam import links
-from leam.storage import sha256
+from leam.files import sha256
 
 
 def make_folder(root, tree):

@@ -7,8 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from leam import localisation, models, storage, tables
+from leam import storage
+from leam.analyses import localisation
+from leam.analyses.localisation import measure as localisation_measure
+from leam.analyses.localisation import table as localisation_table
+from leam.analyses.regions import table as regions_table
 from leam.maps import MapSettings
+from leam.recognisers import networks, registry
 from leam.regions import REGIONS
 
 NOSE = REGIONS.index("nose")
@@ -35,7 +40,7 @@ class SeesRed(torch.nn.Module):
 def nose_faces(tmp_path_factory):
     """Faces of a rendered world, their noses painted red, the rest grey: only its shade differs between people."""
     folder = tmp_path_factory.mktemp("nose")
-    localisation.render_world("nose", folder, folder / "rendered.h5", identities=4, images=3, size=128, seed=0)
+    localisation_measure.render_world("nose", folder, folder / "rendered.h5", identities=4, images=3, size=128, seed=0)
     rng = np.random.default_rng(0)
     with (
         storage.open_shard(folder / "rendered.h5", "faces") as source,
@@ -59,10 +64,10 @@ def planted(nose_faces):
     with pytest.MonkeyPatch.context() as patch:
         (nose_faces / "planted_recogniser.py").write_text(PLANTED)
         patch.syspath_prepend(str(nose_faces))
-        planted = models.Recogniser(
+        planted = registry.Recogniser(
             "planted", "planted_recogniser:SeesRed", (112, 112), (0.0,) * 3, (255.0,) * 3, layers=("conv",)
         )
-        return localisation.count_world(
+        return localisation_measure.count_world(
             nose_faces / "faces.h5", nose_faces / "maps.h5", nose_faces, [("trained", planted)], SETTINGS, seed=0
         )
 
@@ -125,7 +130,7 @@ def make_counts(percents: dict[str, tuple[str, list[float]]], area: list[float])
         for region, share, base in (("nose", nose, nose_area), ("hair", 100 - nose, 100 - nose_area))
     ]
     table = pd.DataFrame(
-        rows, columns=["model", "kind", *tables.CELL[:3], "identity", "region", "percent", "area_percent"]
+        rows, columns=["model", "kind", *regions_table.CELL[:3], "identity", "region", "percent", "area_percent"]
     )
     missing = [
         table.iloc[::2].assign(region=name, percent=0.0, area_percent=0.0)
@@ -150,9 +155,9 @@ def find(tmp_path, **percents) -> tuple[pd.Series, pd.DataFrame]:
     }
     make_counts(everything, AREA).to_parquet(tmp_path / "nose.parquet")
     paths = tmp_path / "found.csv", tmp_path / "regions.csv"
-    localisation.tabulate_localisation([str(tmp_path / "nose.parquet")], *paths, bootstrap_samples=4000, seed=1)
+    localisation_table.tabulate_localisation([str(tmp_path / "nose.parquet")], *paths, bootstrap_samples=4000, seed=1)
     found, shares = (pd.read_csv(path, dtype={"threshold": str}) for path in paths)
-    return found.set_index(localisation.CELLS).loc[("loss", "conv1", "1")], shares
+    return found.set_index(localisation_table.CELLS).loc[("loss", "conv1", "1")], shares
 
 
 def test_enrichment_and_differences_against_a_plain_bootstrap(tmp_path):
@@ -201,9 +206,9 @@ def test_a_region_at_chance_is_not_found(tmp_path):
 # ------------------------------------------------------------------------------------------- recognisers and controls
 
 
-@pytest.mark.parametrize("region", models.WORLDS)
+@pytest.mark.parametrize("region", registry.WORLDS)
 def test_recognisers_of_a_world_are_its_own_and_controls_at_the_same_layers(region):
-    found = localisation.recognisers_of(region)
+    found = localisation_measure.recognisers_of(region)
     assert [kind for kind, _ in found] == ["trained", "general", "general", "shuffled", "untrained"]
     names = [recogniser.name for _, recogniser in found]
     assert names[0] == f"sample_{region}" and len(set(names)) == 5
@@ -212,15 +217,15 @@ def test_recognisers_of_a_world_are_its_own_and_controls_at_the_same_layers(regi
 
 
 def test_an_entry_of_the_configuration_reaches_the_world():
-    found = localisation.recognisers_of("nose", {"sample_nose": {"weights": "w", "layers": ["conv1"]}})
+    found = localisation_measure.recognisers_of("nose", {"sample_nose": {"weights": "w", "layers": ["conv1"]}})
     assert found[0][1].weights == "w" and all(recogniser.layers == ("conv1",) for _, recogniser in found)
 
 
 def test_shuffled_convolutions_keep_their_values_and_lose_their_order():
-    recogniser = models.recogniser("sample_arcface")
-    plain = models.build(recogniser)
+    recogniser = registry.recogniser("sample_arcface")
+    plain = networks.build(recogniser)
     shuffled, again, other = (
-        models.build(dataclasses.replace(recogniser, shuffled=True), seed=seed) for seed in (1, 1, 2)
+        networks.build(dataclasses.replace(recogniser, shuffled=True), seed=seed) for seed in (1, 1, 2)
     )
     for name, module in plain.named_modules():
         if isinstance(module, torch.nn.Conv2d):

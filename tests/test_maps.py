@@ -17,7 +17,9 @@ from torch.nn import functional
 
 import naive
 from conftest import make_faces
-from leam import maps, models, storage
+from leam import files, journal, maps, storage
+from leam.journal import Journal
+from leam.recognisers import networks, registry
 from leam.regions import REGIONS
 
 
@@ -58,8 +60,8 @@ class InPlace(nn.Module):
 
 def network_of(name, seed=0):
     torch.manual_seed(seed)
-    recogniser = dataclasses.replace(models.REGISTRY[name], untrained=True)
-    network = models.build(recogniser, seed)
+    recogniser = dataclasses.replace(registry.REGISTRY[name], untrained=True)
+    network = networks.build(recogniser, seed)
     for module in network.modules():  # away from the initial statistics, so that BN does something
         if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)):
             module.running_mean.normal_(0, 0.1)
@@ -326,7 +328,7 @@ def test_work_is_n_forwards_and_n_times_n_minus_1_image_backwards():
 )
 def test_a_layer_that_does_not_exist_is_named_with_those_that_do(layers, message):
     network, _ = network_of("sample_arcface")
-    with pytest.raises(models.ModelError, match=message):
+    with pytest.raises(registry.ModelError, match=message):
         engine(network, layers, torch.randn(2, 3, 112, 112, dtype=torch.float64))
 
 
@@ -363,7 +365,7 @@ def test_file_holds_what_the_contract_says(tmp_path, faces_shard, narrow):
     assert [path.name for path in output.parent.iterdir()] == ["00000.h5"]  # no side file, no lock
     with storage.open_shard(output, "maps") as shard:
         assert storage.identities(shard) == list("abcd")
-        assert list(shard.attrs["layers"]) == list(models.IRESNET_LAYERS)
+        assert list(shard.attrs["layers"]) == list(registry.IRESNET_LAYERS)
         assert storage.read_thresholds(shard) == [f"{percent:g}" for percent in maps.TOP_PERCENTS] + ["full"]
         assert shard.attrs["untrained"] and shard.attrs["config_sha256"] == "x"
         found = storage.read_maps(shard, "c", pair_maps=True)
@@ -390,7 +392,7 @@ def test_float16_maps_are_the_same_but_for_rounding(tmp_path, faces_shard, narro
 def test_a_rerun_gives_the_same_bytes(tmp_path, faces_shard, narrow):
     for name in ("one", "two"):
         maps.compute_maps(faces_shard, tmp_path / name, narrow, settings())
-    assert storage.sha256(tmp_path / "one") == storage.sha256(tmp_path / "two")
+    assert files.sha256(tmp_path / "one") == files.sha256(tmp_path / "two")
 
 
 KILLED = """
@@ -421,7 +423,7 @@ def test_killed_half_way_and_started_again_gives_the_undisturbed_file(tmp_path, 
     computed = []
     maps.compute_maps(faces_shard, output, narrow, settings(), progress=lambda names: computed.extend(names) or names)
     assert computed == ["c", "d"]  # a and b were not computed again
-    assert storage.sha256(output) == storage.sha256(undisturbed)
+    assert files.sha256(output) == files.sha256(undisturbed)
     assert not journal.exists()
 
 
@@ -450,7 +452,7 @@ def test_a_job_stops_itself_before_its_time_is_over(tmp_path, faces_shard, narro
 
 def test_two_processes_never_write_the_same_shard(tmp_path, faces_shard, narrow):
     output = tmp_path / "00000.h5"
-    holder = storage.Journal(f"{output}.journal", "other work")
+    holder = Journal(f"{output}.journal", "other work")
     with pytest.raises(BlockingIOError, match="another process is writing this shard"):
         maps.compute_maps(faces_shard, output, narrow, settings())
     holder.close()
@@ -460,11 +462,11 @@ def test_two_processes_never_write_the_same_shard(tmp_path, faces_shard, narrow)
 def test_what_another_process_finishes_meanwhile_is_taken_over(tmp_path, faces_shard, narrow, monkeypatch, caplog):
     """The job of a run that was killed goes on; its successor waits for it and does nothing again."""
     caplog.set_level("INFO")
-    monkeypatch.setattr(storage, "WAIT_S", 0.01)
+    monkeypatch.setattr(journal, "WAIT_S", 0.01)
     output = tmp_path / "00000.h5"
     maps.compute_maps(faces_shard, output, narrow, settings())
-    digest, aside = storage.sha256(output), output.rename(tmp_path / "aside.h5")
-    holder = storage.Journal(f"{output}.journal", "whatever")
+    digest, aside = files.sha256(output), output.rename(tmp_path / "aside.h5")
+    holder = Journal(f"{output}.journal", "whatever")
 
     def finish():
         aside.rename(output)
@@ -473,7 +475,7 @@ def test_what_another_process_finishes_meanwhile_is_taken_over(tmp_path, faces_s
     threading.Timer(0.2, finish).start()
     maps.compute_maps(faces_shard, output, narrow, settings(), minutes=60)
     assert "another process has finished it" in caplog.text
-    assert storage.sha256(output) == digest
+    assert files.sha256(output) == digest
     assert not Path(f"{output}.journal").exists()
 
 
@@ -506,7 +508,7 @@ def test_an_image_without_an_embedding_is_recorded_and_the_run_goes_on(tmp_path)
             faces.crops[black] = 0
             storage.write_faces(shard, faces)
     entry = {"input_size": [28, 28], "mean": [0, 0, 0], "std": [255, 255, 255], "layers": ["conv"]}
-    recogniser = models.recogniser("blind", {"architecture": f"{__name__}:blind"} | entry)
+    recogniser = registry.recogniser("blind", {"architecture": f"{__name__}:blind"} | entry)
     maps.compute_maps(path, tmp_path / "maps.h5", recogniser, settings(grid=28))
     with storage.open_shard(tmp_path / "maps.h5", "maps") as shard:
         assert storage.identities(shard) == ["a", "c"]

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from leam import models
+from leam.recognisers import networks, registry
 
 NINE = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
 
 
 def untrained(name):
-    return dataclasses.replace(models.REGISTRY[name], untrained=True)
+    return dataclasses.replace(registry.REGISTRY[name], untrained=True)
 
 
 def expected_iresnet_keys(blocks):
@@ -44,7 +44,7 @@ def expected_iresnet_keys(blocks):
     ],
 )
 def test_iresnets_have_the_keys_and_sizes_of_the_published_files(name, blocks, parameters, keys):
-    network = models.build(untrained(name))
+    network = networks.build(untrained(name))
     state = network.state_dict()
     assert set(state) == expected_iresnet_keys(blocks)
     assert len(state) == keys
@@ -54,7 +54,7 @@ def test_iresnets_have_the_keys_and_sizes_of_the_published_files(name, blocks, p
 def test_vgg_face_has_the_keys_of_the_published_file():
     names = [f"conv{group}_{k}" for group, count in enumerate((2, 2, 3, 3, 3), 1) for k in range(1, count + 1)]
     expected = {f"{name}.{key}" for name in (*names, "fc6", "fc7", "fc8") for key in ("weight", "bias")}
-    network = models.build(untrained("VGG_16"))
+    network = networks.build(untrained("VGG_16"))
     assert set(network.state_dict()) == expected
     assert network(torch.zeros(1, 3, 224, 224)).shape == (1, 4096)
     assert (network(torch.randn(1, 3, 224, 224)) >= 0).all()  # fc7 after its ReLU
@@ -62,25 +62,25 @@ def test_vgg_face_has_the_keys_of_the_published_file():
 
 def test_the_nine_models_of_the_paper_are_there_with_nine_layers_each():
     for name in NINE:
-        recogniser = models.recogniser(name)
+        recogniser = registry.recogniser(name)
         assert len(recogniser.layers) == 9 and recogniser.origin and recogniser.licence
 
 
 @pytest.mark.parametrize("name", ["AF_R18", "IR_CASIA", "VGG_16"])
 def test_layers_are_convolutions(name):
     recogniser = untrained(name)
-    found = models.find_layers(models.build(recogniser), recogniser.layers)
+    found = networks.find_layers(networks.build(recogniser), recogniser.layers)
     assert list(found) == list(recogniser.layers)
     assert all(isinstance(module, nn.Conv2d) for module in found.values())
 
 
 def test_inception_takes_the_published_file_with_its_classifier(tmp_path):
     recogniser = untrained("IR_VGG")
-    network = models.build(recogniser, seed=1)
+    network = networks.build(recogniser, seed=1)
     state = network.state_dict() | {"logits.weight": torch.zeros(8631, 512), "logits.bias": torch.zeros(8631)}
     torch.save(state, tmp_path / "w.pt")
     trained = dataclasses.replace(recogniser, untrained=False, weights=str(tmp_path / "w.pt"))
-    loaded = models.build(trained)
+    loaded = networks.build(trained)
     torch.testing.assert_close(loaded.state_dict()["conv2d_1a.conv.weight"], state["conv2d_1a.conv.weight"])
 
 
@@ -90,14 +90,14 @@ def test_inception_takes_the_published_file_with_its_classifier(tmp_path):
 @pytest.fixture
 def saved(tmp_path, narrow):
     """A narrow recogniser with its weights in a file, and the network they came from."""
-    network = models.build(narrow, seed=5)
+    network = networks.build(narrow, seed=5)
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     return dataclasses.replace(narrow, untrained=False, weights=str(tmp_path / "w.safetensors")), network
 
 
 def test_weights_come_back_in_eval_mode_and_frozen(saved):
     recogniser, network = saved
-    loaded = models.build(recogniser)
+    loaded = networks.build(recogniser)
     x = torch.randn(2, 3, 112, 112)
     torch.testing.assert_close(loaded(x), network(x))
     assert not loaded.training and not any(parameter.requires_grad for parameter in loaded.parameters())
@@ -106,22 +106,24 @@ def test_weights_come_back_in_eval_mode_and_frozen(saved):
 def test_a_file_for_another_architecture_is_refused_with_the_difference(saved):
     recogniser, _ = saved
     other = dataclasses.replace(recogniser, architecture="iresnet50")
-    with pytest.raises(models.ModelError, match=r"is not a file for iresnet50: it lacks layer1\.2\.bn1\.weight \(and"):
-        models.build(other)
+    with pytest.raises(
+        registry.ModelError, match=r"is not a file for iresnet50: it lacks layer1\.2\.bn1\.weight \(and"
+    ):
+        networks.build(other)
     wider = dataclasses.replace(recogniser, arguments=recogniser.arguments | {"embedding_size": 32})
-    with pytest.raises(models.ModelError, match=r"has fc\.weight of shape \(16, 392\), expected \(32, 392\)"):
-        models.build(wider)
+    with pytest.raises(registry.ModelError, match=r"has fc\.weight of shape \(16, 392\), expected \(32, 392\)"):
+        networks.build(wider)
 
 
 def test_a_missing_file_says_where_to_get_it_and_under_which_licence():
-    recogniser = models.recogniser("CF_R50", {"weights": "absent/backbone.pth"})
+    recogniser = registry.recogniser("CF_R50", {"weights": "absent/backbone.pth"})
     with pytest.raises(
-        models.ModelError,
+        registry.ModelError,
         match=r"no weights file at absent/backbone\.pth; get the file from InsightFace .*cosface_r50.*non-commercial",
     ):
-        models.build(recogniser)
-    with pytest.raises(models.ModelError, match="no weights are configured; get the file from InsightFace"):
-        models.build(models.recogniser("CF_R50"))
+        networks.build(recogniser)
+    with pytest.raises(registry.ModelError, match="no weights are configured; get the file from InsightFace"):
+        networks.build(registry.recogniser("CF_R50"))
 
 
 class Payload:
@@ -134,20 +136,20 @@ class Payload:
 @pytest.mark.parametrize("content", [{"conv1.weight": Payload()}, {"conv1.weight": 3}, [1, 2]])
 def test_nothing_but_a_state_dict_is_loaded(tmp_path, capsys, content):
     torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(models.ModelError, match="state dict"):
-        models.read_state(tmp_path / "w.pt")
+    with pytest.raises(registry.ModelError, match="state dict"):
+        networks.read_state(tmp_path / "w.pt")
     assert "executed" not in capsys.readouterr().out
 
 
 def test_a_broken_file_is_a_model_error(tmp_path):
     (tmp_path / "w.pt").write_bytes(b"not a model")
-    with pytest.raises(models.ModelError, match="not a plain PyTorch state dict"):
-        models.read_state(tmp_path / "w.pt")
+    with pytest.raises(registry.ModelError, match="not a plain PyTorch state dict"):
+        networks.read_state(tmp_path / "w.pt")
 
 
 def test_wrong_input_size_is_named(narrow):
-    with pytest.raises(models.ModelError, match=r"recogniser narrow does not take an input of \[64, 64\]"):
-        models.build(dataclasses.replace(narrow, input_size=(64, 64)))
+    with pytest.raises(registry.ModelError, match=r"recogniser narrow does not take an input of \[64, 64\]"):
+        networks.build(dataclasses.replace(narrow, input_size=(64, 64)))
 
 
 # ------------------------------------------------------------------------------------------------ bring your own
@@ -165,13 +167,13 @@ OWN = {"input_size": [32, 32], "mean": [0, 0, 0], "std": [255, 255, 255], "layer
 
 def test_a_function_of_the_user(monkeypatch):
     entry = OWN | {"architecture": f"{__name__}:tiny", "arguments": {"width": 6}}
-    recogniser = models.recogniser("mine", entry)
-    assert models.build(recogniser)(torch.zeros(2, 3, 32, 32)).shape == (2, 6)
-    with pytest.raises(models.ModelError, match="cannot import"):
-        models.build(dataclasses.replace(recogniser, architecture=f"{__name__}:absent"))
-    with pytest.raises(models.ModelError, match=r"returned a tuple; expected an nn\.Module"):
+    recogniser = registry.recogniser("mine", entry)
+    assert networks.build(recogniser)(torch.zeros(2, 3, 32, 32)).shape == (2, 6)
+    with pytest.raises(registry.ModelError, match="cannot import"):
+        networks.build(dataclasses.replace(recogniser, architecture=f"{__name__}:absent"))
+    with pytest.raises(registry.ModelError, match=r"returned a tuple; expected an nn\.Module"):
         monkeypatch.setattr(sys.modules[__name__], "tiny", lambda **_: ())
-        models.build(recogniser)
+        networks.build(recogniser)
 
 
 def test_an_onnx_file_with_layers_by_node_name(tmp_path):
@@ -194,14 +196,14 @@ def test_an_onnx_file_with_layers_by_node_name(tmp_path):
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
     entry = OWN | {"architecture": "onnx", "weights": str(tmp_path / "m.onnx"), "layers": ["stem/Conv"]}
-    recogniser = models.recogniser("mine", entry)
-    network = models.build(recogniser)
+    recogniser = registry.recogniser("mine", entry)
+    network = networks.build(recogniser)
     x = torch.rand(2, 3, 32, 32)
     expected = functional.conv2d(x, torch.from_numpy(weight)).relu().mean((2, 3))
     torch.testing.assert_close(network(x), expected)
-    assert list(models.find_layers(network, recogniser.layers)) == ["stem/Conv"]
-    with pytest.raises(models.ModelError, match="no layer is called 'Conv'; convolutions are stem/Conv"):
-        models.find_layers(network, ("Conv",))
+    assert list(networks.find_layers(network, recogniser.layers)) == ["stem/Conv"]
+    with pytest.raises(registry.ModelError, match="no layer is called 'Conv'; convolutions are stem/Conv"):
+        networks.find_layers(network, ("Conv",))
 
 
 def export(network, path):
@@ -221,31 +223,31 @@ def export(network, path):
 
 
 def test_an_exported_iresnet_gives_the_same_embeddings_and_names_what_was_folded(tmp_path, narrow):
-    network = models.build(narrow, seed=3)
+    network = networks.build(narrow, seed=3)
     export(network, tmp_path / "m.onnx")  # untrained: equal BatchNorm weights are shared through Identity nodes
     entry = {"architecture": "onnx", "weights": str(tmp_path / "m.onnx"), "layers": ["/layer1/layer1.0/conv2/Conv"]}
     entry |= {key: list(getattr(narrow, key)) for key in ("input_size", "mean", "std")}
-    recogniser = models.recogniser("pack", entry)
-    found = models.build(recogniser)
+    recogniser = registry.recogniser("pack", entry)
+    found = networks.build(recogniser)
     x = torch.randn(3, 3, 112, 112)
     torch.testing.assert_close(found(x), network(x), atol=1e-4, rtol=1e-4)
-    assert len(models.find_layers(found, recogniser.layers)) == 1
-    with pytest.raises(models.ModelError, match="BatchNorm into convolutions"):
-        models.find_layers(found, ("/layer1/layer1.0/bn3/BatchNormalization",))
+    assert len(networks.find_layers(found, recogniser.layers)) == 1
+    with pytest.raises(registry.ModelError, match="BatchNorm into convolutions"):
+        networks.find_layers(found, ("/layer1/layer1.0/bn3/BatchNormalization",))
 
 
 def test_a_file_that_is_no_onnx_is_named(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"not a model")
-    recogniser = models.recogniser("mine", OWN | {"architecture": "onnx", "weights": str(tmp_path / "m.onnx")})
-    with pytest.raises(models.ModelError, match=r"m\.onnx cannot be turned into a PyTorch network"):
-        models.build(recogniser)
+    recogniser = registry.recogniser("mine", OWN | {"architecture": "onnx", "weights": str(tmp_path / "m.onnx")})
+    with pytest.raises(registry.ModelError, match=r"m\.onnx cannot be turned into a PyTorch network"):
+        networks.build(recogniser)
 
 
 def test_an_incomplete_description_names_what_is_missing():
-    with pytest.raises(models.ModelError, match="mean, std, layers must be given"):
-        models.recogniser("mine", {"architecture": "onnx", "input_size": [112, 112]})
-    with pytest.raises(models.ModelError, match="unknown key 'wieghts'"):
-        models.recogniser("mine", OWN | {"wieghts": "x"})
+    with pytest.raises(registry.ModelError, match="mean, std, layers must be given"):
+        registry.recogniser("mine", {"architecture": "onnx", "input_size": [112, 112]})
+    with pytest.raises(registry.ModelError, match="unknown key 'wieghts'"):
+        registry.recogniser("mine", OWN | {"wieghts": "x"})
 
 
 # ---------------------------------------------------------------------------------------------------------- feeding
@@ -258,18 +260,18 @@ def checker(side):
 
 def test_a_crop_of_the_input_size_is_only_normalised():
     crops = checker(112)
-    x = models.prepare(crops, models.REGISTRY["AF_R18"])
+    x = networks.prepare(crops, registry.REGISTRY["AF_R18"])
     np.testing.assert_allclose(x.numpy().transpose(0, 2, 3, 1), (crops / 255 - 0.5) / 0.5, atol=1e-6)
-    x = models.prepare(checker(160), models.REGISTRY["IR_CASIA"])
+    x = networks.prepare(checker(160), registry.REGISTRY["IR_CASIA"])
     np.testing.assert_allclose(x.numpy().transpose(0, 2, 3, 1), (checker(160) - 127.5) / 128, atol=1e-6)
-    x = models.prepare(checker(224), models.REGISTRY["VGG_16"])
+    x = networks.prepare(checker(224), registry.REGISTRY["VGG_16"])
     mean = [129.186279, 104.762382, 93.593964]
     np.testing.assert_allclose(x.numpy().transpose(0, 2, 3, 1), checker(224) - mean, atol=1e-4)
 
 
 def test_colour_order():
-    recogniser = dataclasses.replace(models.REGISTRY["AF_R18"], colour="bgr")
-    rgb, bgr = models.prepare(checker(112), models.REGISTRY["AF_R18"]), models.prepare(checker(112), recogniser)
+    recogniser = dataclasses.replace(registry.REGISTRY["AF_R18"], colour="bgr")
+    rgb, bgr = networks.prepare(checker(112), registry.REGISTRY["AF_R18"]), networks.prepare(checker(112), recogniser)
     torch.testing.assert_close(bgr, rgb.flip(1))
 
 
@@ -277,17 +279,17 @@ WINDOW = OWN | {"architecture": "onnx", "weights": "x", "input_size": [112, 96],
 
 
 def test_a_window_is_cut_from_the_crop():
-    recogniser = models.recogniser("mine", WINDOW)
-    x = models.prepare(checker(112), recogniser)
+    recogniser = registry.recogniser("mine", WINDOW)
+    x = networks.prepare(checker(112), recogniser)
     np.testing.assert_allclose(x.numpy().transpose(0, 2, 3, 1) * 255, checker(112)[:, :, 8:104], atol=1e-4)
     ramp = np.broadcast_to(np.linspace(0, 255, 224)[:, None], (1, 224, 224, 3)).astype(np.uint8)
-    assert models.prepare(ramp, recogniser).shape == (1, 3, 112, 96)
+    assert networks.prepare(ramp, recogniser).shape == (1, 3, 112, 96)
 
 
 @pytest.mark.parametrize("window", [[0, 8, 112, 100], [0, 0, 113, 112], [50, 0, 50, 112]])
 def test_a_window_off_the_pixels_is_refused(window):
-    with pytest.raises(models.ModelError, match="window"):
-        models.recogniser("mine", WINDOW | {"window": window})
+    with pytest.raises(registry.ModelError, match="window"):
+        registry.recogniser("mine", WINDOW | {"window": window})
 
 
 def test_resizing_keeps_things_in_place():
@@ -295,7 +297,7 @@ def test_resizing_keeps_things_in_place():
     crops = np.zeros((1, 224, 224, 3), np.uint8)
     crops[:, 56:112, 112:168] = 255
     for name, side in (("AF_R18", 112), ("IR_CASIA", 160)):
-        x = models.prepare(crops, models.REGISTRY[name])[0, 0]
+        x = networks.prepare(crops, registry.REGISTRY[name])[0, 0]
         rows, columns = torch.nonzero(x > 0, as_tuple=True)
         centre = (rows.float().mean() + 0.5) / side, (columns.float().mean() + 0.5) / side
         assert centre == pytest.approx((84 / 224, 140 / 224), abs=0.5 / side)

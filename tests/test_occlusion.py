@@ -10,10 +10,15 @@ from torch import nn
 
 import naive
 from conftest import make_faces
-from leam import averages, maps, models, occlusion, storage, verification
+from leam import files, maps, storage
+from leam.analyses import occlusion
+from leam.analyses.occlusion import averages
+from leam.analyses.occlusion import measure as occlusion_measure
+from leam.analyses.verification import table as verification_table
+from leam.recognisers import networks, registry
 
 GRID = 28
-LIGHT = occlusion.OcclusionSettings(percents=(0.2, 1.0, 10.0), repeats=2, batch=7)
+LIGHT = occlusion_measure.OcclusionSettings(percents=(0.2, 1.0, 10.0), repeats=2, batch=7)
 
 
 class Patch(nn.Module):
@@ -56,7 +61,7 @@ def small():
 
 def patch_recogniser(name="patch", **changes):
     entry = {"architecture": f"{__name__}:patch", "input_size": [112, 112], "layers": ["conv"]}
-    return models.recogniser(name, entry | {"mean": [127.5] * 3, "std": [127.5] * 3} | changes)
+    return registry.recogniser(name, entry | {"mean": [127.5] * 3, "std": [127.5] * 3} | changes)
 
 
 def computed(folder, faces, *recognisers, grid=GRID):
@@ -71,7 +76,7 @@ def computed(folder, faces, *recognisers, grid=GRID):
 
 def run(folder, faces, recognisers, settings=LIGHT, name="drops.parquet", **options):
     paths, totals = computed(folder, faces, *recognisers) if "paths" not in options else options.pop("paths")
-    occlusion.occlude_faces(faces, paths, totals, folder / name, recognisers[0], settings, **options)
+    occlusion_measure.occlude_faces(faces, paths, totals, folder / name, recognisers[0], settings, **options)
     return pd.read_parquet(folder / name)
 
 
@@ -144,12 +149,12 @@ def test_drops_equal_a_naive_loop(finished):
             found[recogniser.name] = {name: storage.read_maps(shard, name).maps for name in "abcd"}
         grids[recogniser.name] = maps.Grid(GRID, recogniser.window)
     circle = averages.other_identities(list("abcd"), 0)
-    threshold = verification.verify("small", [folder / "small" / "00000.h5"])["threshold"]
-    network = models.build(recognisers[0], 0)
+    threshold = verification_table.verify("small", [folder / "small" / "00000.h5"])["threshold"]
+    network = networks.build(recognisers[0], 0)
     sizes = {0.2: 2, 1.0: 8, 10.0: 78}  # of 784
     checked = 0
     with storage.open_shard(faces, "faces") as shard:
-        inputs = {name: models.prepare(storage.read_faces(shard, name).crops, recognisers[0]) for name in "ac"}
+        inputs = {name: networks.prepare(storage.read_faces(shard, name).crops, recognisers[0]) for name in "ac"}
     for row in table.to_dict("records"):
         chosen = (row["identity"], row["image"]) in (("a", "00"), ("c", "02"))
         if not chosen or row["kind"] in ("shuffled", "random"):
@@ -172,9 +177,9 @@ def test_drops_equal_a_naive_loop(finished):
 
 def test_random_drops_are_the_mean_over_naive_draws(finished):
     _, faces, recognisers, table = finished
-    network = models.build(recognisers[0], 0)
+    network = networks.build(recognisers[0], 0)
     with storage.open_shard(faces, "faces") as shard:
-        x = models.prepare(storage.read_faces(shard, "c").crops, recognisers[0])
+        x = networks.prepare(storage.read_faces(shard, "c").crops, recognisers[0])
     drops = []
     for repeat in range(2):
         scores = 1 - np.random.default_rng([0, repeat, *b"c/01"]).random((GRID, GRID))
@@ -189,14 +194,14 @@ def test_random_drops_are_the_mean_over_naive_draws(finished):
 def test_shuffled_maps_are_the_naive_maps_of_the_network_with_permuted_weights(finished):
     folder, faces, recognisers, _ = finished
     with storage.open_shard(folder / "small" / "00000.h5", "maps") as own, storage.open_shard(faces, "faces") as shard:
-        sources = occlusion.Sources(recognisers[0], {"small": own}, storage.Averages([], [], {}))
-        x = models.prepare(storage.read_faces(shard, "b").crops, recognisers[0])
-        rankings = [occlusion.Ranking("shuffled", "small", "conv2", "loss", (1.0,))]
-        occlusion.networks(sources, rankings, recognisers[0], torch.device("cpu"))
+        sources = occlusion_measure.Sources(recognisers[0], {"small": own}, storage.Averages([], [], {}))
+        x = networks.prepare(storage.read_faces(shard, "b").crops, recognisers[0])
+        rankings = [occlusion_measure.Ranking("shuffled", "small", "conv2", "loss", (1.0,))]
+        occlusion_measure.ready_networks(sources, rankings, recognisers[0], torch.device("cpu"))
         found = sources._shuffled_maps(rankings, "b", x)["loss", "conv2"]
-    network = models.build(recognisers[0], 0)
+    network = networks.build(recognisers[0], 0)
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
-    permuted = occlusion.shuffle_weights(network, 0)
+    permuted = occlusion_measure.shuffle_weights(network, 0)
     for name, weight in permuted.state_dict().items():
         torch.testing.assert_close(weight.flatten().sort().values, before[name].flatten().sort().values)
     assert not torch.equal(permuted.conv1.weight, before["conv1.weight"])
@@ -241,7 +246,7 @@ def test_a_recogniser_that_looks_at_one_patch_is_hurt_there_and_nowhere_else(tmp
     assert abs(drops["centre", 1]) < 1e-6  # the disc ends before the patch: rows 20 to 47, columns 64 to 91
     with storage.open_shard(tmp_path / "patch" / "00000.h5", "maps") as shard:
         found = torch.from_numpy(storage.read_layer_maps(shard, "a", "loss", "conv"))
-    pixels = occlusion.order_pixels(maps.Grid(GRID).place(found), 39)
+    pixels = occlusion_measure.order_pixels(maps.Grid(GRID).place(found), 39)
     rows, columns = pixels // GRID, pixels % GRID
     assert ((rows >= 4) & (rows <= 12) & (columns >= 15) & (columns <= 23)).all()
 
@@ -261,10 +266,10 @@ def test_occluding_everything_gives_the_similarity_of_the_black_image(finished, 
     paths = {"small": folder / "small" / "00000.h5"}, folder / "averages.h5"
     table = run(tmp_path, faces, (small,), settings, paths=paths)
     table = table[table["kind"] == "centre"]
-    network = models.build(small, 0)
+    network = networks.build(small, 0)
     with storage.open_shard(faces, "faces") as shard, torch.no_grad():
         for identity, images in zip("abcd", (3, 2, 4, 3), strict=True):
-            unit = nn.functional.normalize(network(models.prepare(storage.read_faces(shard, identity).crops, small)))
+            unit = nn.functional.normalize(network(networks.prepare(storage.read_faces(shard, identity).crops, small)))
             black = nn.functional.normalize(network(-torch.ones(1, 3, 28, 24)))[0]
             for number in range(images):
                 partners = [j for j in range(images) if j != number]
@@ -279,13 +284,13 @@ def test_occluding_everything_gives_the_similarity_of_the_black_image(finished, 
 
 def test_order_is_a_full_stable_sort_and_stops_where_nothing_is_left():
     scores = torch.tensor([[[0.0, 2, 1], [2, 0, 1], [0, 0, 1]], [[0.0, 0, 0], [0, 0, 5], [0, 0, 0]]])
-    found = occlusion.order_pixels(scores, 6).tolist()
+    found = occlusion_measure.order_pixels(scores, 6).tolist()
     assert found == [[1, 3, 2, 5, 8, 9], [5, 9, 9, 9, 9, 9]]
 
 
 def test_the_centre_disc_is_the_nearest_pixels():
-    scores = torch.from_numpy(occlusion.centre_scores(112))[None]
-    pixels = occlusion.order_pixels(scores, 125)[0]
+    scores = torch.from_numpy(occlusion_measure.centre_scores(112))[None]
+    pixels = occlusion_measure.order_pixels(scores, 125)[0]
     y, x = (pixels // 112 - 55.5).numpy(), (pixels % 112 - 55.5).numpy()
     everywhere = np.sort(np.hypot(*(np.mgrid[:112, :112] - 55.5)).ravel())
     np.testing.assert_allclose(np.sort(np.hypot(y, x)), everywhere[:125])
@@ -297,7 +302,7 @@ def test_the_centre_disc_is_the_nearest_pixels():
 )
 def test_masks_are_nearest_resized_onto_what_the_recogniser_sees(size, window, grid):
     recogniser = patch_recogniser(input_size=list(size), window=list(window))
-    rows, columns = occlusion.input_pixels(recogniser, grid)
+    rows, columns = occlusion_measure.input_pixels(recogniser, grid)
     top, left, bottom, right = window
     assert (len(rows), len(columns)) == size
     for index in range(size[0]):
@@ -305,17 +310,19 @@ def test_masks_are_nearest_resized_onto_what_the_recogniser_sees(size, window, g
     for index in range(size[1]):
         assert columns[index] == int(grid * (left + (index + 0.5) * (right - left) / size[1]) / 112)
     order = torch.arange(0, grid * grid, 7)[None]
-    mask = occlusion.draw_masks(order, torch.tensor([5]), grid, torch.from_numpy(rows), torch.from_numpy(columns))
+    mask = occlusion_measure.draw_masks(
+        order, torch.tensor([5]), grid, torch.from_numpy(rows), torch.from_numpy(columns)
+    )
     plain = np.zeros((grid, grid), bool)
     plain.flat[[0, 7, 14, 21, 28]] = True
     np.testing.assert_array_equal(mask[0, 0].numpy(), plain[np.ix_(rows, columns)])
 
 
 def test_random_pixels_lie_where_the_recogniser_sees_and_differ_between_images_and_draws():
-    seen = occlusion.seen_pixels(patch_recogniser(input_size=[112, 96], window=[0, 8, 112, 104]), 112)
+    seen = occlusion_measure.seen_pixels(patch_recogniser(input_size=[112, 96], window=[0, 8, 112, 104]), 112)
     assert seen.sum() == 112 * 96 and seen[:, 8:104].all()
     keys = ((0, "1"), (1, "1"), (0, "2"), (0, "1"))
-    draws = [occlusion.random_scores(seen, 0, repeat, "a", image) for repeat, image in keys]
+    draws = [occlusion_measure.random_scores(seen, 0, repeat, "a", image) for repeat, image in keys]
     assert all((draw[~seen] == 0).all() and (draw[seen] > 0).all() for draw in draws)
     np.testing.assert_array_equal(draws[0], draws[3])
     assert not np.array_equal(draws[0], draws[1]) and not np.array_equal(draws[0], draws[2])
@@ -338,7 +345,7 @@ def test_equal_masks_are_embedded_once_and_those_that_hide_nothing_not_at_all():
     network = Counted()
     unit = nn.functional.normalize(network(x))
     network.faces.clear()
-    occluder = occlusion.Occluder(network, recogniser, x, torch.zeros_like(x), unit, threshold=0.5, batch=4)
+    occluder = occlusion_measure.Occluder(network, recogniser, x, torch.zeros_like(x), unit, threshold=0.5, batch=4)
     nothing = 112 * 112
     orders = [torch.tensor([each] * 3) for each in ([50, 51], [51, 50], [0, 50], [0, 1], [nothing, nothing])]
     found = occluder.measure(torch.arange(3), orders, [[1, 2]] * 5)
@@ -359,7 +366,7 @@ def test_an_occluded_face_without_an_embedding_has_no_drop(tmp_path):
 
     x = torch.rand(2, 3, 112, 112)
     fill = torch.zeros_like(x)
-    occluder = occlusion.Occluder(Dark(), patch_recogniser(), x, fill, nn.functional.normalize(Dark()(x)))
+    occluder = occlusion_measure.Occluder(Dark(), patch_recogniser(), x, fill, nn.functional.normalize(Dark()(x)))
     found = occluder.measure(torch.arange(2), [torch.arange(112 * 112).expand(2, -1)], [[125, 112 * 112]])
     assert np.isfinite(found.drop[:, 0]).all() and np.isnan(found.drop[:, 1]).all() and np.isnan(found.lost[:, 1]).all()
 
@@ -367,7 +374,7 @@ def test_an_occluded_face_without_an_embedding_has_no_drop(tmp_path):
 def test_an_image_that_the_guide_could_not_embed_has_an_empty_map(finished):
     folder, _, recognisers, _ = finished
     with storage.open_shard(folder / "small" / "00000.h5", "maps") as own:
-        sources = occlusion.Sources(recognisers[0], {"small": own}, storage.Averages([], [], {}))
+        sources = occlusion_measure.Sources(recognisers[0], {"small": own}, storage.Averages([], [], {}))
         found = sources._image_maps("small", "b", ["absent", "01"], ("loss", "conv1"))
         expected = storage.read_layer_maps(own, "b", "loss", "conv1")
         assert found[0].max() == 0
@@ -378,16 +385,16 @@ def test_an_image_that_the_guide_could_not_embed_has_an_empty_map(finished):
 def test_fills():
     recogniser = patch_recogniser(mean=[100, 50, 0], std=[10, 20, 30])
     x = torch.rand(2, 3, 112, 112)
-    black = occlusion.filling("black", x, recogniser)
+    black = occlusion_measure.filling("black", x, recogniser)
     np.testing.assert_allclose(black[1, :, 5, 7], [-10, -2.5, 0])
-    np.testing.assert_allclose(occlusion.filling("mean", x, recogniser)[1, 2, 0, 0], x[1, 2].mean(), rtol=1e-5)
-    noise = occlusion.filling("noise", x, recogniser, seed=3)
-    assert torch.equal(noise, occlusion.filling("noise", x, recogniser, seed=3))
+    np.testing.assert_allclose(occlusion_measure.filling("mean", x, recogniser)[1, 2, 0, 0], x[1, 2].mean(), rtol=1e-5)
+    noise = occlusion_measure.filling("noise", x, recogniser, seed=3)
+    assert torch.equal(noise, occlusion_measure.filling("noise", x, recogniser, seed=3))
     assert noise[:, 0].min() >= -10 and noise[:, 0].max() <= 15.5 and noise[:, 0].std() > 5
-    blurred = occlusion.filling("blur", x, recogniser)
+    blurred = occlusion_measure.filling("blur", x, recogniser)
     assert blurred.shape == x.shape and blurred.std() < 0.1 * x.std()
     with pytest.raises(ValueError, match="fill is 'pink'"):
-        occlusion.filling("pink", x, recogniser)
+        occlusion_measure.filling("pink", x, recogniser)
 
 
 def test_without_a_second_identity_its_controls_are_left_out(tmp_path):
@@ -418,16 +425,18 @@ def test_stopped_half_way_and_started_again_gives_the_undisturbed_file(finished,
     seen = []
     run(tmp_path, faces, (small,), settings, paths=paths, progress=lambda names: seen.extend(names) or names)
     assert seen == ["c", "d"]
-    assert storage.sha256(tmp_path / "drops.parquet") == storage.sha256(tmp_path / "undisturbed.parquet")
+    assert files.sha256(tmp_path / "drops.parquet") == files.sha256(tmp_path / "undisturbed.parquet")
     assert not list(tmp_path.glob("*.journal"))
 
 
 def test_maps_of_another_recogniser_or_of_other_faces_are_refused(tmp_path, faces_shard):
     paths = computed(tmp_path, faces_shard, patch_recogniser())
     other = patch_recogniser(arguments={"seed": 5})
-    with pytest.raises(occlusion.OcclusionError, match="made with another recogniser than now; run compute_maps again"):
+    with pytest.raises(
+        occlusion_measure.OcclusionError, match="made with another recogniser than now; run compute_maps again"
+    ):
         run(tmp_path, faces_shard, (other,), paths=paths)
     with storage.create_shard(tmp_path / "others.h5", "faces") as shard:
         storage.write_faces(shard, make_faces("a", 3, seed=1))
-    with pytest.raises(occlusion.OcclusionError, match="made from other faces than now"):
+    with pytest.raises(occlusion_measure.OcclusionError, match="made from other faces than now"):
         run(tmp_path, tmp_path / "others.h5", (patch_recogniser(),), paths=paths)

@@ -5,7 +5,7 @@ import types
 import pytest
 from matplotlib import pyplot
 
-from leam import occlusion_figures as figures
+from leam.analyses.occlusion import figure as occlusion_figure
 from test_occlusion_tables import NAMES, folder  # noqa: F401  (folder is a fixture)
 
 
@@ -20,9 +20,11 @@ def draw(paths, to):
     def files(*names):
         return {f"{name}_{kind}": str(to / f"{name}.{kind}") for name in names for kind in ("png", "pdf")}
 
-    figures.plot_occlusion(paths["occlusion"], paths["decisions"], files("drop", "lost"), guide="IR_CASIA")
-    figures.plot_transfer(paths["transfer"], to / "transfer.png", to / "transfer.pdf", percent=1)
-    figures.plot_person_specific(paths["occlusion"], paths["person_specific"], files("chain", "layers"), percent=1)
+    occlusion_figure.plot_occlusion(paths["occlusion"], paths["decisions"], files("drop", "lost"), guide="IR_CASIA")
+    occlusion_figure.plot_transfer(paths["transfer"], to / "transfer.png", to / "transfer.pdf", percent=1)
+    occlusion_figure.plot_person_specific(
+        paths["occlusion"], paths["person_specific"], files("chain", "layers"), percent=1
+    )
     return {path.name: path.read_bytes() for path in to.iterdir()}
 
 
@@ -33,8 +35,8 @@ def test_the_same_tables_give_the_same_bytes(paths, tmp_path):
 
 
 def test_titles_say_what_is_untrained(paths):
-    table = figures.read_table(paths["occlusion"])
-    figure, panels = figures.model_panels(table, 4, 3)
+    table = occlusion_figure.read_table(paths["occlusion"])
+    figure, panels = occlusion_figure.model_panels(table, 4, 3)
     titles = {model: axis.get_title(loc="left") for (model, polarity), axis in panels.items() if polarity == "loss"}
     assert titles["VGG_16"] == "VGG_16 (untrained: random weights), polarity loss"
     assert titles["mine"] == "mine, polarity loss"
@@ -42,18 +44,18 @@ def test_titles_say_what_is_untrained(paths):
 
 
 def test_curves_show_the_guide_the_controls_and_the_paper(paths):
-    table = figures.read_table(paths["occlusion"])
+    table = occlusion_figure.read_table(paths["occlusion"])
     figure, axis = pyplot.subplots()
-    figures._plot_kinds(
+    occlusion_figure._plot_kinds(
         axis, table[(table["model"] == "VGG_16") & (table["polarity"] != "loss")], "VGG_16", "IR_CASIA", "drop"
     )
-    figures._plot_paper(axis, "VGG_16", 0.1, 1.0)
+    occlusion_figure._plot_paper(axis, "VGG_16", 0.1, 1.0)
     lines = {line.get_label(): line for line in axis.get_lines()}
     assert len(lines) == 1 + 7 + 2
     assert list(lines["guide IR_CASIA: its image"].get_xdata()) == [0.1, 1.0]
     dashed = lines["paper, this recogniser: guide IR_CASIA"]
     assert dashed.get_ydata()[-1] == 0.0969 and dashed.get_xdata()[0] == 0.1
-    figures._plot_paper(axis, "mine", 0.1, 1.0)
+    occlusion_figure._plot_paper(axis, "mine", 0.1, 1.0)
     assert axis.get_lines()[-2].get_ydata()[-1] == 0.1148
     pyplot.close(figure)
 
@@ -63,4 +65,4 @@ def test_curves_show_the_guide_the_controls_and_the_paper(paths):
     [(0.02, 0.01, "holds"), (-0.02, 0.01, "reversed"), (0.02, 0.2, "not shown"), (0.02, float("nan"), "not tested")],
 )
 def test_a_step_is_said_in_words(difference, p, words):
-    assert words in figures._verdict(types.SimpleNamespace(difference=difference, p_holm=p))
+    assert words in occlusion_figure._verdict(types.SimpleNamespace(difference=difference, p_holm=p))

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import occlusion, paper
-from leam import occlusion_tables as tables
+from leam import paper, statistics
+from leam.analyses import occlusion
+from leam.analyses.occlusion import table as occlusion_table
 
 NAMES = ("occlusion", "decisions", "person_specific", "transfer", "table09", "table21")
 LEVELS = {"image": 0.20, "own_mean": 0.15, "other_mean": 0.15, "population_mean": 0.10, "shuffled": 0.03}
@@ -48,7 +49,7 @@ def folder(tmp_path_factory):
     verification = pd.DataFrame({"model": models, "threshold": 0.4, "false_match_rate": 1e-3, "impostor_pairs": 4000})
     verification.to_csv(tmp_path / "verification.csv", index=False)
     outputs = {name: str(tmp_path / f"{name}.csv") for name in NAMES}
-    tables.tabulate_occlusion(
+    occlusion_table.tabulate_occlusion(
         drops, tmp_path / "verification.csv", outputs, guide="IR_CASIA", bootstrap_samples=300, seed=1
     )
     return tmp_path
@@ -69,10 +70,10 @@ def plain_mean(table, value="drop", **cell):
 def test_mean_drops_against_a_plain_computation(tabulated):
     found, drops = tabulated["occlusion"], make_drops("mine", tuple({"IR_CASIA", "mine"}))
     found = found[found["model"] == "mine"].fillna({"guide": "", "layer": "", "polarity": ""})
-    cells = drops.groupby(tables.CELL)
+    cells = drops.groupby(occlusion_table.CELL)
     assert len(found) == len(cells)
     for row in found.to_dict("records"):
-        cell = {key: row[key] for key in tables.CELL}
+        cell = {key: row[key] for key in occlusion_table.CELL}
         assert row["drop"] == pytest.approx(plain_mean(drops, **cell), abs=1e-6)
         assert row["drop_low"] <= row["drop"] <= row["drop_high"]
         assert (row["identities"], row["images"], row["pairs"]) == (10, 30, 60)
@@ -83,11 +84,11 @@ def test_identities_weigh_the_same_and_images_without_a_drop_are_left_out():
         [make_drops(identities=1, images=4), make_drops(identities=2, images=2).query("identity == 'p01'")]
     )
     drops.loc[(drops["identity"] == "p00") & (drops["image"] == "0.png"), ["drop", "lost"]] = np.nan
-    means = tables._average_shard(drops)
+    means = occlusion_table._average_shard(drops)
     chosen = means[(means["kind"] == "random") & (means["percent"] == 1)].set_index("identity")
     assert chosen["images"].to_dict() == {"p00": 3, "p01": 2}
     assert chosen["pairs"].to_dict() == {"p00": 9, "p01": 2}
-    found = tables.summarise(means, 100, 0.95, 0)
+    found = occlusion_table.summarise(means, 100, 0.95, 0)
     row = found[(found["kind"] == "random") & (found["percent"] == 1)].iloc[0]
     expected = [plain_mean(drops[drops["identity"] == p], kind="random", percent=1.0) for p in ("p00", "p01")]
     assert row["drop"] == pytest.approx(np.mean(expected))
@@ -106,7 +107,7 @@ def test_lost_pairs_are_a_share_of_the_accepted_ones_of_each_identity(tabulated)
 
 def test_without_accepted_pairs_there_is_no_share():
     drops = make_drops(identities=3).assign(accepted=0, lost=0)
-    found = tables.summarise(tables._average_shard(drops), 100, 0.95, 0)
+    found = occlusion_table.summarise(occlusion_table._average_shard(drops), 100, 0.95, 0)
     assert found["lost_percent"].isna().all() and found["pooled_lost_percent"].isna().all()
 
 
@@ -180,17 +181,17 @@ def test_signed_rank_and_effect_size_against_their_definitions():
     rng = np.random.default_rng(0)
     for shift in (0.0, 0.5, -2.0):
         difference = rng.normal(shift, 1, 9)
-        assert tables.signed_rank(difference) == pytest.approx(brute_force_p(difference))
-    assert tables.rank_biserial(np.array([1.0, 2, -3, 0])) == pytest.approx((1 + 2 - 3) / 6)
-    assert tables.rank_biserial(np.array([1.0, 2, 2])) == 1
-    assert np.isnan(tables.rank_biserial(np.zeros(3))) and np.isnan(tables.signed_rank(np.zeros(3)))
+        assert statistics.signed_rank(difference) == pytest.approx(brute_force_p(difference))
+    assert statistics.rank_biserial(np.array([1.0, 2, -3, 0])) == pytest.approx((1 + 2 - 3) / 6)
+    assert statistics.rank_biserial(np.array([1.0, 2, 2])) == 1
+    assert np.isnan(statistics.rank_biserial(np.zeros(3))) and np.isnan(statistics.signed_rank(np.zeros(3)))
 
 
 def test_holm_by_hand():
-    found = tables.holm(np.array([0.01, 0.04, 0.03, np.nan, 0.005, 0.6]))
+    found = statistics.holm(np.array([0.01, 0.04, 0.03, np.nan, 0.005, 0.6]))
     # sorted 0.005 x 5, 0.01 x 4, 0.03 x 3, 0.04 x 2 -> not below the one before, 0.6
     np.testing.assert_allclose(found, [0.04, 0.09, 0.09, np.nan, 0.025, 0.6])
-    np.testing.assert_array_equal(tables.holm(np.array([0.7, 0.9])), [1, 1])
+    np.testing.assert_array_equal(statistics.holm(np.array([0.7, 0.9])), [1, 1])
 
 
 def test_a_step_that_does_not_exist_is_rarely_called_significant():
@@ -198,16 +199,16 @@ def test_a_step_that_does_not_exist_is_rarely_called_significant():
     rng = np.random.default_rng(5)
     wrong = 0
     for _ in range(400):
-        p = np.array([tables.signed_rank(rng.normal(size=12)) for _ in range(4)])
-        wrong += (tables.holm(p) < 0.05).any()
+        p = np.array([statistics.signed_rank(rng.normal(size=12)) for _ in range(4)])
+        wrong += (statistics.holm(p) < 0.05).any()
     assert wrong / 400 < 0.08
 
 
 def test_one_identity_has_means_and_no_intervals():
-    means = tables._average_shard(make_drops(identities=1))
-    found = tables.summarise(means, 100, 0.95, 0)
+    means = occlusion_table._average_shard(make_drops(identities=1))
+    found = occlusion_table.summarise(means, 100, 0.95, 0)
     assert found["drop"].notna().all() and found["drop_low"].isna().all()
-    steps = tables.correct(tables.compare_steps(means, "IR_CASIA", 100, 0.95, 0))
+    steps = occlusion_table.correct(occlusion_table.compare_steps(means, "IR_CASIA", 100, 0.95, 0))
     assert steps["difference"].notna().all() and steps["difference_low"].isna().all()
 
 
@@ -223,4 +224,4 @@ def test_untrained_stays_marked_in_every_table(tabulated):
 def test_a_run_without_usable_identities_says_so(tmp_path):
     make_drops().iloc[:0].to_parquet(tmp_path / "none.parquet", index=False)
     with pytest.raises(ValueError, match="no identity has two usable images"):
-        tables.average_images([tmp_path / "none.parquet"])
+        occlusion_table.average_images([tmp_path / "none.parquet"])

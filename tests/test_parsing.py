@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from drawn import COLOURS, LABELS, draw, places_px, region_centroids
-from leam import frames, parsing
+from leam.faces import frames, parsing
 from leam.regions import REGIONS
 
 CPU = torch.device("cpu")

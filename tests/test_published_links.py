@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import sample, storage
+from leam import storage
+from leam.sample import rendering
 from picture_server import answer, redirect, serve
 from test_workflow import jobs, snakemake, write_config
 
@@ -37,7 +38,7 @@ def people(tmp_path):
     """{identity: {image: encoded}} of three rendered people with four pictures of 96 px each."""
     rows = [(f"s{person:03d}", f"{image:02d}", "00000") for person in range(3) for image in range(4)]
     pd.DataFrame(rows, columns=["identity", "image", "shard"]).to_parquet(tmp_path / "rendered.parquet")
-    sample.render_sample(tmp_path / "rendered.parquet", tmp_path / "rendered.h5", shard="00000", seed=0, size=96)
+    rendering.render_sample(tmp_path / "rendered.parquet", tmp_path / "rendered.h5", shard="00000", seed=0, size=96)
     with storage.open_shard(tmp_path / "rendered.h5", "images") as shard:
         found = [storage.read_pictures(shard, identity) for identity in storage.identities(shard)]
     return {f"nm000000{k}": dict(zip(each.images, each.encoded, strict=True)) for k, each in enumerate(found)}

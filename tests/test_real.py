@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import maps, storage
+from leam import files, maps, storage
 from test_workflow import snakemake
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +143,7 @@ def test_whole_photographs_with_default_settings(tmp_path):
     target = "results/photos/faces/00000.h5"
     snakemake("--cores", 2, target, "--configfile", config, "--config", f"root={REAL}", include, directory=tmp_path)
     facts = json.loads((tmp_path / "results/photos/face_models/files.json").read_text())
-    assert facts["parser_weights"]["sha256"] == storage.sha256(REAL / "models/face_parsing_celebm_standin_jit.pt")
+    assert facts["parser_weights"]["sha256"] == files.sha256(REAL / "models/face_parsing_celebm_standin_jit.pt")
     with storage.open_shard(tmp_path / target, "faces") as shard:
         settings = json.loads(shard.attrs["settings"])
         faces = storage.read_faces(shard, "q02")

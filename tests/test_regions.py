@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from leam import regions, storage
+from leam.analyses.regions import measure as regions_measure
 from leam.regions import REGIONS
 
 
@@ -72,7 +73,7 @@ def shards(tmp_path):
 def test_counts_per_identity(shards, tmp_path):
     maps_path, faces_path, counts = shards
     output = tmp_path / "regions.parquet"
-    regions.count_regions([maps_path], [faces_path], output, tmp_path / "images.parquet", "m", grid=4)
+    regions_measure.count_regions([maps_path], [faces_path], output, tmp_path / "images.parquet", "m", grid=4)
     table = pd.read_parquet(output)
     assert len(table) == 2 * 2 * 3 * 3 * 19  # identities, polarities, layers and all, thresholds, regions
     assert list(table["layer"].unique()) == ["a/b", "c", "all"]
@@ -94,7 +95,7 @@ def test_counts_per_identity(shards, tmp_path):
 def test_shares_of_single_images(shards, tmp_path):
     maps_path, faces_path, counts = shards
     images = tmp_path / "images.parquet"
-    regions.count_regions([maps_path], [faces_path], tmp_path / "regions.parquet", images, "m", grid=4)
+    regions_measure.count_regions([maps_path], [faces_path], tmp_path / "regions.parquet", images, "m", grid=4)
     table = pd.read_parquet(images).set_index(["identity", "image", "polarity", "threshold", "region"]).sort_index()
     assert len(table) == 2 * 2 * 2 * 2 * 19  # identities, images, polarities, full and top 1 %, regions
     anchor_1 = counts["q"][1, 1, :, 2].astype(int).sum(0)  # pairs are (0, 1) and (1, 0): the second is image "2"'s
@@ -107,7 +108,7 @@ def test_shares_of_single_images(shards, tmp_path):
 def test_an_identity_without_any_activation_has_no_percent():
     counts = np.zeros((2, 1, 1, 19), np.uint16)
     axes = {"layer": ["a", "all"], "threshold": ["full"], "region": list(REGIONS)}
-    table = regions.count_polarity(counts, np.full(19, 100 / 19), axes)
+    table = regions_measure.count_polarity(counts, np.full(19, 100 / 19), axes)
     assert table["percent"].isna().all()
     assert (table["empty_pairs"] == 2).all()
 
@@ -118,4 +119,6 @@ def test_no_usable_identity_is_one_clear_error(tmp_path):
         with storage.create_shard(tmp_path / name, kind, **attributes):
             pass
     with pytest.raises(ValueError, match="model m: no identity has two usable images"):
-        regions.count_regions([tmp_path / "maps"], [tmp_path / "faces"], tmp_path / "out", tmp_path / "images", "m")
+        regions_measure.count_regions(
+            [tmp_path / "maps"], [tmp_path / "faces"], tmp_path / "out", tmp_path / "images", "m"
+        )

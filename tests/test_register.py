@@ -4,14 +4,17 @@ import cv2
 import numpy as np
 import pytest
 
-from leam import faces, models, sample, storage
+from leam import storage
+from leam.faces import stage as faces_stage
+from leam.recognisers import networks, registry
 from leam.regions import REGIONS, resize_regions
+from leam.sample import people, rendering
 
 
 def rendered_pictures(size, people=3):
     """A front view, a turned head and a tilted one, at this size, as the images stage packs them."""
-    drawn = [(sample.draw_identity(5, who), sample.draw_picture(5, who, 0)) for who in range(people)]
-    found = [sample.render(*scene, size) for scene in drawn]
+    drawn = [(people.draw_identity(5, who), people.draw_picture(5, who, 0)) for who in range(people)]
+    found = [rendering.render(*scene, size) for scene in drawn]
     png = [cv2.imencode(".png", one.image[..., ::-1])[1].tobytes() for one in found]
     labels = [cv2.imencode(".png", one.regions)[1].tobytes() for one in found]
     return storage.Pictures("a", [f"{k}" for k in range(people)], png, labels, np.stack([f.landmarks for f in found]))
@@ -27,7 +30,7 @@ def parse(folder, size, mode):
         )
         storage.write_ledger(shard, ledger)
     output = folder / f"{size}_{mode}.h5"
-    faces.parse_faces(path, output, {"crop_mode": mode, "crop_size": 96, "crop_margin": 0.3}, device="cpu")
+    faces_stage.parse_faces(path, output, {"crop_mode": mode, "crop_size": 96, "crop_margin": 0.3}, device="cpu")
     with storage.open_shard(output, "faces") as shard:
         return storage.read_faces(shard, "a")
 
@@ -66,12 +69,12 @@ def test_landmarks_lie_in_their_regions_and_left_is_the_subjects_own(tmp_path, m
 
 def test_a_recognisers_input_and_the_grid_show_the_same_place():
     """A bright nose in a crop of 224 is where the nose is in an input of 112, of 160, and on the grid of 112."""
-    scene = sample.render(sample.draw_identity(5, 0), sample.draw_picture(5, 0, 0), 224)
+    scene = rendering.render(people.draw_identity(5, 0), people.draw_picture(5, 0, 0), 224)
     nose = scene.regions == REGIONS.index("nose")
     crop = np.where(nose[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2)[None]
     on_grid = resize_regions(scene.regions[None], 112)[0] == REGIONS.index("nose")
     expected = (np.argwhere(on_grid).mean(0) + 0.5) / 112
     for name in ("AF_R18", "IR_CASIA", "VGG_16"):
-        x = models.prepare(crop, models.REGISTRY[name])[0, 0].numpy()
+        x = networks.prepare(crop, registry.REGISTRY[name])[0, 0].numpy()
         bright = x > (x.min() + x.max()) / 2
         np.testing.assert_allclose((np.argwhere(bright).mean(0) + 0.5) / x.shape[0], expected, atol=0.5 / 112)

@@ -8,17 +8,18 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from leam import sample, sample_people, storage
+from leam import storage
 from leam.regions import REGIONS
+from leam.sample import people, rendering
 
 SEED = 11
 LABEL = {name: number for number, name in enumerate(REGIONS)}
 
 
-def plain_picture(identity: int = 0, number: int = 0, **changes) -> sample.Picture:
+def plain_picture(identity: int = 0, number: int = 0, **changes) -> people.Picture:
     """A frontal, neutral picture with nothing worn."""
     neutral = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "smile": 0.0, "opening": 0.0, "blink": 0.0, "brow_raise": 0.0}
-    picture = sample.draw_picture(SEED, identity, number)
+    picture = people.draw_picture(SEED, identity, number)
     return replace(picture, **(neutral | {"wearing": frozenset()} | changes))
 
 
@@ -29,13 +30,13 @@ def middle(regions: np.ndarray, name: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def crowd() -> list[sample.Rendering]:
-    return [sample.render(sample.draw_identity(SEED, i), sample.draw_picture(SEED, i, 0), 96) for i in range(40)]
+def crowd() -> list[rendering.Rendering]:
+    return [rendering.render(people.draw_identity(SEED, i), people.draw_picture(SEED, i, 0), 96) for i in range(40)]
 
 
 def test_same_seed_gives_the_same_bytes_in_any_order():
-    def one(index: int, number: int) -> sample.Rendering:
-        return sample.render(sample.draw_identity(SEED, index), sample.draw_picture(SEED, index, number), 64)
+    def one(index: int, number: int) -> rendering.Rendering:
+        return rendering.render(people.draw_identity(SEED, index), people.draw_picture(SEED, index, number), 64)
 
     forwards = {key: one(*key) for key in ((0, 0), (0, 1), (3, 1))}
     backwards = {key: one(*key) for key in ((3, 1), (0, 1), (0, 0))}
@@ -45,28 +46,28 @@ def test_same_seed_gives_the_same_bytes_in_any_order():
 
 
 def test_shapes_and_types():
-    found = sample.render(sample.draw_identity(SEED, 0), plain_picture(), 70)
+    found = rendering.render(people.draw_identity(SEED, 0), plain_picture(), 70)
     assert (found.image.shape, found.image.dtype) == ((70, 70, 3), np.uint8)
     assert (found.regions.shape, found.regions.dtype) == ((70, 70), np.uint8)
     assert (found.landmarks.shape, found.landmarks.dtype) == ((68, 2), np.float32)
 
 
 def test_seed_person_and_picture_each_matter():
-    base = sample.render(sample.draw_identity(SEED, 0), sample.draw_picture(SEED, 0, 0), 48).image
+    base = rendering.render(people.draw_identity(SEED, 0), people.draw_picture(SEED, 0, 0), 48).image
     others = [
-        (sample.draw_identity(SEED + 1, 0), sample.draw_picture(SEED, 0, 0)),
-        (sample.draw_identity(SEED, 1), sample.draw_picture(SEED, 0, 0)),
-        (sample.draw_identity(SEED, 0), sample.draw_picture(SEED, 0, 1)),
-        (sample.draw_identity(SEED, 0), sample.draw_picture(SEED + 1, 0, 0)),
+        (people.draw_identity(SEED + 1, 0), people.draw_picture(SEED, 0, 0)),
+        (people.draw_identity(SEED, 1), people.draw_picture(SEED, 0, 0)),
+        (people.draw_identity(SEED, 0), people.draw_picture(SEED, 0, 1)),
+        (people.draw_identity(SEED, 0), people.draw_picture(SEED + 1, 0, 0)),
     ]
     for who, picture in others:
-        assert np.abs(sample.render(who, picture, 48).image.astype(int) - base).mean() > 3
+        assert np.abs(rendering.render(who, picture, 48).image.astype(int) - base).mean() > 3
 
 
 @pytest.mark.parametrize("index", [0, 4, 9])
 def test_two_sizes_show_the_same_scene(index):
-    who, picture = sample.draw_identity(SEED, index), sample.draw_picture(SEED, index, 2)
-    small, big = sample.render(who, picture, 80), sample.render(who, picture, 240)
+    who, picture = people.draw_identity(SEED, index), people.draw_picture(SEED, index, 2)
+    small, big = rendering.render(who, picture, 80), rendering.render(who, picture, 240)
     at_centre = big.regions[1::3, 1::3]  # the centre of a small pixel is the centre of the middle one of nine
     assert (at_centre == small.regions).all()
     assert np.allclose(big.landmarks, (small.landmarks + 0.5) * 3 - 0.5, atol=1e-3)
@@ -75,8 +76,8 @@ def test_two_sizes_show_the_same_scene(index):
 
 
 def test_left_and_right_are_the_subjects_own():
-    who = sample.Identity(sample.draw_identity(SEED, 0).traits | {"hair.length": 0.1})
-    regions = sample.render(who, plain_picture(), 160).regions
+    who = people.Identity(people.draw_identity(SEED, 0).traits | {"hair.length": 0.1})
+    regions = rendering.render(who, plain_picture(), 160).regions
     for right, left in (("re", "le"), ("rb", "lb"), ("rr", "lr")):
         assert middle(regions, right)[0] < middle(regions, "nose")[0] < middle(regions, left)[0]
     assert middle(regions, "rb")[1] < middle(regions, "re")[1] < middle(regions, "nose")[1]
@@ -86,8 +87,8 @@ def test_left_and_right_are_the_subjects_own():
 @pytest.mark.parametrize("yaw_degrees", [-20, 0, 20])
 def test_landmarks_lie_on_what_they_name(yaw_degrees):
     picture = plain_picture(opening=0.1, yaw=np.radians(yaw_degrees), pitch=0.1, roll=-0.05)
-    traits = sample.draw_identity(SEED, 2).traits | {"hair.fringe": 0.0, "hair.length": 0.1, "hair.hairline": 0.75}
-    found = sample.render(sample.Identity(traits), picture, 256)
+    traits = people.draw_identity(SEED, 2).traits | {"hair.fringe": 0.0, "hair.length": 0.1, "hair.hairline": 0.75}
+    found = rendering.render(people.Identity(traits), picture, 256)
     named = {"rb": range(17, 22), "lb": range(22, 27), "nose": range(27, 36), "re": range(36, 42), "le": range(42, 48)}
     named |= {"ulip": range(49, 54), "llip": range(55, 60), "imouth": range(60, 68)}
     for region, points in named.items():
@@ -97,7 +98,7 @@ def test_landmarks_lie_on_what_they_name(yaw_degrees):
 
 
 def test_jaw_runs_from_the_pictures_left_to_its_right_below_everything():
-    found = sample.render(sample.draw_identity(SEED, 2), plain_picture(), 256)
+    found = rendering.render(people.draw_identity(SEED, 2), plain_picture(), 256)
     jaw = found.landmarks[:17]
     assert (np.diff(jaw[:, 0])[1:-1] > 0).all()  # beside the ears the line is vertical
     assert jaw[0, 0] < jaw[2, 0] and jaw[14, 0] < jaw[16, 0]
@@ -120,23 +121,25 @@ def test_the_face_is_in_the_picture(crowd):
 
 
 def test_accessories_are_worn_only_when_drawn():
-    who = sample.draw_identity(SEED, 0)
+    who = people.draw_identity(SEED, 0)
     for thing, region in (("glasses", "eyeg"), ("beanie", "hat"), ("brim", "hat"), ("necklace", "neck_l")):
-        worn = sample.render(who, plain_picture(wearing=frozenset({thing})), 96).regions
+        worn = rendering.render(who, plain_picture(wearing=frozenset({thing})), 96).regions
         assert (worn == LABEL[region]).sum() > 10, thing
-        assert not (sample.render(who, plain_picture(), 96).regions == LABEL[region]).any()
+        assert not (rendering.render(who, plain_picture(), 96).regions == LABEL[region]).any()
 
 
 def test_open_mouth_shows_its_inside():
-    who = sample.draw_identity(SEED, 0)
-    inside = [(sample.render(who, plain_picture(opening=o), 96).regions == LABEL["imouth"]).sum() for o in (0.0, 0.12)]
+    who = people.draw_identity(SEED, 0)
+    inside = [
+        (rendering.render(who, plain_picture(opening=o), 96).regions == LABEL["imouth"]).sum() for o in (0.0, 0.12)
+    ]
     assert inside[0] == 0 and inside[1] > 20
 
 
-@pytest.mark.parametrize("region", sample_people.supported_regions())
+@pytest.mark.parametrize("region", people.supported_regions())
 def test_identity_in_one_region_only(region):
     picture = plain_picture(3, opening=0.05, yaw=0.2 if region == "rr" else -0.2)  # towards the ear in question
-    people = [sample.render(sample.draw_identity(SEED, index, region), picture, 128) for index in range(6)]
+    people = [rendering.render(people.draw_identity(SEED, index, region), picture, 128) for index in range(6)]
     spread = np.stack([found.image for found in people]).astype(float).std(0).sum(-1)
     within = np.any([found.regions == LABEL[region] for found in people], axis=0)
     near = ndimage.binary_dilation(within, iterations=4)
@@ -145,16 +148,16 @@ def test_identity_in_one_region_only(region):
     assert spread[within].mean() > 3
 
 
-@pytest.mark.parametrize("region", sample_people.supported_regions())
+@pytest.mark.parametrize("region", people.supported_regions())
 def test_traits_elsewhere_are_shared(region):
-    one, other = sample.draw_identity(1, 0, region).traits, sample.draw_identity(2, 5, region).traits
+    one, other = people.draw_identity(1, 0, region).traits, people.draw_identity(2, 5, region).traits
     differing = {name.split(".")[0] for name in one if one[name] != other[name]}
     assert differing == {region}
 
 
 def test_unsupported_region_lists_the_supported_ones():
     with pytest.raises(ValueError, match=r"'cloth'.*face, hair, nose"):
-        sample.draw_identity(SEED, 0, "cloth")
+        people.draw_identity(SEED, 0, "cloth")
 
 
 def links_of(folder, *rows: tuple[str, str]):
@@ -168,8 +171,8 @@ def test_stage_writes_what_render_gives(tmp_path):
     output = tmp_path / "0000.h5"
     links = links_of(tmp_path, ("s012", "03"), ("s012", "00"), ("s001", "05"))
     options = {"seed": SEED, "size": 64, "attributes": {"config": "abc"}}
-    sample.render_sample(links, output, shard="00000", **options)
-    expected = sample.render(sample.draw_identity(SEED, 12), sample.draw_picture(SEED, 12, 3), 64)
+    rendering.render_sample(links, output, shard="00000", **options)
+    expected = rendering.render(people.draw_identity(SEED, 12), people.draw_picture(SEED, 12, 3), 64)
     with storage.open_shard(output, kind="images") as shard:
         assert storage.identities(shard) == ["s001", "s012"]
         assert shard.attrs["config"] == "abc"
@@ -190,7 +193,7 @@ def test_stage_writes_what_render_gives(tmp_path):
 def test_stage_is_the_same_however_people_are_split_over_shards(tmp_path):
     rows = [("s000", "00"), ("s002", "01")]
     for name, of_shard in (("both.h5", rows), ("one.h5", rows[1:])):
-        sample.render_sample(links_of(tmp_path, *of_shard), tmp_path / name, shard="00000", seed=SEED, size=48)
+        rendering.render_sample(links_of(tmp_path, *of_shard), tmp_path / name, shard="00000", seed=SEED, size=48)
     found = []
     for name in ("both.h5", "one.h5"):
         with storage.open_shard(tmp_path / name, kind="images") as shard:

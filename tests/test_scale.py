@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from leam import config, models, scale
+from leam import config, scale
+from leam.recognisers import registry
 
 ROOT = Path(__file__).parents[1]
 COSTS = {
@@ -123,7 +124,7 @@ def test_every_estimate_is_linear_in_identities(times):
 
 def test_every_built_in_recogniser_has_been_measured():
     costs = scale.unit_costs()
-    assert set(costs["models"]) == set(models.REGISTRY)
+    assert set(costs["models"]) == set(registry.REGISTRY)
     for cost in costs["models"].values():
         assert all(value > 0 for value in cost.values())
 

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import scraping, storage
+from leam import files, scraping, storage
+from leam.journal import Journal
 from picture_server import answer, drip, first, flood, hang_up, late, picture, redirect, serve, silence
 from test_fetching import QUICK
 
@@ -196,7 +197,7 @@ def finished_links(path):
     """What the journal holds, read from a copy, as the job itself would read it."""
     copy = path.with_suffix(".copy")
     shutil.copy(path, copy)
-    journal = storage.Journal(copy, scraping.JOURNAL)
+    journal = Journal(copy, scraping.JOURNAL)
     journal.close()
     copy.unlink()
     return set(journal.offsets)
@@ -208,7 +209,7 @@ def whole_run(server, folder):
     shutil.copy(folder / "links.parquet", folder / "whole")
     scrape(folder / "whole", settings(server))
     server.asks.clear()
-    return storage.sha256(folder / "whole" / "00000.h5")
+    return files.sha256(folder / "whole" / "00000.h5")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -231,7 +232,7 @@ def test_a_killed_job_goes_on_without_asking_again(server, tmp_path, number):
     scrape(tmp_path, settings(server))
     assert {server.url(ask.path) for ask in server.asks}.isdisjoint(done)
     assert len(server.asks) == 40 - len(done)
-    assert storage.sha256(tmp_path / "00000.h5") == expected
+    assert files.sha256(tmp_path / "00000.h5") == expected
 
 
 def test_a_full_disk_while_fetching(server, tmp_path):
@@ -246,7 +247,7 @@ def test_a_full_disk_while_fetching(server, tmp_path):
     server.asks.clear()
     scrape(tmp_path, settings(server))
     assert {server.url(ask.path) for ask in server.asks}.isdisjoint(done)
-    assert storage.sha256(tmp_path / "00000.h5") == expected
+    assert files.sha256(tmp_path / "00000.h5") == expected
 
 
 def test_a_full_disk_while_packing(server, tmp_path):
@@ -259,7 +260,7 @@ def test_a_full_disk_while_packing(server, tmp_path):
     assert {path.name for path in tmp_path.glob("0*")} == {"00000.h5.journal"}
     scrape(tmp_path, settings(server))
     assert server.asks == []
-    assert storage.sha256(tmp_path / "00000.h5") == expected
+    assert files.sha256(tmp_path / "00000.h5") == expected
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
@@ -283,14 +284,14 @@ def test_a_disk_that_is_really_full(server, tmp_path):
         job = start(tmp_path, settings(server), output=small / "00000.h5")
         assert job.wait(timeout=60) == 0
         assert {server.url(ask.path) for ask in server.asks}.isdisjoint(done)
-        assert storage.sha256(small / "00000.h5") == expected
+        assert files.sha256(small / "00000.h5") == expected
     finally:
         subprocess.run(["umount", small], check=True)
 
 
 def test_one_job_at_a_shard(server, tmp_path):
     many(server, tmp_path, count=4)
-    held = storage.Journal(tmp_path / "00000.h5.journal", scraping.JOURNAL)
+    held = Journal(tmp_path / "00000.h5.journal", scraping.JOURNAL)
     with pytest.raises(BlockingIOError, match="another process is writing this shard"):
         scrape(tmp_path, settings(server))
     held.close()

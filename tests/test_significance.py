@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 
-from leam import paper, significance
-from leam.occlusion_tables import CELL
+from leam import paper
+from leam.analyses.groups import table as groups_table
+from leam.analyses.occlusion.table import CELL
 from leam.regions import REGIONS
 from test_individuals import make_images
 from test_occlusion_tables import make_drops
@@ -22,7 +23,7 @@ def test_u_and_rank_biserial_by_counting_pairs():
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 6, (9, 40)).astype(float), rng.integers(1, 7, (7, 40)).astype(float)
     a[rng.random(a.shape) < 0.2] = np.nan
-    found = significance.compare_groups(a, b)
+    found = groups_table.compare_groups(a, b)
     for k, row in found.iterrows():
         left, right = a[~np.isnan(a[:, k]), k], b[:, k]
         assert (row["n_a"], row["n_b"]) == (len(left), 7)
@@ -36,7 +37,7 @@ def test_u_and_rank_biserial_by_counting_pairs():
 
 def test_a_hand_worked_case():
     """3 against 3, fully apart: U = 9, and of 20 arrangements the two most extreme are as extreme."""
-    found = significance.compare_groups(np.array([[4.0], [5], [6]]), np.array([[1.0], [2], [3]])).iloc[0]
+    found = groups_table.compare_groups(np.array([[4.0], [5], [6]]), np.array([[1.0], [2], [3]])).iloc[0]
     assert (found["u"], found["rank_biserial"]) == (9, 1)
     assert found["p"] == pytest.approx(2 / 20)
 
@@ -44,7 +45,7 @@ def test_a_hand_worked_case():
 def test_what_cannot_be_tested_has_no_p():
     a = np.array([[1.0, 2, np.nan], [1, 3, np.nan], [1, 4, 5]])
     b = np.array([[1.0, np.nan, 5], [1, np.nan, 6], [1, np.nan, 7]])
-    found = significance.compare_groups(a, b)
+    found = groups_table.compare_groups(a, b)
     assert found["p"].isna().all()  # all equal; nobody in b; one in a
     assert found["n_b"].tolist() == [3, 0, 3]
     assert np.isnan(found["mean_b"].iloc[1])
@@ -59,7 +60,7 @@ def test_every_pair_of_ethnicities_is_compared_and_the_unknown_are_not():
     people = pd.Series(
         ["Caucasian", "African", "African", "", "Caucasian", "South Asian", "South Asian"], list("abcdefg")
     )
-    found = significance.compare_attribute(values, people, significance.ALLOWED["ethnicity"])
+    found = groups_table.compare_attribute(values, people, groups_table.ALLOWED["ethnicity"])
     pairs = list(zip(found["group_a"], found["group_b"], strict=True))
     assert pairs == [("Caucasian", "African"), ("Caucasian", "South Asian"), ("African", "South Asian")]
     assert (found[["n_a", "n_b"]] == 2).all(axis=None)
@@ -80,7 +81,7 @@ def rates(effect, cells, people=20, images=8, between=1.0, within=0.5, level=0.0
     columns = pd.MultiIndex.from_arrays([range(cells)], names=["cell"])
     by_image = pd.DataFrame(values.reshape(-1, cells), index=index, columns=columns)
     gender = pd.DataFrame({"gender": np.where(women, "female", "male")}, index=names)
-    found = significance.compare_units(by_image, by_image.groupby(level="identity").mean(), gender)
+    found = groups_table.compare_units(by_image, by_image.groupby(level="identity").mean(), gender)
     return (found["p"] < level).groupby(found["unit"]).mean()
 
 
@@ -123,7 +124,7 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def assessed(files):
     folder, drops, counts, images = files
-    significance.assess_significance(
+    groups_table.assess_significance(
         drops, counts, images, folder / "people.csv", folder / "significance.csv", guide="IR_CASIA"
     )
     return pd.read_csv(folder / "significance.csv", dtype={"threshold": str}, keep_default_na=False)
@@ -178,7 +179,7 @@ def test_holm_within_a_measure_attribute_and_unit(assessed):
 def test_tables_22_and_23_are_means_of_their_own_people_beside_the_paper(files):
     folder, drops, _, _ = files
     outputs = {name: str(folder / f"{name}.csv") for name in ("drops_by_group", "table22", "table23")}
-    significance.tabulate_drops(drops, folder / "people.csv", outputs, guide="IR_CASIA", bootstrap_samples=100)
+    groups_table.tabulate_drops(drops, folder / "people.csv", outputs, guide="IR_CASIA", bootstrap_samples=100)
     found = {name: pd.read_csv(path) for name, path in outputs.items()}
     table = pd.concat([pd.read_parquet(path) for path in drops["IR_CASIA"]])
     random = table[(table["kind"] == "random") & (table["percent"] == 1)]

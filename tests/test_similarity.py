@@ -9,8 +9,12 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from leam import alignment, config, figures, paper, similarity, storage, tables
-from leam.similarity import Person, SimilaritySettings
+from leam import config, files, paper, storage
+from leam.analyses.similarity import alignment
+from leam.analyses.similarity import figure as similarity_figure
+from leam.analyses.similarity import measure as similarity_measure
+from leam.analyses.similarity import table as similarity_table
+from leam.analyses.similarity.measure import Person, SimilaritySettings
 
 GRID, SIDE, LAYERS = 32, 64, ["first", "second/Conv"]
 
@@ -21,7 +25,7 @@ GRID, SIDE, LAYERS = 32, 64, ["first", "second/Conv"]
 def test_bc_of_equal_maps_is_one_and_of_disjoint_maps_zero():
     maps = torch.rand(3, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     maps[0, 25:], maps[1, :25] = 0, 0
-    found = similarity.bhattacharyya(*[similarity.to_distributions(maps)] * 2).numpy()
+    found = similarity_measure.bhattacharyya(*[similarity_measure.to_distributions(maps)] * 2).numpy()
     np.testing.assert_allclose(np.diag(found), 1, rtol=1e-12)
     assert found[0, 1] == found[1, 0] == 0
 
@@ -29,7 +33,9 @@ def test_bc_of_equal_maps_is_one_and_of_disjoint_maps_zero():
 def test_bc_against_the_sum_of_equation_6():
     rng = np.random.default_rng(0)
     p, q = rng.random((4, 30)), rng.random((5, 30))
-    found = similarity.bhattacharyya(*(similarity.to_distributions(torch.from_numpy(maps)) for maps in (p, q)))
+    found = similarity_measure.bhattacharyya(
+        *(similarity_measure.to_distributions(torch.from_numpy(maps)) for maps in (p, q))
+    )
     for i, one in enumerate(p):
         for j, other in enumerate(q):
             expected = sum((a / one.sum() * b / other.sum()) ** 0.5 for a, b in zip(one, other, strict=True))
@@ -41,7 +47,7 @@ def test_the_top_is_that_of_a_full_stable_sort(levels):
     rng = np.random.default_rng(levels)
     maps = rng.integers(0, levels, (6, 1000)).astype(float)
     maps[0], maps[1, 7:] = 0, 0
-    found = similarity.keep_top(torch.from_numpy(maps), 5).numpy()
+    found = similarity_measure.keep_top(torch.from_numpy(maps), 5).numpy()
     for row, kept in zip(maps, found, strict=True):
         chosen = sorted(range(1000), key=lambda pixel: (-row[pixel], pixel))[:50]
         expected = np.zeros(1000)
@@ -52,7 +58,7 @@ def test_the_top_is_that_of_a_full_stable_sort(levels):
 def test_pooling_keeps_mass_where_it_is():
     maps = torch.zeros(1, 8, 8, dtype=torch.float64)
     maps[0, 5, 2], maps[0, 6, 3], maps[0, 0, 7] = 1, 2, 3
-    found = similarity.pool(maps.flatten(1), 8, 4).reshape(2, 2)
+    found = similarity_measure.pool(maps.flatten(1), 8, 4).reshape(2, 2)
     assert found.tolist() == [[0, 3], [3, 0]]
 
 
@@ -61,7 +67,7 @@ def test_the_emd_of_pooled_maps_is_within_its_bound():
     maps = rng.random((4, 16, 16)) ** 4
     settings = SimilaritySettings(grid=16, cell=4)
     pairs = np.array([(0, 1), (0, 2), (0, 3)])
-    _, found = similarity.Measure(settings).part(torch.from_numpy(maps), "full", pairs, True)
+    _, found = similarity_measure.Measure(settings).part(torch.from_numpy(maps), "full", pairs, True)
     points = np.indices((16, 16)).reshape(2, -1).T.astype(float)
     for (i, j), emd in zip(pairs, found, strict=True):
         exact = ot.emd2(
@@ -79,7 +85,7 @@ def people(*counts):
 
 def test_pairs_of_the_same_are_all_unordered_ones_and_as_many_different_ones():
     crowd = people(5, 3, 2, 6)
-    same, different = similarity.draw_pairs(crowd[0], crowd, None, seed=0)
+    same, different = similarity_measure.draw_pairs(crowd[0], crowd, None, seed=0)
     assert same.tolist() == [[i, j] for i in range(5) for j in range(i + 1, 5)]
     keys = {(image, person.identity, other) for image, person, other in different}
     assert len(keys) == len(different) == 10
@@ -89,7 +95,7 @@ def test_pairs_of_the_same_are_all_unordered_ones_and_as_many_different_ones():
 
 def test_the_limit_draws_pairs_and_the_seed_decides_which():
     crowd = people(8, 8, 8)
-    draws = [similarity.draw_pairs(crowd[0], crowd, 6, seed) for seed in (0, 0, 1)]
+    draws = [similarity_measure.draw_pairs(crowd[0], crowd, 6, seed) for seed in (0, 0, 1)]
     assert len(draws[0][0]) == len(draws[0][1]) == 6 == len({tuple(pair) for pair in draws[0][0].tolist()})
     assert draws[0][0].tolist() == draws[1][0].tolist() and draws[0][1] == draws[1][1]
     assert draws[0][0].tolist() != draws[2][0].tolist() and draws[0][1] != draws[2][1]
@@ -99,7 +105,7 @@ def test_different_pairs_come_from_every_image_alike():
     crowd = people(4, 2, 9)
     counts = np.zeros((4, 11))
     for seed in range(400):
-        for image, person, other in similarity.draw_pairs(crowd[0], crowd, None, seed)[1]:
+        for image, person, other in similarity_measure.draw_pairs(crowd[0], crowd, None, seed)[1]:
             counts[image, other + (2 if person.identity == "p2" else 0)] += 1
     expected = 400 * 6 / 44
     assert ((counts - expected) ** 2 / expected).sum() < 90  # chi square, 43 degrees of freedom, far below 1e-4
@@ -107,9 +113,9 @@ def test_different_pairs_come_from_every_image_alike():
 
 def test_the_few_pairs_there_are_suffice():
     alone = people(3)
-    assert similarity.draw_pairs(alone[0], alone, None, 0)[1] == []
+    assert similarity_measure.draw_pairs(alone[0], alone, None, 0)[1] == []
     few = people(4, 1)
-    assert len(similarity.draw_pairs(few[0], few, None, 0)[1]) == 4
+    assert len(similarity_measure.draw_pairs(few[0], few, None, 0)[1]) == 4
 
 
 # --------------------------------------------------------------------------------------------------------- the stage
@@ -173,9 +179,9 @@ def run(tmp_path_factory):
         strict=True,
     )
     settings = SimilaritySettings(grid=GRID, pairs=5)
-    similarity.average_population(maps, faces, folder / "population.h5", settings=settings)
+    similarity_measure.average_population(maps, faces, folder / "population.h5", settings=settings)
     out = folder / "00000.parquet", folder / "00000.null.parquet"
-    similarity.measure_similarity(maps, faces, folder / "population.h5", *out, settings=settings)
+    similarity_measure.measure_similarity(maps, faces, folder / "population.h5", *out, settings=settings)
     return {
         "folder": folder,
         "faces": faces,
@@ -243,7 +249,7 @@ def naive(p, q, part):
 
 
 @pytest.mark.parametrize("frame", alignment.FRAMES)
-@pytest.mark.parametrize("part", similarity.PARTS)
+@pytest.mark.parametrize("part", similarity_measure.PARTS)
 def test_every_value_against_a_plain_computation(run, frame, part):
     table, population = run["tables"][0], None
     with storage.open_shard(run["folder"] / "population.h5", "population") as shard:
@@ -264,7 +270,7 @@ def test_every_value_against_a_plain_computation(run, frame, part):
 
 def test_rows_are_the_contract_and_pairs_that_cannot_be_measured_say_why(run):
     table = run["tables"][0]
-    assert tuple(table.columns) == similarity.COLUMNS
+    assert tuple(table.columns) == similarity_measure.COLUMNS
     people = table.groupby(["identity", "pairing"], observed=True).size() / (2 * 2 * 3 * 2)  # layers, polarities, ...
     assert people.to_dict() == {("p0", "same"): 5, ("p0", "different"): 5, ("p1", "same"): 3, ("p1", "different"): 3}
     assert not set(table["other_identity"][table["pairing"] == "same"]) - {"p0", "p1"}
@@ -311,7 +317,7 @@ def test_the_population_is_the_mean_over_identities_of_their_mean_maps(run):
 def test_masks_are_compared_by_region(run):
     null = run["tables"][1]
     masks = null[(null["kind"] == "region_mask") & (null["frame"] == "none")]
-    assert set(masks["region"]) == {"facial", *similarity.FACIAL} and set(masks["part"]) == {"full"}
+    assert set(masks["region"]) == {"facial", *similarity_measure.FACIAL} and set(masks["part"]) == {"full"}
     row = masks[(masks["region"] == "nose") & (masks["reason"] == "")].iloc[0]
     both = []
     for identity, image in ((row["identity"], row["image"]), (row["other_identity"], row["other_image"])):
@@ -324,27 +330,27 @@ def test_masks_are_compared_by_region(run):
 
 def test_the_same_bytes_however_many_processes(run, tmp_path):
     out = tmp_path / "pairs.parquet", tmp_path / "nulls.parquet"
-    similarity.measure_similarity(
+    similarity_measure.measure_similarity(
         run["maps"], run["faces"], run["folder"] / "population.h5", *out, settings=run["settings"], processes=2
     )
-    assert [storage.sha256(path) for path in out] == [storage.sha256(path) for path in run["files"]]
+    assert [files.sha256(path) for path in out] == [files.sha256(path) for path in run["files"]]
 
 
 def test_a_shard_without_usable_people_gives_tables_without_rows(run, tmp_path):
     faces, maps = write_shards(tmp_path, 7, {"few": 2})
     out = tmp_path / "pairs.parquet", tmp_path / "nulls.parquet"
     files = [maps, *run["maps"]], [faces, *run["faces"]]
-    similarity.measure_similarity(*files, run["folder"] / "population.h5", *out, settings=run["settings"])
+    similarity_measure.measure_similarity(*files, run["folder"] / "population.h5", *out, settings=run["settings"])
     assert [len(pd.read_parquet(path)) for path in out] == [0, 0]
-    assert tuple(pd.read_parquet(out[0]).columns) == similarity.COLUMNS
+    assert tuple(pd.read_parquet(out[0]).columns) == similarity_measure.COLUMNS
 
 
 def test_full_maps_are_moved_in_cells_when_asked_for(run, tmp_path):
     settings = SimilaritySettings(
         grid=GRID, pairs=1, layers=1, polarities=("similarity",), frames=("none",), emd=("full",), cell=8
     )
-    similarity.average_population(run["maps"], run["faces"], tmp_path / "population.h5", settings=settings)
-    similarity.measure_similarity(
+    similarity_measure.average_population(run["maps"], run["faces"], tmp_path / "population.h5", settings=settings)
+    similarity_measure.measure_similarity(
         run["maps"], run["faces"], tmp_path / "population.h5", tmp_path / "a", tmp_path / "b", settings=settings
     )
     table = pd.read_parquet(tmp_path / "a")
@@ -380,7 +386,7 @@ HAND.loc[6, "reason"] = "no landmarks"
 
 def test_a_hand_worked_table():
     shards = [HAND[HAND["identity"] == identity] for identity in ("b", "a")]
-    found = tables.compare_pairings(shards, samples=100).set_index("measure")
+    found = similarity_table.compare_pairings(shards, samples=100).set_index("measure")
     bc, emd = found.loc["bc"], found.loc["emd_px"]
     assert bc["same"] == pytest.approx((0.3 + 0.7) / 2) and bc["different"] == pytest.approx((0.2 + 0.1) / 2)
     assert bc["ratio"] == pytest.approx(0.5 / 0.15)
@@ -396,7 +402,11 @@ def test_intervals_are_those_of_resampled_identities():
         for pairing, values in (("same", same), ("different", different))
         for k in range(15)
     ]
-    found = tables.compare_pairings([pair_rows(rows)], samples=4000, confidence=0.9).set_index("measure").loc["bc"]
+    found = (
+        similarity_table.compare_pairings([pair_rows(rows)], samples=4000, confidence=0.9)
+        .set_index("measure")
+        .loc["bc"]
+    )
     drawn = [rng.integers(0, 15, 15) for _ in range(4000)]
     expected = np.percentile([same[k].mean() / different[k].mean() for k in drawn], [5, 95])
     np.testing.assert_allclose([found["ratio_low"], found["ratio_high"]], expected, rtol=0.03)
@@ -410,17 +420,17 @@ def written(tmp_path):
     null = pd.concat(frames).assign(kind="population_mean", region="")
     for name, table in (("pairs", pd.concat(frames)), ("nulls", null)):
         table.to_parquet(tmp_path / f"{name}.parquet")
-    files = {name: str(tmp_path / f"{name}.csv") for name in ("similarity", *tables.PAPER_SIMILARITY)}
+    files = {name: str(tmp_path / f"{name}.csv") for name in ("similarity", *similarity_table.PAPER_SIMILARITY)}
     pairs, nulls = (
         {model: [str(tmp_path / f"{kind}.parquet")] for model in ("AF_R18", "m")} for kind in ("pairs", "nulls")
     )
-    tables.tabulate_similarity(pairs, nulls, files, bootstrap_samples=100)
+    similarity_table.tabulate_similarity(pairs, nulls, files, bootstrap_samples=100)
     return files
 
 
 def test_the_papers_numbers_stand_beside_ours(written):
     for name, expected in (("table03", 0.5), ("table04", 0.15), ("table05", 6.5), ("table06", 11.0)):
-        value = tables.PAPER_SIMILARITY[name][2]
+        value = similarity_table.PAPER_SIMILARITY[name][2]
         table, theirs = pd.read_csv(written[name]), paper.read_table(name)
         row = table[(table["model"] == "AF_R18") & (table["layer"] == "conv1") & (table["frame"] == "none")].iloc[0]
         number = theirs[(theirs["model"] == "AF_R18") & (theirs["layer"] == "conv1")][value].iloc[0]
@@ -432,7 +442,7 @@ def test_the_papers_numbers_stand_beside_ours(written):
 
 def test_the_long_table_has_maps_and_nulls(written):
     table = pd.read_csv(written["similarity"])
-    assert tuple(table.columns) == tuple(tables.SIMILARITY_COLUMNS)
+    assert tuple(table.columns) == tuple(similarity_table.SIMILARITY_COLUMNS)
     assert table.groupby(["model", "kind"]).size().to_dict() == {
         (m, k): 6 for m in ("AF_R18", "m") for k in ("leam", "population_mean")
     }
@@ -440,9 +450,9 @@ def test_the_long_table_has_maps_and_nulls(written):
 
 def test_the_figure_is_drawn_and_marks_the_paper(written, tmp_path):
     out = tmp_path / "s.png", tmp_path / "s.pdf"
-    figures.plot_similarity(written["similarity"], *out, polarity="loss", confidence=0.95)
+    similarity_figure.plot_similarity(written["similarity"], *out, polarity="loss", confidence=0.95)
     assert all(path.stat().st_size > 5000 for path in out)
-    marked = figures._paper_similarity("AF_R18", ["conv1", "elsewhere"], "emd_px", "different")
+    marked = similarity_figure._paper_similarity("AF_R18", ["conv1", "elsewhere"], "emd_px", "different")
     np.testing.assert_array_equal(marked, [13.89, np.nan])
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from conftest import make_faces
-from leam import storage
+from leam import files, journal, storage
+from leam.journal import Journal
 
 
 def test_a_file_appears_only_when_whole(tmp_path):
@@ -29,7 +30,7 @@ def test_a_shard_of_another_kind_or_a_damaged_one_is_named(tmp_path):
     with storage.create_shard(path, "faces") as shard:
         storage.write_faces(shard, make_faces("a", 3))
     with (
-        pytest.raises(storage.StorageError, match=r"x\.h5: expected a file of kind 'maps'"),
+        pytest.raises(files.StorageError, match=r"x\.h5: expected a file of kind 'maps'"),
         storage.open_shard(path, "maps"),
     ):
         pass
@@ -37,12 +38,12 @@ def test_a_shard_of_another_kind_or_a_damaged_one_is_named(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with (
         pytest.raises(
-            storage.StorageError, match=r"x\.h5 is damaged .*truncated.*set aside as x\.h5\.damaged: run again"
+            files.StorageError, match=r"x\.h5 is damaged .*truncated.*set aside as x\.h5\.damaged: run again"
         ),
         storage.open_shard(path, "faces"),
     ):
         pass
-    with pytest.raises(storage.StorageError, match="was damaged and set aside"), storage.open_shard(path, "faces"):
+    with pytest.raises(files.StorageError, match="was damaged and set aside"), storage.open_shard(path, "faces"):
         pass
     assert [left.name for left in tmp_path.iterdir()] == ["x.h5.damaged"]
     assert (tmp_path / "x.h5.damaged").stat().st_size == len(whole) // 2
@@ -57,10 +58,10 @@ def test_a_fault_of_the_file_system_is_not_taken_for_damage(tmp_path):
 
 def test_two_processes_at_one_file_do_not_mix(tmp_path, monkeypatch):
     path = tmp_path / "x.csv"
-    with storage.whole_file(path) as slow:
+    with files.whole_file(path) as slow:
         slow.write_text("slow")
         monkeypatch.setattr(storage.os, "getpid", lambda: 1)
-        with storage.whole_file(path) as quick:
+        with files.whole_file(path) as quick:
             assert quick != slow
             quick.write_text("quick")
         assert path.read_text() == "quick" and not slow.exists()
@@ -85,17 +86,17 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path):
         path.symlink_to("/dev/full")
 
     with (
-        pytest.raises(storage.StorageError, match=r"x\.csv: no space left on device; make room and run again"),
-        storage.whole_file(tmp_path / "x.csv") as part,
+        pytest.raises(files.StorageError, match=r"x\.csv: no space left on device; make room and run again"),
+        files.whole_file(tmp_path / "x.csv") as part,
     ):
         refuse(part)
         part.write_text("text")
-    journal = storage.Journal(tmp_path / "j", "work")
+    journal = Journal(tmp_path / "j", "work")
     journal._file = open("/dev/full", "wb")  # noqa: SIM115
-    with pytest.raises(storage.StorageError, match="j: no space left on device"):
+    with pytest.raises(files.StorageError, match="j: no space left on device"):
         journal.add("a", values=np.arange(10))
     hidden = "Disable slist on flush dest failure failed (file write failed: errno = 28, error message = 'No space')"
-    with pytest.raises(storage.StorageError, match=r"x\.h5: no space left"), storage.whole_file(tmp_path / "x.h5"):
+    with pytest.raises(files.StorageError, match=r"x\.h5: no space left"), files.whole_file(tmp_path / "x.h5"):
         raise RuntimeError(hidden)
 
 
@@ -163,7 +164,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     content[offset + 100] ^= 1
     path.write_bytes(content)
     with (
-        pytest.raises(storage.StorageError, match=r"x\.h5 is damaged .*read data.*set aside"),
+        pytest.raises(files.StorageError, match=r"x\.h5 is damaged .*read data.*set aside"),
         storage.open_shard(path, "faces") as shard,
     ):
         storage.read_faces(shard, "a")
@@ -175,14 +176,14 @@ def test_a_flipped_bit_is_noticed(tmp_path):
 
 def test_a_journal_goes_on_after_the_last_whole_record(tmp_path):
     path = tmp_path / "j"
-    journal = storage.Journal(path, "work")
+    journal = Journal(path, "work")
     for name in "abc":
         journal.add(name, values=np.arange(1000) + ord(name))
     journal.close()
     whole = path.read_bytes()
     for cut in (len(whole) - 1, len(whole) - 4000, len(whole) - 8500):
         path.write_bytes(whole[:cut])
-        journal = storage.Journal(path, "work")
+        journal = Journal(path, "work")
         assert "a" in journal and "c" not in journal
         np.testing.assert_array_equal(journal.get("a")["values"], np.arange(1000) + ord("a"))
         for name in "bc":
@@ -193,17 +194,17 @@ def test_a_journal_goes_on_after_the_last_whole_record(tmp_path):
 
 
 def test_records_added_together_are_read_one_by_one_and_the_last_counts(tmp_path):
-    journal = storage.Journal(tmp_path / "j", "work")
+    journal = Journal(tmp_path / "j", "work")
     journal.add_all([(name, {"values": np.array([number])}) for number, name in enumerate("abca")])
     journal.add("b", values=np.array([9]))
     journal.close()
-    journal = storage.Journal(tmp_path / "j", "work")
+    journal = Journal(tmp_path / "j", "work")
     assert {name: journal.get(name)["values"][0] for name in "abc"} == {"a": 3, "b": 9, "c": 2}
 
 
 def test_a_damaged_record_ends_what_is_trusted(tmp_path):
     path = tmp_path / "j"
-    journal = storage.Journal(path, "work")
+    journal = Journal(path, "work")
     journal.add("a", values=np.arange(10))
     end = path.stat().st_size
     journal.add("b", values=np.arange(10))
@@ -211,44 +212,44 @@ def test_a_damaged_record_ends_what_is_trusted(tmp_path):
     content = bytearray(path.read_bytes())
     content[end + 60] ^= 1
     path.write_bytes(content)
-    journal = storage.Journal(path, "work")
+    journal = Journal(path, "work")
     assert "a" in journal and "b" not in journal
     journal.remove()
     assert not path.exists()
 
 
 def test_a_journal_of_other_work_is_emptied(tmp_path):
-    journal = storage.Journal(tmp_path / "j", "one")
+    journal = Journal(tmp_path / "j", "one")
     journal.add("a", values=np.arange(10))
     journal.close()
-    assert len(storage.Journal(tmp_path / "j", "two")) == 0
+    assert len(Journal(tmp_path / "j", "two")) == 0
 
 
 def test_a_journal_has_one_writer(tmp_path):
-    journal = storage.Journal(tmp_path / "j", "work")
+    journal = Journal(tmp_path / "j", "work")
     with pytest.raises(BlockingIOError, match="another process is writing this shard"):
-        storage.Journal(tmp_path / "j", "work")
+        Journal(tmp_path / "j", "work")
     journal.close()
-    storage.Journal(tmp_path / "j", "work").close()
+    Journal(tmp_path / "j", "work").close()
 
 
 def test_a_journal_waits_for_the_one_that_holds_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "WAIT_S", 0.01)
-    first = storage.Journal(tmp_path / "j", "work")
+    monkeypatch.setattr(journal, "WAIT_S", 0.01)
+    first = Journal(tmp_path / "j", "work")
     first.add("a", values=np.arange(3))
     threading.Timer(0.2, first.close).start()
-    second = storage.Journal(tmp_path / "j", "work", wait_s=60)
+    second = Journal(tmp_path / "j", "work", wait_s=60)
     assert second.waited and "a" in second
     second.close()
 
 
 def test_a_journal_deleted_by_the_one_that_held_it_is_not_written_to(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "WAIT_S", 0.01)
-    first = storage.Journal(tmp_path / "j", "work")
+    monkeypatch.setattr(journal, "WAIT_S", 0.01)
+    first = Journal(tmp_path / "j", "work")
     first.add("a", values=np.arange(3))
     threading.Timer(0.2, first.remove).start()
-    second = storage.Journal(tmp_path / "j", "work", wait_s=60)
+    second = Journal(tmp_path / "j", "work", wait_s=60)
     second.add("b", values=np.arange(3))
     second.close()
-    third = storage.Journal(tmp_path / "j", "work")
+    third = Journal(tmp_path / "j", "work")
     assert "b" in third and "a" not in third

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import demographics, paper, storage, tables
+from leam import demographics, paper, storage
+from leam.analyses.groups import table as groups_table
+from leam.analyses.regions import table as regions_table
+from leam.analyses.retention import table as retention_table
 from leam.regions import REGIONS
 
 
@@ -31,8 +34,8 @@ def make_counts(identities=5, seed=0):
 
 def test_shares_against_a_plain_computation():
     counts = make_counts()
-    found = tables.share_regions(counts, samples=200).set_index(tables.CELL).sort_index()
-    for cell, rows in counts.groupby(tables.CELL):
+    found = regions_table.share_regions(counts, samples=200).set_index(regions_table.CELL).sort_index()
+    for cell, rows in counts.groupby(regions_table.CELL):
         row = found.loc[cell]
         assert row["percent"] == pytest.approx(rows["percent"].mean())
         assert row["area_percent"] == pytest.approx(rows["area_percent"].mean())
@@ -47,7 +50,7 @@ def test_shares_against_a_plain_computation():
 def test_pooled_shares_weigh_identities_by_their_pixels():
     counts = make_counts(2)
     counts.loc[counts["identity"] == "p0", "count"] *= 10
-    one = tables.share_regions(counts, samples=100)
+    one = regions_table.share_regions(counts, samples=100)
     cell = counts[(counts["layer"] == "conv1") & (counts["threshold"] == "1") & (counts["polarity"] == "loss")]
     expected = 100 * cell.groupby("region", sort=False)["count"].sum() / cell["count"].sum()
     found = one[(one["layer"] == "conv1") & (one["threshold"] == "1") & (one["polarity"] == "loss")]
@@ -56,9 +59,13 @@ def test_pooled_shares_weigh_identities_by_their_pixels():
 
 def test_bootstrap_interval_is_that_of_resampled_identities():
     counts = make_counts(8)
-    found = tables.share_regions(counts, samples=4000, confidence=0.9, seed=1).set_index(tables.CELL).sort_index()
+    found = (
+        regions_table.share_regions(counts, samples=4000, confidence=0.9, seed=1)
+        .set_index(regions_table.CELL)
+        .sort_index()
+    )
     cell = ("loss", "conv1", "1", "nose")
-    values = counts.set_index(tables.CELL).sort_index().loc[cell, "percent"].to_numpy()
+    values = counts.set_index(regions_table.CELL).sort_index().loc[cell, "percent"].to_numpy()
     rng = np.random.default_rng(5)
     means = [rng.choice(values, 8).mean() for _ in range(4000)]
     expected = np.percentile(means, [5, 95])
@@ -68,13 +75,15 @@ def test_bootstrap_interval_is_that_of_resampled_identities():
 
 def test_intervals_are_the_same_for_the_same_seed():
     counts = make_counts()
-    pd.testing.assert_frame_equal(tables.share_regions(counts, seed=3), tables.share_regions(counts, seed=3))
+    pd.testing.assert_frame_equal(
+        regions_table.share_regions(counts, seed=3), regions_table.share_regions(counts, seed=3)
+    )
 
 
 def test_one_identity_has_no_interval_and_a_region_without_area_no_enrichment():
     counts = make_counts(1)
     counts.loc[counts["region"] == "hat", "area_percent"] = 0.0
-    found = tables.share_regions(counts, samples=100)
+    found = regions_table.share_regions(counts, samples=100)
     assert found["percent_low"].isna().all()
     assert found.loc[found["region"] == "hat", "enrichment"].isna().all()
     assert found.loc[found["region"] == "nose", "enrichment"].notna().all()
@@ -84,7 +93,7 @@ def test_identities_without_activation_are_left_out_of_the_mean():
     counts = make_counts(3)
     silent = (counts["identity"] == "p1") & (counts["layer"] == "conv1")
     counts.loc[silent, "percent"] = np.nan
-    found = tables.share_regions(counts, samples=100).set_index(tables.CELL).sort_index()
+    found = regions_table.share_regions(counts, samples=100).set_index(regions_table.CELL).sort_index()
     rows = counts[(counts["layer"] == "conv1") & (counts["region"] == "nose") & (counts["threshold"] == "1")]
     expected = rows[rows["polarity"] == "loss"]["percent"].mean()
     assert found.loc[("loss", "conv1", "1", "nose"), "percent"] == pytest.approx(expected)
@@ -98,12 +107,12 @@ def outputs(tmp_path):
         make_counts(seed=seed).assign(model=model).to_parquet(paths[model])
     names = ("regions", "table01", "table02", "table10", "table11", "table12_to_20")
     files = {name: str(tmp_path / f"{name}.csv") for name in names}
-    tables.tabulate_regions(paths, files, bootstrap_samples=100)
+    regions_table.tabulate_regions(paths, files, bootstrap_samples=100)
     return {name: pd.read_csv(path, dtype={"threshold": str}) for name, path in files.items()}
 
 
 def test_the_papers_tables_hold_the_cells_of_the_long_one(outputs):
-    keys = ["model", *tables.CELL]
+    keys = ["model", *regions_table.CELL]
     long = outputs["regions"].set_index(keys)["percent"]
     chosen = {
         "table01": (["conv1", "conv2"], ["1", "full"]),
@@ -145,14 +154,14 @@ def test_groups_are_shares_of_their_own_identities(tmp_path, caplog):
     people = tmp_path / "people.csv"
     people.write_text("identity,gender\np0,female\np1,male\np2,female\np3,\nsomeone,male\n")
     caplog.set_level("INFO", logger="leam.tables")
-    tables.tabulate_groups(
+    groups_table.tabulate_groups(
         {"m": str(tmp_path / "m.parquet")}, people, tmp_path / "out.csv", polarity="loss", bootstrap_samples=100
     )
     found = pd.read_csv(tmp_path / "out.csv", dtype={"threshold": str}).set_index(["group", "threshold", "region"])
     sizes = found.groupby("group")["identities"].first()
     assert sizes.to_dict() == {"female": 2, "male": 1, "unknown": 2}
     assert caplog.messages == ["m: 2 of 5 identities have no gender in the table of people"]
-    cell = counts.set_index([*tables.CELL, "identity"]).sort_index().loc[("loss", "all", "1", "nose")]
+    cell = counts.set_index([*regions_table.CELL, "identity"]).sort_index().loc[("loss", "all", "1", "nose")]
     expected = cell.loc[["p0", "p2"], "percent"].mean()
     assert found.loc[("female", "1", "nose"), "percent"] == pytest.approx(expected, rel=1e-5)
 
@@ -184,7 +193,7 @@ def write_stage(tmp_path, kept, discarded):
     with storage.create_shard(tmp_path / "maps.h5", "maps") as shard:
         storage.write_discarded(shard, [storage.Discarded("a", "2", "embedding is zero or not finite")])
     out = tmp_path / "retention.csv", tmp_path / "discarded.csv"
-    tables.tabulate_retention(
+    retention_table.tabulate_retention(
         tmp_path / "links.parquet", [str(tmp_path / "faces.h5")], {"m": [str(tmp_path / "maps.h5")]}, *out
     )
     return pd.read_csv(out[0]).set_index("identity"), pd.read_csv(out[1])

@@ -10,7 +10,12 @@ import pytest
 import torch
 from pytorch_metric_learning.losses import ArcFaceLoss, CosFaceLoss
 
-from leam import faces, localisation, models, sample, storage, training
+from leam import files
+from leam.analyses import localisation
+from leam.faces import detection, frames
+from leam.faces import stage as faces_stage
+from leam.recognisers import networks, registry
+from leam.sample import people, rendering, training
 
 
 def test_verification_is_over_all_unordered_pairs():
@@ -47,11 +52,11 @@ def test_crop_is_black_outside_the_picture():
 
 
 def test_crops_are_those_of_the_workflow():
-    found = sample.render(sample.draw_identity(7, 1), sample.draw_picture(7, 1, 0), 160)
-    settings = faces.FaceSettings(crop_mode="box", crop_margin=training.MARGIN, crop_size=112)
-    (face,) = faces.face_of_landmarks(found.landmarks, found.image.shape)
-    frame = faces.crop_frame(face, found.image.shape, settings)
-    expected = faces.warp(found.image, frame, 112).astype(int)
+    found = rendering.render(people.draw_identity(7, 1), people.draw_picture(7, 1, 0), 160)
+    settings = faces_stage.FaceSettings(crop_mode="box", crop_margin=training.MARGIN, crop_size=112)
+    (face,) = detection.face_of_landmarks(found.landmarks, found.image.shape)
+    frame = faces_stage.crop_frame(face, found.image.shape, settings)
+    expected = frames.warp(found.image, frame, 112).astype(int)
     crop = training.crop_face(found.image, found.landmarks, training.MARGIN, 112)
     assert np.abs(crop - expected).mean() < 1.5
     moved = np.abs(np.roll(crop, 1, axis=1) - expected)  # half of such a shift would be noticed
@@ -74,8 +79,8 @@ def test_rendering_does_not_depend_on_the_number_of_workers():
 
 def test_people_may_differ_in_one_region_only():
     crops, _ = training.render_crops(7, 2, 1, region="hair")
-    who = sample.draw_identity(7, 1, "hair")
-    found = sample.render(who, sample.draw_picture(7, 1, 0), training.RENDER_PX)
+    who = people.draw_identity(7, 1, "hair")
+    found = rendering.render(who, people.draw_picture(7, 1, 0), training.RENDER_PX)
     assert (crops[1] == training.crop_face(found.image, found.landmarks, training.MARGIN, 112)).all()
 
 
@@ -114,31 +119,31 @@ def held_out(region: str | None) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("model", training.RECIPES)
 def test_weights_that_ship_tell_people_apart(model):
-    weights, region = Path(models.REGISTRY[model].weights), training.RECIPES[model].region
+    weights, region = Path(registry.REGISTRY[model].weights), training.RECIPES[model].region
     assert weights.stat().st_size <= 2_000_000
     assert training.verify_file(model, weights, *held_out(region)).auc >= (0.85 if region else 0.95)
-    network = models.build(models.recogniser(model))
+    network = networks.build(registry.recogniser(model))
     assert all(value.dtype == torch.float32 for value in network.parameters())
 
 
 @pytest.mark.parametrize("model", training.RECIPES)
 def test_reports_that_ship_are_of_the_weights_and_of_the_recipe(model):
-    weights = Path(models.REGISTRY[model].weights)
+    weights = Path(registry.REGISTRY[model].weights)
     facts, recipe = json.loads(weights.with_suffix(".json").read_text()), dataclasses.asdict(training.RECIPES[model])
     assert {key: facts[key] for key in recipe} == recipe
-    assert facts["sha256"] == storage.sha256(weights) and facts["auc"] >= (0.9 if recipe["region"] else 0.99)
+    assert facts["sha256"] == files.sha256(weights) and facts["auc"] >= (0.9 if recipe["region"] else 0.99)
 
 
 def test_every_world_has_a_recipe():
-    assert {recipe.region for recipe in training.RECIPES.values()} == {None, *models.WORLDS}
-    assert {models.world_model(region) for region in models.WORLDS} < set(training.RECIPES)
+    assert {recipe.region for recipe in training.RECIPES.values()} == {None, *registry.WORLDS}
+    assert {registry.world_model(region) for region in registry.WORLDS} < set(training.RECIPES)
 
 
 def test_traits_of_a_world_are_its_regions_own_and_standardised():
     traits = training.region_traits(7, 30, "nose")
     assert traits.shape == (30, 7)
     np.testing.assert_allclose((traits.mean(0), traits.std(0)), ([0] * 7, [1] * 7), atol=1e-12)
-    widths = [sample.draw_identity(7, index, "nose")["nose.width"] for index in range(30)]
+    widths = [people.draw_identity(7, index, "nose")["nose.width"] for index in range(30)]
     assert np.corrcoef(widths, traits.T)[0, 1:].max() == pytest.approx(1)
 
 

@@ -5,8 +5,8 @@ import ot
 import pytest
 from scipy.optimize import linprog
 
-from leam import transport
-from leam.transport import Ground
+from leam.analyses.similarity import transport
+from leam.analyses.similarity.transport import Ground
 
 
 def linear_programme(p, q):

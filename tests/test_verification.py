@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from leam import storage, verification
+from leam import storage
+from leam.analyses.verification import measure as verification_measure
+from leam.analyses.verification import table as verification_table
 
 
 def unit(rng, n, d=8):
@@ -20,7 +22,7 @@ def test_pairs_against_a_double_loop():
     for i in range(12):
         for j in range(i + 1, 12):
             (genuine if identities[i] == identities[j] else impostor).append(float(embeddings[i] @ embeddings[j]))
-    found = verification.split_pairs(embeddings, identities)
+    found = verification_measure.split_pairs(embeddings, identities)
     np.testing.assert_allclose(np.sort(found[0]), np.sort(genuine), rtol=1e-5)
     np.testing.assert_allclose(np.sort(found[1]), np.sort(impostor), rtol=1e-5)
 
@@ -28,7 +30,7 @@ def test_pairs_against_a_double_loop():
 def test_impostor_pairs_are_sampled_when_there_are_too_many():
     rng = np.random.default_rng(0)
     embeddings, identities = unit(rng, 60), np.repeat(np.arange(20), 3)
-    one, two = (verification.split_pairs(embeddings, identities, seed=4, limit=500)[1] for _ in range(2))
+    one, two = (verification_measure.split_pairs(embeddings, identities, seed=4, limit=500)[1] for _ in range(2))
     assert 400 < len(one) <= 500
     np.testing.assert_array_equal(one, two)
 
@@ -37,22 +39,22 @@ def test_area_under_curve_against_a_count_with_ties():
     rng = np.random.default_rng(1)
     genuine, impostor = rng.integers(2, 9, 40) / 10, rng.integers(0, 7, 70) / 10
     wins = sum((g > i) + 0.5 * (g == i) for g in genuine for i in impostor)
-    assert verification.area_under_curve(genuine, impostor) == pytest.approx(wins / (40 * 70))
+    assert verification_measure.area_under_curve(genuine, impostor) == pytest.approx(wins / (40 * 70))
     truth = np.repeat([1, 0], [40, 70])
     expected = roc_auc_score(truth, np.concatenate((genuine, impostor)))
-    assert verification.area_under_curve(genuine, impostor) == pytest.approx(expected)
-    assert np.isnan(verification.area_under_curve(genuine, impostor[:0]))
+    assert verification_measure.area_under_curve(genuine, impostor) == pytest.approx(expected)
+    assert np.isnan(verification_measure.area_under_curve(genuine, impostor[:0]))
 
 
 def test_area_under_curve_at_its_limits():
-    assert verification.area_under_curve(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1
-    assert verification.area_under_curve(np.array([0.0]), np.array([1.0, 2.0])) == 0
-    assert verification.area_under_curve(np.ones(3), np.ones(4)) == 0.5
+    assert verification_measure.area_under_curve(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1
+    assert verification_measure.area_under_curve(np.array([0.0]), np.array([1.0, 2.0])) == 0
+    assert verification_measure.area_under_curve(np.ones(3), np.ones(4)) == 0.5
 
 
 def test_threshold_lets_through_at_most_the_false_match_rate():
     impostor = np.random.default_rng(2).random(5000)
-    threshold = verification.threshold_at(impostor, 1e-3)
+    threshold = verification_measure.threshold_at(impostor, 1e-3)
     assert (impostor > threshold).mean() <= 1e-3
     assert (impostor >= threshold).mean() > 1e-3
 
@@ -70,7 +72,7 @@ def test_table_of_models(tmp_path):
                 shard,
                 storage.IdentityMaps(identity, list("123"), pairs, pairs[:, 0], embeddings, {}, {"loss": nothing}),
             )
-    verification.tabulate_verification({"m": [str(tmp_path / "m.h5")]}, tmp_path / "out.csv")
+    verification_table.tabulate_verification({"m": [str(tmp_path / "m.h5")]}, tmp_path / "out.csv")
     row = pd.read_csv(tmp_path / "out.csv").iloc[0]
     assert (row["genuine_pairs"], row["impostor_pairs"], row["images"]) == (12, 54, 12)
     assert row["auc"] == 1.0 and row["true_match_rate"] == 1.0
@@ -80,7 +82,7 @@ def test_table_of_models(tmp_path):
 def test_no_usable_identity_is_a_row_of_zeros(tmp_path):
     with storage.create_shard(tmp_path / "m.h5", "maps"):
         pass
-    verification.tabulate_verification({"m": [str(tmp_path / "m.h5")]}, tmp_path / "out.csv")
+    verification_table.tabulate_verification({"m": [str(tmp_path / "m.h5")]}, tmp_path / "out.csv")
     row = pd.read_csv(tmp_path / "out.csv").iloc[0]
     assert (row["identities"], row["genuine_pairs"], row["impostor_pairs"]) == (0, 0, 0)
     assert np.isnan(row["auc"])

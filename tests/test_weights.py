@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from leam import models, storage, weights
+from leam import files, weights
+from leam.recognisers import networks, registry
 
 
 @pytest.fixture
 def saved(tmp_path, narrow):
     path = tmp_path / "w.safetensors"
-    save_file(models.build(narrow, seed=5).state_dict(), path)
+    save_file(networks.build(narrow, seed=5).state_dict(), path)
     return dataclasses.replace(narrow, untrained=False, weights=str(path), origin="here", licence="ours")
 
 
@@ -26,18 +27,18 @@ def test_facts_of_the_file_are_written(saved, tmp_path):
     content = Path(saved.weights).read_bytes()
     assert facts["sha256"] == hashlib.sha256(content).hexdigest()
     assert (facts["bytes"], facts["licence"], facts["untrained"]) == (len(content), "ours", False)
-    assert facts["layers"] == list(models.IRESNET_LAYERS)
+    assert facts["layers"] == list(registry.IRESNET_LAYERS)
 
 
 def test_another_file_than_expected_is_refused(saved, tmp_path):
     wrong = dataclasses.replace(saved, sha256="0" * 64)
-    with pytest.raises(models.ModelError, match=f"has SHA-256 [0-9a-f]{{64}}, expected {'0' * 64}"):
+    with pytest.raises(registry.ModelError, match=f"has SHA-256 [0-9a-f]{{64}}, expected {'0' * 64}"):
         weights.fetch_weights(tmp_path / "ok", wrong)
     assert not (tmp_path / "ok").exists()
 
 
 def test_another_size_than_expected_is_refused(saved, tmp_path):
-    with pytest.raises(models.ModelError, match=r"has bytes \d+, expected 5; get the file from here"):
+    with pytest.raises(registry.ModelError, match=r"has bytes \d+, expected 5; get the file from here"):
         weights.fetch_weights(tmp_path / "ok", dataclasses.replace(saved, bytes=5))
 
 
@@ -61,29 +62,29 @@ def server(tmp_path):
 
 def test_a_url_is_fetched_once_and_verified(saved, tmp_path, server):
     address, asked = server
-    sha256 = storage.sha256(saved.weights)
+    sha256 = files.sha256(saved.weights)
     remote = dataclasses.replace(saved, weights=f"{address}/w.safetensors", sha256=sha256)
     for _ in range(2):
         weights.fetch_weights(tmp_path / "weights" / "narrow.ok", remote)
     assert len(asked) == 1
     found = weights.fetched(tmp_path / "weights" / "narrow.ok", remote)
-    assert Path(found.weights).name == "narrow.safetensors" and storage.sha256(found.weights) == sha256
+    assert Path(found.weights).name == "narrow.safetensors" and files.sha256(found.weights) == sha256
     wrong = dataclasses.replace(remote, sha256="0" * 64)
-    with pytest.raises(models.ModelError, match="has SHA-256"):
+    with pytest.raises(registry.ModelError, match="has SHA-256"):
         weights.fetch_weights(tmp_path / "other" / "narrow.ok", wrong)
 
 
 def test_a_url_that_fails_says_so_and_leaves_nothing(saved, tmp_path, server):
     remote = dataclasses.replace(saved, weights=f"{server[0]}/absent.pt")
-    with pytest.raises(models.ModelError, match=r"absent\.pt: HTTP Error 404.*get the file from here"):
+    with pytest.raises(registry.ModelError, match=r"absent\.pt: HTTP Error 404.*get the file from here"):
         weights.fetch_weights(tmp_path / "weights" / "narrow.ok", remote)
     assert not list((tmp_path / "weights").iterdir())
-    with pytest.raises(models.ModelError, match="expected http, https or a path"):
+    with pytest.raises(registry.ModelError, match="expected http, https or a path"):
         weights.fetch_weights(tmp_path / "weights" / "narrow.ok", dataclasses.replace(saved, weights="ftp://x/w.pt"))
 
 
 def test_a_wrong_layer_stops_here(saved, tmp_path):
-    with pytest.raises(models.ModelError, match="no layer is called 'conv7'"):
+    with pytest.raises(registry.ModelError, match="no layer is called 'conv7'"):
         weights.fetch_weights(tmp_path / "ok", dataclasses.replace(saved, layers=("conv7",)))
 
 
@@ -94,5 +95,5 @@ def test_an_untrained_model_says_so(narrow, tmp_path):
 
 @pytest.mark.parametrize("name", ["sample_arcface", "sample_cosface"])
 def test_the_weights_that_ship_are_found(name, tmp_path):
-    weights.fetch_weights(tmp_path / "ok", models.recogniser(name))
+    weights.fetch_weights(tmp_path / "ok", registry.recogniser(name))
     assert json.loads((tmp_path / "ok").read_text())["bytes"] <= 2_000_000

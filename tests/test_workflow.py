@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from leam import storage
+from leam import files, storage
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow_scripts"
@@ -46,7 +46,7 @@ def test_rule_adapter_function_log_and_benchmark_share_one_name(rule):
     assert re.search(rf'results\("benchmarks/{rule}[./]', text)
     assert '"../envs/leam.yaml"' in text
     adapter = (SCRIPTS / f"{rule}.py").read_text()
-    module = re.search(rf"from leam\.(\w+) import .*\b{rule}\b", adapter).group(1)
+    module = re.search(rf"from leam\.([\w.]+) import .*\b{rule}\b", adapter).group(1).replace(".", "/")
     functions = [
         node.name
         for node in ast.parse((SCRIPTS / "leam" / f"{module}.py").read_text()).body
@@ -64,7 +64,7 @@ def test_adapters_are_thin_and_none_is_an_orphan():
 
 
 def test_the_library_never_sees_snakemake_and_has_no_drawer_of_odds_and_ends():
-    for path in (SCRIPTS / "leam").glob("*.py"):
+    for path in (SCRIPTS / "leam").rglob("*.py"):
         tree = ast.parse(path.read_text())
         imported = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
         imported += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
@@ -268,7 +268,7 @@ def test_the_same_seed_gives_the_same_bytes(few, tmp_path):
     made = [path for path in (tmp_path / "results").rglob("*") if path.suffix in kinds]
     assert len(made) > 60
     for path in made:
-        assert storage.sha256(path) == storage.sha256(few / path.relative_to(tmp_path)), path.name
+        assert files.sha256(path) == files.sha256(few / path.relative_to(tmp_path)), path.name
 
 
 def test_the_report_is_made(few):

@@ -1,10 +1,10 @@
 """Rule assess_significance: see leam.significance.assess_significance."""
 
 from leam import joblog
+from leam.analyses.groups.table import assess_significance
 
 joblog.start(snakemake.log[0])
 
-from leam.significance import assess_significance
 
 params = snakemake.params
 assess_significance(

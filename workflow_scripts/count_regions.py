@@ -1,10 +1,10 @@
 """Rule count_regions: see leam.regions.count_regions."""
 
 from leam import joblog
+from leam.analyses.regions.measure import count_regions
 
 joblog.start(snakemake.log[0])
 
-from leam.regions import count_regions
 
 count_regions(
     snakemake.input.maps,

@@ -1,10 +1,10 @@
 """Rule plot_ages: see leam.significance_figures.plot_ages."""
 
 from leam import joblog
+from leam.analyses.ages.figure import plot_ages
 
 joblog.start(snakemake.log[0])
 
-from leam.significance_figures import plot_ages
 
 plot_ages(
     snakemake.input.ages,

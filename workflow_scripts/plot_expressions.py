@@ -1,10 +1,10 @@
 """Rule plot_expressions: see leam.examples.plot_expressions."""
 
 from leam import joblog
+from leam.analyses.examples.figure import plot_expressions
 
 joblog.start(snakemake.log[0])
 
-from leam.examples import plot_expressions
 
 plot_expressions(
     snakemake.input.maps,

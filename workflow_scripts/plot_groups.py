@@ -1,10 +1,10 @@
 """Rule plot_groups: see leam.significance_figures.plot_groups."""
 
 from leam import joblog
+from leam.analyses.groups.figure import plot_groups
 
 joblog.start(snakemake.log[0])
 
-from leam.significance_figures import plot_groups
 
 plot_groups(
     snakemake.input.drops,

@@ -1,10 +1,10 @@
 """Rule plot_layers: see leam.examples.plot_layers."""
 
 from leam import joblog
+from leam.analyses.examples.figure import plot_layers
 
 joblog.start(snakemake.log[0])
 
-from leam.examples import plot_layers
 
 plot_layers(
     snakemake.input.maps,

@@ -1,10 +1,10 @@
 """Rule plot_regions: see leam.figures.plot_regions."""
 
 from leam import joblog
+from leam.analyses.regions.figure import plot_regions
 
 joblog.start(snakemake.log[0])
 
-from leam.figures import plot_regions
 
 plot_regions(
     snakemake.input.regions,

@@ -1,9 +1,9 @@
 """Rule plot_retention: see leam.figures.plot_retention."""
 
 from leam import joblog
+from leam.analyses.retention.figure import plot_retention
 
 joblog.start(snakemake.log[0])
 
-from leam.figures import plot_retention
 
 plot_retention(snakemake.input.retention, snakemake.input.discarded, snakemake.output.png, snakemake.output.pdf)

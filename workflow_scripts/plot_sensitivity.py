@@ -1,10 +1,10 @@
 """Rule plot_sensitivity: see leam.examples.plot_sensitivity."""
 
 from leam import joblog
+from leam.analyses.examples.figure import plot_sensitivity
 
 joblog.start(snakemake.log[0])
 
-from leam.examples import plot_sensitivity
 
 plot_sensitivity(
     snakemake.input.maps,

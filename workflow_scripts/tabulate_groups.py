@@ -1,10 +1,10 @@
 """Rule tabulate_groups: see leam.tables.tabulate_groups."""
 
 from leam import joblog
+from leam.analyses.groups.table import tabulate_groups
 
 joblog.start(snakemake.log[0])
 
-from leam.tables import tabulate_groups
 
 analysis = snakemake.params.analysis
 tabulate_groups(

@@ -1,10 +1,10 @@
 """Rule tabulate_localisation: see leam.localisation.tabulate_localisation."""
 
 from leam import joblog
+from leam.analyses.localisation.table import tabulate_localisation
 
 joblog.start(snakemake.log[0])
 
-from leam.localisation import tabulate_localisation
 
 analysis = snakemake.params.analysis
 tabulate_localisation(

@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leam import detection, faces, images
+from leam import images
+from leam.faces import detection
+from leam.faces import stage as faces_stage
 
 SIZE = 224
 ROUNDS = 3
@@ -70,11 +72,11 @@ def bench_detection(name: str, network: detection.Network, pictures: list[np.nda
     print(f"figure {name}_batched_and_one_by_one_differ {apart:.4f} px")
 
 
-def bench_parsing(models: faces.Models, pictures: list[np.ndarray], settings: faces.FaceSettings) -> None:
+def bench_parsing(models: faces_stage.Models, pictures: list[np.ndarray], settings: faces_stage.FaceSettings) -> None:
     found = [of_one[0] for of_one in detection.find_faces(models.detector, pictures)]
     points = np.stack([face.points for face in found])
     frames = np.stack(
-        [faces.crop_frame(*pair, settings) for pair in zip(found, [p.shape for p in pictures], strict=True)]
+        [faces_stage.crop_frame(*pair, settings) for pair in zip(found, [p.shape for p in pictures], strict=True)]
     )
 
     def one_by_one() -> np.ndarray:
@@ -110,9 +112,9 @@ def main() -> None:
     section = {"detector": "mtcnn", "regions": "pyfacer", "parser_weights": str(arguments.parser), "crop_size": SIZE}
     if arguments.landmarks:
         section |= {"landmarks": "dlib", "landmark_weights": str(arguments.landmarks)}
-    settings = faces.face_settings(section)
-    models = faces.load_models(settings, arguments.device)
-    faces.tune(models, arguments.threads)
+    settings = faces_stage.face_settings(section)
+    models = faces_stage.load_models(settings, arguments.device)
+    faces_stage.tune(models, arguments.threads)
     pictures = read_photographs(arguments.photos, models.detector, 8)
     print(f"{len(pictures)} photographs, {arguments.device}, {arguments.threads} thread(s), batch {settings.batch}")
     from facenet_pytorch import MTCNN
@@ -123,8 +125,10 @@ def main() -> None:
         retinaface = detection.RetinaFace(arguments.retinaface, 0.8, torch.device(arguments.device))
         bench_detection("retinaface", retinaface, pictures)
     bench_parsing(models, pictures, settings)
-    whole = [faces.Picture(str(k), p, None, detection.unknown(68), np.full(4, np.nan)) for k, p in enumerate(pictures)]
-    seconds = take_turns({"batched": lambda: faces.crop_faces(whole, settings, models)})
+    whole = [
+        faces_stage.Picture(str(k), p, None, detection.unknown(68), np.full(4, np.nan)) for k, p in enumerate(pictures)
+    ]
+    seconds = take_turns({"batched": lambda: faces_stage.crop_faces(whole, settings, models)})
     report("detection_landmarks_parsing_and_crop", seconds, len(pictures))
 
 

@@ -24,19 +24,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from leam import folding, maps, models
+from leam import maps, paper
+from leam.recognisers import folding, networks, registry
 from leam.regions import REGIONS
 
 IMAGES = 12
 # The paper's size: 1,000 people of 13.4 images; each architecture stands for one or two of its nine recognisers.
-PAPER_PAIRS = 13_445 * 12.445
+PAPER_PAIRS = paper.IMAGES_KEPT * 12.445
 PAPER_MODELS = {"AF_R18": 2, "AF_R50": 2, "AF_R100": 2, "IR_CASIA": 2, "VGG_16": 1}
 
 
-def build(name: str, device: str, seed: int = 0) -> tuple[nn.Module, models.Recogniser]:
+def build(name: str, device: str, seed: int = 0) -> tuple[nn.Module, registry.Recogniser]:
     """The architecture with random weights and BatchNorm statistics as they would be after seeing such images."""
-    recogniser = dataclasses.replace(models.REGISTRY[name], untrained=True)
-    network = models.build(recogniser, seed)
+    recogniser = dataclasses.replace(registry.REGISTRY[name], untrained=True)
+    network = networks.build(recogniser, seed)
     norms = [module for module in network.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
     for module in norms:
         module.train()
@@ -46,7 +47,7 @@ def build(name: str, device: str, seed: int = 0) -> tuple[nn.Module, models.Reco
     return network.eval().to(device), recogniser
 
 
-def inputs(recogniser: models.Recogniser, device: str, seed: int = 0) -> torch.Tensor:
+def inputs(recogniser: registry.Recogniser, device: str, seed: int = 0) -> torch.Tensor:
     """(12, 3, h, w): one smooth random face-like field with a variation per image."""
     random = torch.Generator().manual_seed(seed)
     shared = torch.randn(1, 3, 14, 14, generator=random)
@@ -99,7 +100,7 @@ def run_grad_cam(network, recogniser, x, found=None):
     from pytorch_grad_cam import LayerCAM
 
     network.requires_grad_(True)
-    layers = list(models.find_layers(network, recogniser.layers).values())
+    layers = list(networks.find_layers(network, recogniser.layers).values())
     cam = LayerCAM(network, layers)
     try:
         with torch.no_grad():
@@ -138,7 +139,7 @@ def run_torch_cam(network, recogniser, x, found=None):
     """torch-cam at its best: one forward, frozen parameters, a list of layers, retained graph, rotating targets."""
     from torchcam.methods import LayerCAM
 
-    modules = list(models.find_layers(network, recogniser.layers).values())
+    modules = list(networks.find_layers(network, recogniser.layers).values())
     model = Cosines(network).eval()
     with LayerCAM(model, modules) as cam:
         scores = model(x.clone().requires_grad_())
@@ -152,7 +153,7 @@ def run_captum(network, recogniser, x, found=None):
     """captum's own gradients of several layers at once, a forward per call."""
     from captum._utils.gradient import compute_layer_gradients_and_eval
 
-    modules = list(models.find_layers(network, recogniser.layers).values())
+    modules = list(networks.find_layers(network, recogniser.layers).values())
     with torch.no_grad():
         unit = functional.normalize(network(x))
     for positives in shifts(len(x)):
@@ -186,7 +187,7 @@ def naive(network, recogniser, x, pairs):
 
     double = network.double()
     names = {id(module): name for name, module in double.named_modules()}
-    layers = [names[id(module)] for module in models.find_layers(double, recogniser.layers).values()]
+    layers = [names[id(module)] for module in networks.find_layers(double, recogniser.layers).values()]
     found = {
         (i, j): [pair_map(double, layer, x[i].double(), x[j].double(), "similarity").cpu() for layer in layers]
         for i, j in pairs

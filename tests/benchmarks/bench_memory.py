@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from leam import folding, maps, models
+from leam import maps
+from leam.recognisers import folding, networks, registry
 
 
 def measure(name: str, images: int, batch: int) -> int:
     """Peak MB after two backwards of the first block of ``batch`` anchors of ``images``."""
     maps.tune_cpu()
-    recogniser = dataclasses.replace(models.REGISTRY[name], untrained=True)
-    network = models.build(recogniser)
+    recogniser = dataclasses.replace(registry.REGISTRY[name], untrained=True)
+    network = networks.build(recogniser)
     network = folding.prepare(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
     x = torch.randn(images, 3, *recogniser.input_size)
     grid, settings = maps.Grid(112), maps.MapSettings(batch=batch)

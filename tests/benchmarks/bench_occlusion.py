@@ -22,7 +22,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from leam import averages, maps, models, occlusion, storage
+from leam import maps, storage
+from leam.analyses.occlusion import averages
+from leam.analyses.occlusion import measure as occlusion_measure
+from leam.recognisers import networks, registry
 
 PEOPLE = ("a", "b")
 
@@ -59,9 +62,15 @@ def floor(network: torch.nn.Module, x: torch.Tensor, forwards: int, batch: int) 
 class Work:
     """The occlusion of one identity with everything opened and built."""
 
-    def __init__(self, folder: Path, name: str, images: int, device: str, settings: occlusion.OcclusionSettings):
-        entry = {"untrained": True} if models.REGISTRY[name].weights is None else {}
-        self.recogniser, self.device, self.batch = models.recogniser(name, entry), torch.device(device), settings.batch
+    def __init__(
+        self, folder: Path, name: str, images: int, device: str, settings: occlusion_measure.OcclusionSettings
+    ):
+        entry = {"untrained": True} if registry.REGISTRY[name].weights is None else {}
+        self.recogniser, self.device, self.batch = (
+            registry.recogniser(name, entry),
+            torch.device(device),
+            settings.batch,
+        )
         faces, path, totals = folder / "faces.h5", folder / "maps.h5", folder / "averages.h5"
         write_faces(faces, images, self.recogniser.input_size[0])
         maps.compute_maps(faces, path, self.recogniser, maps.MapSettings(), device=device)
@@ -71,22 +80,24 @@ class Work:
         with storage.open_shard(faces, "faces") as shard:
             self.crops = storage.read_faces(shard, PEOPLE[0]).crops
         averaged = storage.read_averages(totals)
-        self.sources = occlusion.Sources(self.recogniser, {name: self.own}, averaged, batch=settings.batch)
-        self.rankings = occlusion.plan(settings, name, self.sources.layers)
-        self.network = occlusion.networks(self.sources, self.rankings, self.recogniser, self.device)
-        self.built = models.build(self.recogniser).to(self.device)
-        self.x = models.prepare(self.crops, self.recogniser).to(self.device)
+        self.sources = occlusion_measure.Sources(self.recogniser, {name: self.own}, averaged, batch=settings.batch)
+        self.rankings = occlusion_measure.plan(settings, name, self.sources.layers)
+        self.network = occlusion_measure.ready_networks(self.sources, self.rankings, self.recogniser, self.device)
+        self.built = networks.build(self.recogniser).to(self.device)
+        self.x = networks.prepare(self.crops, self.recogniser).to(self.device)
 
-    def run(self, shuffled: bool) -> occlusion.Measured:
+    def run(self, shuffled: bool) -> occlusion_measure.Measured:
         rankings = [ranking for ranking in self.rankings if shuffled or ranking.kind != "shuffled"]
-        x = models.prepare(self.crops, self.recogniser).to(self.device)
+        x = networks.prepare(self.crops, self.recogniser).to(self.device)
         unit = torch.from_numpy(storage.read_embeddings(self.own, PEOPLE[0])).to(self.device)
-        fill = occlusion.filling("black", x, self.recogniser)
-        occluder = occlusion.Occluder(self.network, self.recogniser, x, fill, unit, threshold=0.3, batch=self.batch)
-        return occlusion._measure(occluder, self.sources.orders(rankings, PEOPLE[0], self.images, x), rankings)
+        fill = occlusion_measure.filling("black", x, self.recogniser)
+        occluder = occlusion_measure.Occluder(
+            self.network, self.recogniser, x, fill, unit, threshold=0.3, batch=self.batch
+        )
+        return occlusion_measure._measure(occluder, self.sources.orders(rankings, PEOPLE[0], self.images, x), rankings)
 
 
-def measure(name: str, images: int, device: str, settings: occlusion.OcclusionSettings, rounds: int) -> None:
+def measure(name: str, images: int, device: str, settings: occlusion_measure.OcclusionSettings, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder, maps.arithmetic("float32", torch.device(device)):
         work, batch = Work(Path(folder), name, images, device, settings), settings.batch
         found = {shuffled: work.run(shuffled) for shuffled in (False, True)}
@@ -108,7 +119,7 @@ def measure(name: str, images: int, device: str, settings: occlusion.OcclusionSe
     report(name, images, found[True], {key: statistics.median(each) for key, each in seconds.items()}, counts)
 
 
-def report(name: str, images: int, found: occlusion.Measured, seconds: dict[str, float], counts: dict) -> None:
+def report(name: str, images: int, found: occlusion_measure.Measured, seconds: dict[str, float], counts: dict) -> None:
     print(f"figure {name}_masks_per_image {found.drop.shape[1]} masks")
     print(f"figure {name}_forwards_per_image {counts[True] / images:.1f} forwards")
     print(f"figure {name}_ours_of_floor {100 * seconds['floor'] / seconds['ours']:.0f} percent")
@@ -120,14 +131,16 @@ def report(name: str, images: int, found: occlusion.Measured, seconds: dict[str,
 
 def paper_size() -> None:
     """Forwards of the paper's run with every model as guide: nine models, 13,445 images."""
-    names = list(models.REGISTRY)[:9]
-    layers = {name: list(models.REGISTRY[name].layers) for name in names}
-    rankings = occlusion.plan(occlusion.OcclusionSettings(), names[0], layers)
+    names = list(registry.REGISTRY)[:9]
+    layers = {name: list(registry.REGISTRY[name].layers) for name in names}
+    rankings = occlusion_measure.plan(occlusion_measure.OcclusionSettings(), names[0], layers)
     masks = sum(len(ranking.percents) for ranking in rankings)
     print(f"figure paper_masks_per_image_and_model {masks} masks")
     print(f"figure paper_forwards {masks * 13445 * len(names) / 1e6:.1f} million")
-    first = occlusion.plan(
-        dataclasses.replace(occlusion.OcclusionSettings(), layers="first"), names[0], {names[0]: layers[names[0]]}
+    first = occlusion_measure.plan(
+        dataclasses.replace(occlusion_measure.OcclusionSettings(), layers="first"),
+        names[0],
+        {names[0]: layers[names[0]]},
     )
     print(f"figure paper_masks_first_layer_own_guide_only {sum(len(each.percents) for each in first)} masks")
 
@@ -146,7 +159,7 @@ def main() -> None:
     if given.device == "cuda":
         print(torch.cuda.get_device_name())
     paper_size()
-    settings = occlusion.OcclusionSettings(batch=given.batch)
+    settings = occlusion_measure.OcclusionSettings(batch=given.batch)
     if given.short:
         settings = dataclasses.replace(settings, percents=(0.1, 1.0, 10.0), layers="first")
     for name in given.models:

@@ -25,28 +25,21 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from leam import (
-    averages,
-    faces,
-    folding,
-    links,
-    maps,
-    models,
-    occlusion,
-    regions,
-    sample,
-    scale,
-    similarity,
-    storage,
-    verification,
-)
 from leam import config as settings
+from leam import links, maps, regions, scale, storage
+from leam.analyses.occlusion import averages
+from leam.analyses.occlusion import measure as occlusion_measure
+from leam.analyses.similarity import measure as similarity_measure
+from leam.analyses.verification import table as verification_table
+from leam.faces import stage as faces_stage
+from leam.recognisers import folding, networks, registry
+from leam.sample import rendering
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "scale.md"
 PLANS = {1000: "paper_scale.yaml", 20000: "imdb_face_scale.yaml"}
 NINE = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
-SAMPLE = tuple(name for name in models.REGISTRY if name not in NINE)
+SAMPLE = tuple(name for name in registry.REGISTRY if name not in NINE)
 SAME = {"CF_R18": "AF_R18", "CF_R50": "AF_R50", "CF_R100": "AF_R100", "IR_VGG": "IR_CASIA"}  # the same network
 SAME |= dict.fromkeys(SAMPLE[1:], SAMPLE[0])
 IMAGES = (2, 3)  # of one person: two equations for the operations of an image and of a pair
@@ -94,10 +87,10 @@ def render(folder: Path) -> list[storage.Faces]:
     config = settings.complete({"source": {"sample": {"identities": 2, "images": FACES}}})
     source = settings.source_settings(config)
     links.list_links(folder / "links.parquet", source=source, identities_per_job=2)
-    sample.render_sample(
+    rendering.render_sample(
         folder / "links.parquet", folder / "images.h5", shard="00000", seed=0, size=source["size"], region=None
     )
-    faces.parse_faces(folder / "images.h5", folder / "faces.h5", settings.faces_settings(config))
+    faces_stage.parse_faces(folder / "images.h5", folder / "faces.h5", settings.faces_settings(config))
     with storage.open_shard(folder / "faces.h5", "faces") as shard:
         return [storage.read_faces(shard, name) for name in storage.identities(shard)]
 
@@ -112,7 +105,7 @@ def picture_costs(folder: Path, people: list[storage.Faces]) -> dict:
 
 def model_costs(folder: Path, name: str, people: list[storage.Faces]) -> dict:
     """What an identity, an image and a pair cost under one recogniser: bytes, and floating-point operations."""
-    recogniser = models.recogniser(name, {"untrained": True} if name in NINE else None)
+    recogniser = registry.recogniser(name, {"untrained": True} if name in NINE else None)
     output = folder / "maps.h5"
     maps.compute_maps(folder / "faces.h5", output, recogniser, maps.MapSettings(), device="cpu")
     with storage.open_shard(output, "maps") as shard:
@@ -135,20 +128,22 @@ def model_costs(folder: Path, name: str, people: list[storage.Faces]) -> dict:
 def analysis_costs(folder: Path) -> dict:
     """What a comparison of two maps and an occluded face cost; their files stay in the folder, by the names of OWN."""
     recogniser, config = (
-        models.recogniser(SAMPLE[0]),
+        registry.recogniser(SAMPLE[0]),
         settings.complete({"models": [SAMPLE[0]], "similarity": {"pairs": None}}),
     )
     shard, own = folder / "faces.h5", {name: folder / f"own_{name}" for name in OWN}
     maps.compute_maps(shard, own["maps"], recogniser, maps.MapSettings(), device="cpu")
-    chosen = similarity.settings_of(config["similarity"], config["maps"]["grid"])
-    similarity.average_population([own["maps"]], [shard], own["population"], settings=chosen)
+    chosen = similarity_measure.settings_of(config["similarity"], config["maps"]["grid"])
+    similarity_measure.average_population([own["maps"]], [shard], own["population"], settings=chosen)
     started = time.process_time()
-    similarity.measure_similarity([own["maps"]], [shard], own["population"], own["pairs"], own["null"], settings=chosen)
+    similarity_measure.measure_similarity(
+        [own["maps"]], [shard], own["population"], own["pairs"], own["null"], settings=chosen
+    )
     seconds = time.process_time() - started
     averages.average_maps([own["maps"]], own["averages"])
-    verification.tabulate_verification({recogniser.name: [own["maps"]]}, own["verification"])
-    masks = occlusion.settings_of(config["occlusion"])
-    occlusion.occlude_faces(
+    verification_table.tabulate_verification({recogniser.name: [own["maps"]]}, own["verification"])
+    masks = occlusion_measure.settings_of(config["occlusion"])
+    occlusion_measure.occlude_faces(
         shard, {recogniser.name: own["maps"]}, own["averages"], own["occlusion"], recogniser, masks, device="cpu"
     )
     compared = len(pd.read_parquet(own["pairs"], columns=["bc"]).index) / 2  # two parts: top 1 % and full
@@ -181,7 +176,7 @@ def stored_bytes(group: h5py.Group) -> int:
     return sum(sizes)
 
 
-def operations(recogniser: models.Recogniser, person: storage.Faces, n: int) -> int:
+def operations(recogniser: registry.Recogniser, person: storage.Faces, n: int) -> int:
     """Floating-point operations of the maps of n images of one person, as PyTorch counts them (two per product)."""
     compute = maps_of(recogniser, person, n)
     with FlopCounterMode(display=False) as counter:
@@ -189,7 +184,7 @@ def operations(recogniser: models.Recogniser, person: storage.Faces, n: int) -> 
     return counter.get_total_flops()
 
 
-def core_seconds(recogniser: models.Recogniser, person: storage.Faces, n: int) -> float:
+def core_seconds(recogniser: registry.Recogniser, person: storage.Faces, n: int) -> float:
     """Processor time of the same on one thread of this machine: a busy machine does not make it longer."""
     compute = maps_of(recogniser, person, n)
     compute()
@@ -198,10 +193,10 @@ def core_seconds(recogniser: models.Recogniser, person: storage.Faces, n: int) -
     return time.process_time() - started
 
 
-def maps_of(recogniser: models.Recogniser, person: storage.Faces, n: int):
-    network = models.build(recogniser)
+def maps_of(recogniser: registry.Recogniser, person: storage.Faces, n: int):
+    network = networks.build(recogniser)
     network = folding.prepare(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
-    x = models.prepare(person.crops[:n], recogniser)
+    x = networks.prepare(person.crops[:n], recogniser)
     return lambda: maps.leam(network, recogniser.layers, x, person.regions[:n])
 
 
@@ -269,7 +264,7 @@ def made_up_shards(
     sets = [*(f"{percent:g}" for percent in maps.TOP_PERCENTS), regions.FULL][-thresholds:]
     counts = rng.integers(0, 900, (len(pairs), layers, thresholds, len(regions.REGIONS)), dtype=np.uint16)
     points = np.zeros((images, 68, 2), np.float32)
-    described = {"model": "m", "layers": list(models.IRESNET_LAYERS[:layers]), "thresholds": sets, "grid": grid}
+    described = {"model": "m", "layers": list(registry.IRESNET_LAYERS[:layers]), "thresholds": sets, "grid": grid}
     described |= {"recogniser": "{}", "untrained": True}
     flat = np.full((images, grid, grid), grid**-2.0, np.float32)
     with (

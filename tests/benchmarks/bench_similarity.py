@@ -21,9 +21,10 @@ import numpy as np
 import ot
 import torch
 
-from leam import alignment, similarity
-from leam.similarity import Shards, SimilaritySettings
-from leam.transport import Ground, Support
+from leam.analyses.similarity import alignment
+from leam.analyses.similarity import measure as similarity_measure
+from leam.analyses.similarity.measure import Shards, SimilaritySettings
+from leam.analyses.similarity.transport import Ground, Support
 
 GRID, ROUNDS = 112, 5
 PEOPLE, IMAGES, MODELS, LAYERS = 1000, 13.445, 9, 9
@@ -35,17 +36,17 @@ Pair = tuple[Support, Support]
 
 def read_pairs(results: Path, limit: int) -> dict[str, list[Pair]]:
     """At most ``limit`` pairs each of the same and of different people, as supports, from all models and layers."""
-    found: dict[str, list[Pair]] = {pairing: [] for pairing in similarity.PAIRINGS}
+    found: dict[str, list[Pair]] = {pairing: [] for pairing in similarity_measure.PAIRINGS}
     for maps, faces in models_of(results).values():
         with Shards(maps, faces, SETTINGS, seed=0) as shards:
             people = shards.people()
             for own in people:
-                stack, pairs, same = similarity._gather(shards, own, people)
+                stack, pairs, same = similarity_measure._gather(shards, own, people)
                 warp = alignment.Warp(alignment.frames_onto(stack.landmarks, stack.references), GRID, shards.window)
                 for layer in shards.layers:
                     placed = warp(torch.from_numpy(stack.maps[layer])).flatten(1)
-                    tops = similarity.to_distributions(similarity.keep_top(placed))
-                    supports = similarity.supports(tops, GROUND)
+                    tops = similarity_measure.to_distributions(similarity_measure.keep_top(placed))
+                    supports = similarity_measure.supports(tops, GROUND)
                     for number, (i, j) in enumerate(pairs):
                         if len(supports[i][0]) and len(supports[j][0]):
                             found["same" if number < same else "different"].append((supports[i], supports[j]))
@@ -110,15 +111,15 @@ def whole_job(results: Path, nulls: bool, identities: int = 2) -> float:
     maps, faces = next(iter(models_of(results).values()))
     with tempfile.TemporaryDirectory() as folder:
         population = Path(folder) / "population.h5"
-        similarity.average_population(maps, faces, population, settings=SETTINGS)
-        with similarity._open_job(maps, faces, population, SETTINGS, 0) as job:
+        similarity_measure.average_population(maps, faces, population, settings=SETTINGS)
+        with similarity_measure._open_job(maps, faces, population, SETTINGS, 0) as job:
             if not nulls:
                 job._nulls = lambda *_: ()
             people = job.shards.people(range(1))[:identities]
             started = time.process_time()
             tables = [job.measure_identity(person) for person in people]
             seconds = time.process_time() - started
-    measured = sum(((t["kind"] == similarity.LEAM) & (t["part"] == "top1")).sum() for t in tables)
+    measured = sum(((t["kind"] == similarity_measure.LEAM) & (t["part"] == "top1")).sum() for t in tables)
     return seconds / measured * 1e3
 
 

@@ -16,7 +16,8 @@ import yaml
 
 import faulty
 from cluster import Cluster, missing
-from leam import models, storage
+from leam import files, storage
+from leam.recognisers import networks, registry
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -146,7 +147,7 @@ class Run:
         return sorted((path.stem for path in (ROOT / "workflow_scripts").glob("*.py")), key=len, reverse=True)
 
     def digests(self, names: tuple[str, ...] = TABLES) -> dict[str, str]:
-        return {name: storage.sha256(self.folder / name) for name in names}
+        return {name: files.sha256(self.folder / name) for name in names}
 
     def order(self, recogniser: str, fault: str, person: str, once: bool = True) -> None:
         """Let a recogniser fail at a person."""
@@ -154,7 +155,7 @@ class Run:
         with storage.open_shard(self.folder / f"results/faces/{shard}.h5", "faces") as file:
             crops = storage.read_faces(file, person).crops
         entry = yaml.safe_load(self.config.read_text())["recognisers"][recogniser]
-        x = models.prepare(crops, models.recogniser(recogniser, entry))
+        x = networks.prepare(crops, registry.recogniser(recogniser, entry))
         faulty.order(self.folder, recogniser, fault, faulty.digest(x), once)
 
 

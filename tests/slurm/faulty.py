@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from leam import architectures
+from leam.recognisers import architectures
 
 FOLDER = Path("faults")
 

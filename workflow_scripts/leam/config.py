@@ -7,8 +7,9 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from leam import models
-from leam.sample_people import supported_regions
+from leam.files import whole_file
+from leam.recognisers import registry
+from leam.sample.people import supported_regions
 
 SCHEMA_PATH = Path(__file__).parents[2] / "rules" / "schemas" / "config.schema.yaml"
 
@@ -156,8 +157,8 @@ def _contradictions(config: dict) -> list[str]:
     faults += _age_pattern(config["significance"]["age_pattern"])
     for name in config["models"]:
         try:
-            models.recogniser(name, config["recognisers"].get(name))
-        except models.ModelError as error:
+            registry.recogniser(name, config["recognisers"].get(name))
+        except registry.ModelError as error:
             faults.append(f"models: {error}")
     return faults
 
@@ -229,15 +230,15 @@ def _sample_region(region: str | None) -> list[str]:
 def _localisation(config: dict) -> list[str]:
     faults = []
     for region in config["localisation"]["regions"]:
-        if region in models.WORLDS:
+        if region in registry.WORLDS:
             continue
-        name, known = models.world_model(region), supported_regions()
+        name, known = registry.world_model(region), supported_regions()
         if region not in known:
             faults.append(f"localisation.regions holds {region!r}; allowed: {' or '.join(known)}")
         elif name not in config["recognisers"]:
             faults.append(
                 f"localisation.regions holds {region!r}, but no recogniser is called {name}; allowed: "
-                f"{' or '.join(models.WORLDS)}, or describe a trained one under recognisers"
+                f"{' or '.join(registry.WORLDS)}, or describe a trained one under recognisers"
             )
     return faults
 
@@ -342,7 +343,7 @@ def recogniser_entry(config: dict, name: str) -> dict:
 
 def layers_of_models(config: dict) -> dict[str, list[str]]:
     """The target layers of every recogniser of the run."""
-    return {name: list(models.recogniser(name, recogniser_entry(config, name)).layers) for name in config["models"]}
+    return {name: list(registry.recogniser(name, recogniser_entry(config, name)).layers) for name in config["models"]}
 
 
 def recogniser_entries(config: dict) -> dict[str, dict]:
@@ -358,14 +359,13 @@ def wants_localisation(config: dict) -> bool:
 
 def world_weights(config: dict, region: str) -> list[str]:
     """The weights' files of the recognisers that are looked into in a world of the sample, those that exist."""
-    names = (models.world_model(region), *models.GENERAL_MODELS)
-    files = [models.recogniser(name, recogniser_entry(config, name)).weights for name in names]
+    names = (registry.world_model(region), *registry.GENERAL_MODELS)
+    files = [registry.recogniser(name, recogniser_entry(config, name)).weights for name in names]
     return [file for file in files if file and Path(file).is_file()]
 
 
 def write_config(output: str | Path, config: dict) -> None:
     """The merged configuration, every default included, beside the results."""
-    from leam.storage import whole_file
 
     with whole_file(output) as part:
         part.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

@@ -18,7 +18,8 @@ from pathlib import Path
 import yaml
 
 from leam import config as settings
-from leam import links, models, scale, storage, weights
+from leam import links, scale, storage, weights
+from leam.recognisers import registry
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ("sbatch", "squeue", "sacct", "scancel", "sinfo", "scontrol", "sacctmgr")
@@ -124,15 +125,15 @@ def look_at_weights(config: dict) -> list[Finding]:
     """The weights of every model of a run: present, and verified where size or SHA-256 are known."""
     found = []
     for name in config["models"]:
-        recogniser = models.recogniser(name, settings.recogniser_entry(config, name))
+        recogniser = registry.recogniser(name, settings.recogniser_entry(config, name))
         try:
             found.append(Finding("weights", *_weights(recogniser)))
-        except models.ModelError as error:
+        except registry.ModelError as error:
             found.append(Finding("weights", FAULT, str(error)))
     return found
 
 
-def _weights(recogniser: models.Recogniser) -> tuple[str, str]:
+def _weights(recogniser: registry.Recogniser) -> tuple[str, str]:
     if recogniser.untrained:
         return NOTE, f"{recogniser.name}: untrained, for a dry test"
     if not recogniser.weights:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from leam import storage
+from leam import files, storage
 from leam.maps import FULL_ACTIVATION, POLARITIES, Grid
 from leam.regions import FULL, REGION_TITLES, REGIONS, resize_regions, set_size
 
@@ -78,7 +78,7 @@ def build_explorer(
         "auc": _areas_under_curve(verification),
     }
     page = TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", json.dumps(data).replace("</", "<\\/"))
-    with storage.whole_file(output) as part:
+    with files.whole_file(output) as part:
         part.write_text(page, encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from leam import storage
+from leam import files, storage
 from leam.regions import LABEL_ORDERS, REGIONS
 
 log = logging.getLogger(__name__)
@@ -263,5 +263,5 @@ def import_images(
             ledger += entries
             log.info("%s: %d of %d pictures packed", identity, len(found), sum(rows.image != ""))
         if len(ledger) != len(table):
-            raise storage.StorageError(f"{output}: {len(table)} links, but {len(ledger)} accounted for")
+            raise files.StorageError(f"{output}: {len(table)} links, but {len(ledger)} accounted for")
         storage.write_ledger(file, ledger)

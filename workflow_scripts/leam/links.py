@@ -277,8 +277,8 @@ def _rows(source: dict) -> Rows:
 
 def _imdb_face_table(source: dict, rejected: str | Path):
     """The chosen rows of an IMDb-Face list; the bad ones go to a CSV of line and reason."""
-    from leam.imdb_face import choose_links
-    from leam.storage import whole_file
+    from leam.files import whole_file
+    from leam.sources.imdb_face import choose_links
 
     table, bad = choose_links(source)
     with whole_file(rejected) as part:
@@ -298,7 +298,7 @@ def list_links(
     """
     import pandas as pd
 
-    from leam.storage import whole_file
+    from leam.files import whole_file
 
     if source["kind"] == "imdb_face":
         table = _imdb_face_table(source, rejected)

@@ -33,8 +33,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from leam import folding, models, storage
-from leam.models import CROP_UNITS, Recogniser
+from leam import files, storage
+from leam.journal import Journal
+from leam.recognisers import folding, networks
+from leam.recognisers.registry import CROP_UNITS, Recogniser
 from leam.regions import FULL, REGIONS, resize_regions, set_size
 
 log = logging.getLogger(__name__)
@@ -107,7 +109,7 @@ class Taps:
         self._handles: list = []
 
     def __enter__(self) -> "Taps":
-        for layer, module in models.find_layers(self.network, self.layers).items():
+        for layer, module in networks.find_layers(self.network, self.layers).items():
             self._handles.append(module.register_forward_hook(self._recorder(layer)))
         return self
 
@@ -523,7 +525,7 @@ def compute_maps(
     work = _work(faces, recogniser, settings, seed)
     described = work | (attributes or {})
     waits = seconds if minutes else 0
-    journal = storage.Journal(output.with_name(output.name + ".journal"), storage.digest(work), waits)
+    journal = Journal(output.with_name(output.name + ".journal"), files.digest(work), waits)
     try:
         if journal.waited and _is_finished(output, described):
             log.info("%s: another process has finished it", output)
@@ -551,15 +553,15 @@ def _is_finished(output: Path, attributes: dict[str, str]) -> bool:
     if not output.exists():
         return False
     with storage.open_shard(output, "maps") as shard:
-        return shard.attrs.get("config_digest") == storage.digest(attributes) and bool(shard.attrs.get("complete"))
+        return shard.attrs.get("config_digest") == files.digest(attributes) and bool(shard.attrs.get("complete"))
 
 
 def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed: int) -> dict[str, str | bool]:
     """Everything the maps depend on, as the attributes that the output carries."""
     return identify(recogniser) | {
-        "faces_sha256": storage.sha256(faces),
+        "faces_sha256": files.sha256(faces),
         "settings": json.dumps(dataclasses.asdict(settings) | {"seed": seed}, sort_keys=True),
-        "versions": storage.versions(torch, np, h5py),
+        "versions": files.versions(torch, np, h5py),
     }
 
 
@@ -569,13 +571,13 @@ def identify(recogniser: Recogniser) -> dict[str, str | bool]:
     return {
         "model": recogniser.name,
         "recogniser": json.dumps(dataclasses.asdict(recogniser) | {"weights": ""}, sort_keys=True),
-        "weights_sha256": storage.sha256(recogniser.weights) if trained else "",
+        "weights_sha256": files.sha256(recogniser.weights) if trained else "",
         "untrained": recogniser.untrained,
     }
 
 
 def unfinished(
-    names: list[str], journal: storage.Journal, what: str, deadline: float, progress: Callable
+    names: list[str], journal: Journal, what: str, deadline: float, progress: Callable
 ) -> Iterator[tuple[int, str]]:
     """The identities that the journal has not, one after the other, each with its number among all from 1 on.
 
@@ -598,7 +600,7 @@ def unfinished(
 
 def _compute_identities(
     shard: h5py.File,
-    journal: storage.Journal,
+    journal: Journal,
     recogniser: Recogniser,
     settings: MapSettings,
     device: torch.device,
@@ -622,7 +624,7 @@ def _compute_identities(
 def _network(recogniser: Recogniser, seed: int, device: torch.device) -> nn.Module:
     if device.type == "cpu":
         tune_cpu()
-    return folding.prepare(models.build(recogniser, seed), recogniser.layers, recogniser.input_size, device)
+    return folding.prepare(networks.build(recogniser, seed), recogniser.layers, recogniser.input_size, device)
 
 
 def choose_device(device: str) -> torch.device:
@@ -646,13 +648,13 @@ def _compute_identity(
     settings: MapSettings,
     faces: storage.Faces,
     device: torch.device,
-    journal: storage.Journal,
+    journal: Journal,
 ) -> None:
     """LEAM of one identity into the journal, block by block; the record under its own name says that it is whole.
 
     Images whose embedding is zero or not finite are left out and named in ``dropped``.
     """
-    x = models.prepare(faces.crops, recogniser)
+    x = networks.prepare(faces.crops, recogniser)
     grid, images = Grid(settings.grid, recogniser.window), np.array(faces.images)
     usable, facts = np.ones(len(images), bool), {"blocks": 0}
     while usable.sum() >= 2:
@@ -667,7 +669,7 @@ def _compute_identity(
     journal.add(faces.identity, images=images[usable], dropped=images[~usable], **facts)
 
 
-def _add_blocks(journal: storage.Journal, identity: str, blocks: Iterator[dict[str, np.ndarray]]) -> dict:
+def _add_blocks(journal: Journal, identity: str, blocks: Iterator[dict[str, np.ndarray]]) -> dict:
     embeddings, nonfinite = [], 0
     for number, block in enumerate(blocks):
         embeddings.append(block.pop("embeddings"))
@@ -683,7 +685,7 @@ def _block_name(identity: str, number: int) -> str:
 def _write_shard(
     faces: h5py.File,
     output: Path,
-    journal: storage.Journal,
+    journal: Journal,
     recogniser: Recogniser,
     settings: MapSettings,
     attributes: dict[str, str],
@@ -694,7 +696,7 @@ def _write_shard(
         "grid": settings.grid,
         "thresholds": [*(f"{percent:g}" for percent in settings.top_percents), FULL],
         "regions": list(REGIONS),
-        "config_digest": storage.digest(attributes),
+        "config_digest": files.digest(attributes),
     }
     discarded = []
     with storage.create_shard(output, "maps", **described, **attributes) as shard:
@@ -713,7 +715,7 @@ def _write_identity(
     shard: h5py.File,
     name: str,
     facts: dict[str, np.ndarray],
-    journal: storage.Journal,
+    journal: Journal,
     layers: tuple[str, ...],
     dtype: str,
 ) -> None:

@@ -3,16 +3,7 @@
 Shape letters: N images, P ordered pairs, L layers, T thresholds, R = 19 regions.
 """
 
-import logging
-from pathlib import Path
-
-import h5py
 import numpy as np
-import pandas as pd
-
-from leam import storage
-
-log = logging.getLogger(__name__)
 
 # The class order of FaRL's `farl/celebm/448` parser as pyfacer names it. Left and right are the subject's own.
 REGIONS = (
@@ -36,7 +27,6 @@ REGIONS = (
     "earr",
     "neck_l",
 )
-
 # The paper's names of the same regions, in the same order.
 REGION_TITLES = (
     "background",
@@ -59,7 +49,6 @@ REGION_TITLES = (
     "earrings",
     "necklace",
 )
-
 # CelebAMask-HQ numbers the same regions differently; entry k is its name of label k, in our names.
 CELEBAMASK_HQ = (
     "background",
@@ -82,13 +71,10 @@ CELEBAMASK_HQ = (
     "neck",
     "cloth",
 )
-
 LABEL_ORDERS = {"farl": REGIONS, "celebamask_hq": CELEBAMASK_HQ}
-
 WHOLE_MODEL = "all"  # the layer name under which the counts of all layers stand
 FULL = "full"  # the threshold name of the full activation
 TOP_1 = "1"  # the threshold name of the top 1 %
-KEYS = ("model", "polarity", "layer", "threshold", "identity", "region")
 
 
 def resize_regions(regions: np.ndarray, side: int) -> np.ndarray:
@@ -105,99 +91,3 @@ def set_size(percent: float, pixels: int) -> int:
 def area_percents(regions: np.ndarray) -> np.ndarray:
     """The share of each region among all pixels: (N, G, G) uint8 -> (R,), percent, the mean over the images."""
     return np.bincount(regions.ravel(), minlength=len(REGIONS)) * (100 / regions.size)
-
-
-def count_regions(
-    maps: list[str | Path],
-    faces: list[str | Path],
-    output: str | Path,
-    images_output: str | Path,
-    model: str,
-    grid: int = 112,
-) -> None:
-    """Activated pixels per identity and region, all shards of one model (METHOD 2.6 and 2.7): two Parquet files.
-
-    maps, faces : the shards' files, in the same order
-    output : one row per polarity, layer, threshold, identity and region: ``count`` (pixels, over all pairs of the
-    identity), ``percent`` (of the identity's counted pixels; NaN when it has none), ``area_percent`` (the region's
-    share of all pixels of the same images), ``pairs``, ``empty_pairs`` (whose map is zero everywhere) and
-    ``untrained``. Layer "all" is the whole model: the counts of its layers added up.
-    images_output : ``percent`` of each single image (over its pairs as anchor) for the whole model, full activation and
-    top 1 % (METHOD 6): one row per polarity, threshold, identity, image and region.
-    """
-    tables, images, untrained = [], [], False
-    for maps_path, faces_path in zip(maps, faces, strict=True):
-        with storage.open_shard(maps_path, "maps") as shard, storage.open_shard(faces_path, "faces") as parsed:
-            axes = {
-                "layer": [*storage.read_layers(shard), WHOLE_MODEL],
-                "threshold": storage.read_thresholds(shard),
-                "region": list(REGIONS),
-            }
-            untrained = storage.is_untrained(shard)
-            names = storage.identities(shard)
-            for identity in names:
-                counts = storage.read_counts(shard, identity)
-                tables.append(_count_identity(counts, shard, parsed, identity, axes, grid))
-                images.append(_share_images(counts, shard, identity, axes["threshold"]))
-        log.info("%s: %d identities", maps_path, len(names))
-    if not tables:
-        raise ValueError(f"model {model}: no identity has two usable images; see the discarded images in the tables")
-    for rows, path in ((tables, output), (images, images_output)):
-        table = pd.concat(rows, ignore_index=True)
-        table.insert(0, "model", model)
-        table["untrained"] = untrained
-        for key in (*KEYS, "image"):
-            if key in table:
-                table[key] = pd.Categorical(table[key], categories=table[key].unique())
-        with storage.whole_file(path) as part:
-            table.to_parquet(part, index=False)
-
-
-def _count_identity(
-    counts: dict[str, np.ndarray], shard: h5py.File, parsed: h5py.File, identity: str, axes: dict, grid: int
-) -> pd.DataFrame:
-    used = storage.used_faces(shard, parsed, identity)
-    area = area_percents(resize_regions(storage.read_regions(parsed, identity)[used], grid))
-    return pd.concat(
-        [
-            count_polarity(of_polarity, area, axes).assign(identity=identity, polarity=polarity)
-            for polarity, of_polarity in counts.items()
-        ]
-    )
-
-
-def count_polarity(counts: np.ndarray, area: np.ndarray, axes: dict[str, list[str]]) -> pd.DataFrame:
-    """Counts (P, L, T, R) and areas (R,) percent of an identity -> one row per layer (and the whole model), threshold,
-    region; axes : their names, in that order."""
-    empty = (counts.sum(3) == 0).sum(0)  # (L, T)
-    empty = np.vstack((empty, empty.sum(0)))[..., None]  # (L+1, T, 1)
-    pairs = np.array([len(counts)] * counts.shape[1] + [counts.shape[1] * len(counts)])[:, None, None]
-    total = counts.sum(0, dtype=np.int64)  # (L, T, R)
-    total = np.concatenate((total, total.sum(0, keepdims=True)))  # (L+1, T, R)
-    columns = {"count": total, "percent": _percents(total), "area_percent": area, "pairs": pairs, "empty_pairs": empty}
-    index = pd.MultiIndex.from_product(axes.values(), names=axes.keys())
-    values = {name: np.broadcast_to(array, total.shape).ravel() for name, array in columns.items()}
-    return pd.DataFrame(values, index=index).reset_index()
-
-
-def _share_images(
-    counts: dict[str, np.ndarray], shard: h5py.File, identity: str, thresholds: list[str]
-) -> pd.DataFrame:
-    """Percent per region of each image of an identity: the whole model, full activation and top 1 %."""
-    images, anchors = storage.read_images(shard, identity), storage.read_pairs(shard, identity)[0][:, 0]
-    kept = [threshold for threshold in thresholds if threshold in (FULL, TOP_1)]
-    axes = {"threshold": kept, "image": images, "region": list(REGIONS)}
-    index = pd.MultiIndex.from_product(axes.values(), names=axes.keys())
-    tables = []
-    for polarity, of_polarity in counts.items():
-        chosen = of_polarity[:, :, [thresholds.index(threshold) for threshold in kept]].sum(1, dtype=np.int64)
-        total = np.stack([chosen[anchors == anchor].sum(0) for anchor in range(len(images))], axis=1)  # (T, N, R)
-        table = pd.DataFrame({"percent": _percents(total).ravel()}, index=index).reset_index()
-        tables.append(table.assign(identity=identity, polarity=polarity))
-    return pd.concat(tables)
-
-
-def _percents(counts: np.ndarray) -> np.ndarray:
-    """Counts (..., R) -> percent of their sum over the regions; NaN where nothing was counted."""
-    sums = counts.sum(-1, keepdims=True)
-    return np.divide(100.0 * counts, sums, out=np.full(counts.shape, np.nan), where=sums > 0)

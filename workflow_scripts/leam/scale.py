@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leam import config as settings
+from leam.analyses.occlusion import measure as occlusion_measure
 
 UNIT_COSTS = Path(__file__).with_name("unit_costs.json")
 ASSUMED_TFLOPS = 4.7  # float32 on a V100: 30 % of its 15.7 TFLOP/s; an assumption, no GPU has been measured
@@ -61,13 +62,12 @@ def pairs(images: Sequence[int]) -> int:
 
 def occluded_faces(config: dict) -> dict[str, int]:
     """Occluded faces per image under each model of a run: all masks that are planned, equal ones among them."""
-    from leam import occlusion  # PyTorch takes seconds to load, and only this needs it
 
-    layers, chosen = settings.layers_of_models(config), occlusion.settings_of(config["occlusion"])
+    layers, chosen = settings.layers_of_models(config), occlusion_measure.settings_of(config["occlusion"])
     found = {}
     for model in config["models"]:
         of_guides = {guide: layers[guide] for guide in settings.guides_of_model(config, model)}
-        found[model] = sum(len(ranking.percents) for ranking in occlusion.plan(chosen, model, of_guides))
+        found[model] = sum(len(ranking.percents) for ranking in occlusion_measure.plan(chosen, model, of_guides))
     return found
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from leam import storage
+from leam import files, storage
 from leam.fetching import ALIVE, STATUSES, BusyHostError, Fetched, Fetcher, ScrapeSettings
 from leam.images import UnusablePictureError, decode, scale_rect
+from leam.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,9 @@ class Finished:
     gone, they are not dead, and when too many follow each other, or no link was ever answered, the job stops.
     """
 
-    def __init__(self, journal: storage.Journal, settings: ScrapeSettings):
+    def __init__(self, journal: Journal, settings: ScrapeSettings):
         self.journal, self.settings = journal, settings
-        self.limits = storage.digest({name: getattr(settings, name) for name in LIMITS})
+        self.limits = files.digest({name: getattr(settings, name) for name in LIMITS})
         self.waiting: list[tuple[str, Fetched]] = []  # answered, to be written next
         self.held: list[tuple[str, Fetched]] = []
         self.writing = asyncio.Lock()
@@ -241,10 +242,10 @@ def _check_ledger(output: Path, table: pd.DataFrame, ledger: list[dict[str, str 
     links = Counter(zip(table["identity"], table["image"], strict=True))
     found = Counter((row["identity"], row["image"]) for row in ledger)
     if links != found:
-        raise storage.StorageError(f"{output}: {links.total()} links, but {found.total()} accounted for")
+        raise files.StorageError(f"{output}: {links.total()} links, but {found.total()} accounted for")
     for row in ledger:
         if row["status"] not in STATUSES and not re.fullmatch(r"http \d{3}", row["status"]):
-            raise storage.StorageError(f"{output}: {row['url']} has the unknown status {row['status']!r}")
+            raise files.StorageError(f"{output}: {row['url']} has the unknown status {row['status']!r}")
 
 
 # ------------------------------------------------------------------------------------------------------------- stage
@@ -276,14 +277,14 @@ def scrape_images(
     table = pd.read_parquet(links).query("shard == @shard").sort_values(["identity", "image"])
     if table.empty:
         raise ValueError(f"{links}: no links of shard {shard!r}")
-    journal = storage.Journal(output.with_name(output.name + ".journal"), JOURNAL)
+    journal = Journal(output.with_name(output.name + ".journal"), JOURNAL)
     try:
         finished = Finished(journal, settings)
         if missing := finished.missing(table["url"]):
             _fetch(missing, finished, minutes)
         _summarise(summary, shard, _pack(table, output, finished))
     except OSError as error:
-        raise storage.StorageError(
+        raise files.StorageError(
             f"{output.parent}: {error.strerror or error}; finished links are kept, the next run goes on from there"
         ) from error
     finally:
@@ -305,7 +306,7 @@ def _summarise(path: str | Path, shard: str, ledger: pd.DataFrame) -> None:
     whole = by_status.sum().to_frame(ALL).T.assign(seconds=round(seconds, 3))
     table = pd.concat([whole, by_status]).rename_axis("status").reset_index()
     table.insert(0, "shard", shard)
-    with storage.whole_file(path) as part:
+    with files.whole_file(path) as part:
         table.to_csv(part, index=False)
     counts = ", ".join(f"{links} {status}" for status, links in by_status["links"].items())
     log.info("%s: %s of %d links, in %.0f s", shard, counts, len(ledger), seconds)
@@ -319,7 +320,7 @@ def tabulate_scraping(summaries: Iterable[str | Path], output: str | Path) -> No
     """
     found = pd.concat([pd.read_csv(path, dtype={"shard": str}) for path in summaries])
     shards = [(ALL, found), *found.groupby("shard")]
-    with storage.whole_file(output) as part:
+    with files.whole_file(output) as part:
         pd.concat([_tabulate_shard(shard, rows) for shard, rows in shards]).to_csv(part, index=False)
 
 

@@ -8,19 +8,8 @@ T thresholds, R regions.
 """
 
 import contextlib
-import errno
-import fcntl
-import glob
-import hashlib
-import io
 import json
-import logging
 import os
-import platform
-import re
-import socket
-import struct
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,18 +17,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-log = logging.getLogger(__name__)
+from leam.files import StorageError, _SteadyFile, whole_file
 
 SCHEMA = "leam-1"
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 CHECKED = {"fletcher32": True}  # of what is compressed already
 TOO_FEW = "identity has fewer than two usable images"
 RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
-WAIT_S = 1  # between two tries to get a lock
-
-
-class StorageError(Exception):
-    """A file that is not what the stage before should have written; the message names the file and the fault."""
 
 
 @dataclass
@@ -123,9 +107,6 @@ class Discarded:
     reason: str
 
 
-# ------------------------------------------------------------------------------------------------ names and digests
-
-
 def group_name(identity: str) -> str:
     """The HDF5 group of an identity: '/', '%' and NUL escaped, and the reserved group names too."""
     escaped = identity.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
@@ -135,94 +116,6 @@ def group_name(identity: str) -> str:
 def layer_name(layer: str) -> str:
     """The HDF5 name of a layer: ONNX nodes have '/' in theirs, which would open a group."""
     return layer.replace("/", ".")
-
-
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest(settings: object) -> str:
-    """SHA-256 of a JSON-able value, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def versions(*modules) -> str:
-    """The versions a number depends on, as JSON: Python and each module given."""
-    found = {module.__name__: str(module.__version__) for module in modules}
-    return json.dumps({"python": platform.python_version()} | found, sort_keys=True)
-
-
-# ------------------------------------------------------------------------------------------------- files, made whole
-
-
-@contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """A path to write to; it becomes ``path`` only if the block ends without an error.
-
-    Each process writes to a piece of its own, so that two jobs at the same file (one left over from a run that was
-    killed, and its successor) do not mix; pieces that killed jobs left behind go when the file is whole.
-
-    Raises StorageError when there is no room.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-    try:
-        with _room_for(path):
-            yield part
-        _put_in_place(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _put_in_place(part: Path, path: Path) -> None:
-    try:
-        os.replace(part, path)
-    except FileNotFoundError:  # another process finished the same file first, and removed this piece
-        if not path.exists():
-            raise
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
-        left.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _room_for(path: Path) -> Iterator[None]:
-    """Say in one sentence that a disk is full or a quota reached, whoever notices it; HDF5 buries the number."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        numbers = {getattr(error, "errno", None), *(int(found) for found in re.findall(r"errno = (\d+)", str(error)))}
-        if full := numbers & {errno.ENOSPC, errno.EDQUOT}:
-            reason = os.strerror(full.pop()).lower()
-            raise StorageError(f"{path}: {reason}; make room and run again, finished work is kept") from error
-        raise
-
-
-class _SteadyFile(io.FileIO):
-    """A file that keeps its first failure to write (a full disk) until it is asked for it.
-
-    HDF5 writes much of a file while closing it, where it loses an error or does not survive it; so it is not told.
-    """
-
-    fault: OSError | None = None
-
-    def write(self, content: bytes) -> int:
-        left = memoryview(content)
-        while left and self.fault is None:
-            try:
-                left = left[super().write(left) :]
-            except OSError as error:
-                self.fault = error
-        return len(content)
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.fault = self.fault or error
-            return size
 
 
 @contextlib.contextmanager
@@ -346,8 +239,6 @@ def read_discarded(shard: h5py.File) -> list[Discarded]:
     return [Discarded(*row) for row in zip(*columns, strict=True)]
 
 
-# ------------------------------------------------------------------------------------------------------------ images
-
 LEDGER_COLUMNS = ("identity", "image", "url", "status", "sha256")
 DETAIL = "detail"  # a further column of scraped shards: what there is to say beyond the status
 
@@ -388,9 +279,6 @@ def read_ledger(shard: h5py.File) -> list[dict[str, str]]:
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-# ------------------------------------------------------------------------------------------------------------- faces
-
-
 def write_faces(shard: h5py.File, faces: Faces) -> None:
     group = _group_of(shard, faces.identity)
     _put_strings(group, "images", faces.images)
@@ -404,9 +292,6 @@ def read_faces(shard: h5py.File, identity: str) -> Faces:
     group = shard[group_name(identity)]
     arrays = {name: group[name][()] for name in ("crops", "regions", "landmarks", "points")}
     return Faces(identity=identity, images=_strings(group, "images"), **arrays)
-
-
-# -------------------------------------------------------------------------------------------------------------- maps
 
 
 def write_maps(shard: h5py.File, maps: IdentityMaps, dtype: str = "float32") -> None:
@@ -606,153 +491,3 @@ def read_averages(path: str | Path) -> Averages:
 
 def _unscaled(stored: h5py.Dataset, rows: list[int] | tuple[()] = ()) -> np.ndarray:
     return stored[rows].astype(np.float32) / np.float32(stored.attrs.get("scale", 1))
-
-
-# ----------------------------------------------------------------------------------------------------------- journal
-
-
-class Journal:
-    """What a job that may be killed at any moment has finished: records appended to one side file.
-
-    A record is a name and its arrays, framed by its length and SHA-256; reading stops at the first frame that is cut
-    or damaged, and writing goes on from there. The first record is the digest of everything the results depend on;
-    a journal with another digest is started anew. Unlike HDF5, an append cut in half harms nothing before it.
-    """
-
-    _FRAME = struct.Struct("<Q32s")
-
-    def __init__(self, path: str | Path, work: str, wait_s: float = 0):
-        """wait_s : how long to wait while another process holds this journal, seconds; ``waited`` says if it did."""
-        self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.offsets: dict[str, int] = {}
-        self.waited = False
-        self._file = self._locked(time.monotonic() + wait_s)
-        end = self._scan(work)
-        self._file.truncate(end)
-        if not end:
-            self._append(work.encode())
-
-    def _locked(self, deadline: float) -> io.BufferedRandom:
-        """Two processes never write the same shard; the lock goes when the process does, however it ends."""
-        while True:
-            file = open(self.path, "a+b")  # noqa: SIM115  (held, with its lock, as long as the journal)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._wait(file, deadline)
-                continue
-            except OSError:  # some network file systems have no locks
-                log.warning("%s: this file system has no locks, so take care that no second run writes here", self.path)
-            if self._is_current(file):
-                return file
-            file.close()
-
-    def _wait(self, file: io.BufferedRandom, deadline: float) -> None:
-        file.close()
-        if time.monotonic() >= deadline:
-            raise BlockingIOError(f"{self.path}: another process is writing this shard; wait for it or stop it")
-        if not self.waited:
-            log.info("%s: another process is writing this shard, perhaps of a run that was killed; waiting", self.path)
-        self.waited = True
-        time.sleep(WAIT_S)
-
-    def _is_current(self, file: io.BufferedRandom) -> bool:
-        """Whether the path still names this file: whoever held the lock before may have finished and deleted it."""
-        try:
-            return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
-        except FileNotFoundError:
-            return False
-
-    def _scan(self, work: str) -> int:
-        """Find the whole records; returns where they end (0 when the journal is of other work)."""
-        end, first = 0, True
-        for offset, payload in self._records():
-            if first and payload != work.encode():
-                return 0
-            if not first:
-                self.offsets[str(self._unpack(payload)["name"])] = offset
-            end, first = offset + self._FRAME.size + len(payload), False
-        return end
-
-    def _records(self) -> Iterator[tuple[int, bytes]]:
-        offset = 0
-        while (payload := self._read(offset)) is not None:
-            yield offset, payload
-            offset += self._FRAME.size + len(payload)
-
-    def _read(self, offset: int) -> bytes | None:
-        self._file.seek(offset)
-        head = self._file.read(self._FRAME.size)
-        if len(head) < self._FRAME.size:
-            return None
-        size, checksum = self._FRAME.unpack(head)
-        if size > self.path.stat().st_size:
-            return None
-        payload = self._file.read(size)
-        return payload if hashlib.sha256(payload).digest() == checksum else None
-
-    def _append(self, *payloads: bytes) -> list[int]:
-        """Write records, whole or not at all; returns where they begin. They are on disk when this returns."""
-        start = end = self._file.seek(0, os.SEEK_END)
-        frames, offsets = [], []
-        for payload in payloads:
-            offsets.append(end)
-            frames.append(self._FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
-            end += len(frames[-1])
-        try:
-            with _room_for(self.path):
-                self._write(b"".join(frames))
-        except (OSError, StorageError):
-            os.truncate(self.path, start)  # half a record is of no use, and others need the room
-            raise
-        return offsets
-
-    def _write(self, content: bytes) -> None:
-        """Past the buffer: what a full disk leaves in it, closing the file would try to write once more."""
-        left = memoryview(content)
-        while left:
-            left = left[os.write(self._file.fileno(), left) :]
-        os.fsync(self._file.fileno())
-
-    @staticmethod
-    def _unpack(payload: bytes) -> dict[str, np.ndarray]:
-        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-            return dict(arrays)
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.offsets
-
-    def add(self, name: str, **arrays: np.ndarray) -> None:
-        """Append a finished record; it is on disk when this returns."""
-        self.add_all([(name, arrays)])
-
-    def add_all(self, records: list[tuple[str, dict[str, np.ndarray]]]) -> None:
-        """Append finished records at the price of one: of names that stand there already the last counts."""
-        payloads = [self._pack(name, arrays) for name, arrays in records]
-        names = [name for name, _ in records]
-        self.offsets.update(zip(names, self._append(*payloads), strict=True))
-
-    @staticmethod
-    def _pack(name: str, arrays: dict[str, np.ndarray]) -> bytes:
-        packed = io.BytesIO()
-        np.savez(packed, name=np.array(name), **arrays)
-        return packed.getvalue()
-
-    def get(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a finished record."""
-        arrays = self._unpack(self._read(self.offsets[name]))
-        arrays.pop("name")
-        return arrays
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # what could not be written has been said
-            self._file.close()
-
-    def remove(self) -> None:
-        """Close and delete the side file: its records stand in the output now."""
-        self.close()
-        self.path.unlink(missing_ok=True)

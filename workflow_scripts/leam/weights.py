@@ -6,8 +6,9 @@ import logging
 import urllib.parse
 from pathlib import Path
 
-from leam import models, storage
-from leam.models import ModelError, Recogniser
+from leam import files
+from leam.recognisers import networks, registry
+from leam.recognisers.registry import ModelError, Recogniser
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +28,10 @@ def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> 
         if is_url(recogniser.weights):
             recogniser = dataclasses.replace(recogniser, weights=str(download(recogniser, output.parent)))
         facts |= verify(recogniser)
-    network = models.build(recogniser, seed)
-    models.find_layers(network, recogniser.layers)
+    network = networks.build(recogniser, seed)
+    networks.find_layers(network, recogniser.layers)
     facts |= {"origin": recogniser.origin, "licence": recogniser.licence}
-    with storage.whole_file(output) as part:
+    with files.whole_file(output) as part:
         part.write_text(json.dumps(facts, indent=2) + "\n")
     log.info(
         "%s: %s", recogniser.name, facts.get("path", "untrained" if recogniser.untrained else "made by a function")
@@ -40,7 +41,8 @@ def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> 
 def fetched(ok: str | Path, recogniser: Recogniser) -> Recogniser:
     """The recogniser with the weights that ``fetch_weights`` found, wherever they came from."""
     facts = json.loads(Path(ok).read_text())
-    return dataclasses.replace(recogniser, weights=facts.get("path"))
+    path = facts.get("path")
+    return dataclasses.replace(recogniser, weights=str(registry.PACKAGE / path) if facts.get("shipped") else path)
 
 
 def is_url(weights: str) -> bool:
@@ -55,12 +57,12 @@ def download(recogniser: Recogniser, folder: Path) -> Path:
             f"recogniser {recogniser.name}: weights are {recogniser.weights}; expected http, https or a path"
         )
     path = folder / f"{recogniser.name}{Path(url.path).suffix}"
-    if recogniser.sha256 and path.is_file() and storage.sha256(path) == recogniser.sha256:
+    if recogniser.sha256 and path.is_file() and files.sha256(path) == recogniser.sha256:
         return path
     try:
         download_file(recogniser.weights, path)
     except OSError as error:
-        where = models.where_to_get(recogniser)
+        where = registry.where_to_get(recogniser)
         raise ModelError(f"recogniser {recogniser.name}: {recogniser.weights}: {error}; {where}") from error
     return path
 
@@ -69,19 +71,24 @@ def download_file(url: str, path: Path) -> None:
     """Fetch a URL to ``path``, which appears when it is whole. Raises OSError."""
     import torch
 
-    with storage.whole_file(path) as part:
+    with files.whole_file(path) as part:
         torch.hub.download_url_to_file(url, str(part), progress=False)
 
 
 def verify(recogniser: Recogniser) -> dict[str, str | int]:
-    """Path, SHA-256 and size of the weights' file. Raises ModelError when it is missing or another one."""
-    path = models.existing_weights(recogniser)
-    found = {"bytes": path.stat().st_size, "sha256": storage.sha256(path)}
+    """Path, SHA-256 and size of the weights' file; the path of one that ships is its place in this package.
+
+    Raises ModelError when it is missing or another one.
+    """
+    path = registry.existing_weights(recogniser)
+    found = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
     for key, label in (("bytes", "bytes"), ("sha256", "SHA-256")):
         expected = getattr(recogniser, key)
         if expected and found[key] != expected:
             raise ModelError(
                 f"recogniser {recogniser.name}: {path} has {label} {found[key]}, expected {expected}; "
-                f"{models.where_to_get(recogniser)}"
+                f"{registry.where_to_get(recogniser)}"
             )
+    if registry.is_shipped(path):
+        return {"path": path.relative_to(registry.PACKAGE).as_posix(), "shipped": True} | found
     return {"path": str(path)} | found

@@ -1,0 +1,59 @@
+"""Similarity against the difference in age beside the paper's (table 24)."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from leam.plotting import INK, MUTED, STYLE, UNTRAINED, save
+
+CONDITIONS = {  # (kind, percent): label, colour, line
+    ("none", 0.0): ("unoccluded", INK, "-"),
+    ("random", 0.1): ("random, 0.1 %", "#8cbbe0", "-"),
+    ("random", 1.0): ("random, 1 %", "#2a6fb0", "-"),
+    ("image", 0.1): ("guide's maps, 0.1 %", "#eda13f", "-"),
+    ("image", 1.0): ("guide's maps, 1 %", "#c2410c", "-"),
+}
+
+
+def plot_ages(ages: str | Path, png: str | Path, pdf: str | Path, *, polarity: str, confidence: float) -> None:
+    """Cosine against the difference in age, one panel per model (paper figure 11 and table 24, dashed).
+
+    ages : table24.csv of ``ages.tabulate_ages``; intervals are bands of the unoccluded pairs alone
+    """
+    table = pd.read_csv(ages).fillna({"guide": "", "layer": "", "polarity": ""})
+    table = table[table["polarity"].isin([polarity, ""])]
+    models = list(pd.unique(table["model"]))
+    columns = min(3, len(models))
+    rows = -(-len(models) // columns)
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(
+            rows, columns, figsize=(4.2 * columns, 0.8 + 2.9 * rows), squeeze=False, sharex=True, layout="constrained"
+        )
+        for axis, model in zip(axes.flat, models, strict=False):
+            of_model = table[table["model"] == model]
+            _plot_years(axis, of_model)
+            axis.set_title(model + UNTRAINED * bool(of_model["untrained"].any()), loc="left")
+        for axis in axes.flat[len(models) :]:
+            axis.set_visible(False)
+        bands = f"band: {100 * confidence:g} % over identities"
+        figure.supxlabel(f"difference in age, years ({bands}; polarity {polarity})", fontsize=8)
+        figure.supylabel("cosine similarity", fontsize=8)
+        handles = [Line2D([], [], color=c, ls=line, lw=1.3, label=label) for label, c, line in CONDITIONS.values()]
+        handles.append(Line2D([], [], color=MUTED, ls="--", lw=1, label="paper, unoccluded"))
+        figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
+        save(figure, png, pdf)
+
+
+def _plot_years(axis: Axes, table: pd.DataFrame) -> None:
+    for (kind, percent), (_, colour, line) in CONDITIONS.items():
+        rows = table[(table["kind"] == kind) & np.isclose(table["percent"], percent)]
+        rows = rows.sort_values("age_difference_years")
+        years = rows["age_difference_years"]
+        axis.plot(years, rows["cosine"], line, marker="o", ms=1.8, lw=1.1, color=colour)
+        if kind == "none":
+            axis.fill_between(years, rows["cosine_low"], rows["cosine_high"], color=colour, alpha=0.12, lw=0)
+            axis.plot(years, rows["paper"], color=MUTED, lw=1, ls="--")

@@ -1,0 +1,116 @@
+"""Cosines of pairs of one person by the difference in age, unoccluded and occluded.
+
+Only the anchor of a pair is occluded: by the top p % of its image map under the guide's first layer, or by random
+pixels. Shape letters: N images of one identity, K pixels that a ranking holds, G side of the common grid.
+"""
+
+import contextlib
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from leam import files, maps, storage
+from leam.analyses.ages import CELL, COLUMNS, PERCENTS, UNOCCLUDED
+from leam.analyses.occlusion import measure as occlusion_measure
+from leam.config import FGNET_AGE
+from leam.recognisers import networks
+from leam.recognisers.registry import Recogniser
+
+log = logging.getLogger(__name__)
+
+
+def read_age(image: str, pattern: str = FGNET_AGE) -> float:
+    """The age in years in an image's name: the first group of ``pattern``; NaN where it does not match."""
+    found = re.search(pattern, image)
+    return float(found.group(1)) if found else float("nan")
+
+
+def rankings(guide: str, layer: str, settings: occlusion_measure.OcclusionSettings) -> list[occlusion_measure.Ranking]:
+    """What is occluded: the top of the image map under each polarity, and as many random pixels, drawn repeatedly."""
+    own = [occlusion_measure.Ranking("image", guide, layer, polarity, PERCENTS) for polarity in settings.polarities]
+    draws = range(settings.repeats)
+    return [*own, *(occlusion_measure.Ranking("random", percents=PERCENTS, repeat=number) for number in draws)]
+
+
+def measure_ages(
+    faces: str | Path,
+    guides: dict[str, str | Path],
+    output: str | Path,
+    recogniser: Recogniser,
+    settings: occlusion_measure.OcclusionSettings,
+    *,
+    guide: str,
+    pattern: str = FGNET_AGE,
+    device: str = "auto",
+    seed: int = 0,
+) -> None:
+    """Cosines of a shard's pairs by age difference: results/ages/{model}/{shard}.parquet.
+
+    faces : the shard's faces; guides : {model: its maps file of this shard}, of the recogniser and of ``guide``
+    One row per kind, guide, layer, polarity, percent and ordered pair of images that both have an age: ``cosine`` with
+    the anchor (``image``) occluded, the mean over the draws of random pixels; kind "none" is unoccluded. Images
+    without an age in their name, and anchors whose guide has no map of them, are left out, with a line in the log.
+    """
+    where, tables = maps.choose_device(device), []
+    with contextlib.ExitStack() as stack:
+        parsed = stack.enter_context(storage.open_shard(faces, "faces"))
+        opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
+        occlusion_measure.check(opened, files.sha256(faces), recogniser)
+        own = opened[recogniser.name]
+        sources = occlusion_measure.Sources(recogniser, opened, storage.Averages([], [], {}), seed=seed)
+        planned = rankings(guide, sources.layers[guide][0], settings)
+        network = occlusion_measure.ready_networks(sources, planned, recogniser, where)
+        untrained = recogniser.untrained or storage.is_untrained(opened[guide])
+        for identity in storage.identities(own):
+            images = storage.read_images(own, identity)
+            ages = np.array([read_age(image, pattern) for image in images])
+            if np.isnan(ages).any():
+                log.info("%s: %d of %d images have no age", identity, np.isnan(ages).sum(), len(ages))
+            crops = storage.read_faces(parsed, identity).crops[storage.used_faces(own, parsed, identity)]
+            with maps.arithmetic(sources.precision, where):
+                x = networks.prepare(crops, recogniser).to(where)
+                occluder = occlusion_measure.Occluder(
+                    network,
+                    recogniser,
+                    x,
+                    occlusion_measure.filling(settings.fill, x, recogniser, seed),
+                    torch.from_numpy(storage.read_embeddings(own, identity)).to(where),
+                    grid=sources.grid,
+                    batch=settings.batch,
+                )
+                cosines = measure_identity(occluder, planned, sources.orders(planned, identity, images, x))
+            tables += [_pairs(cell, cosine, images, ages).assign(identity=identity) for cell, cosine in cosines.items()]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+    table = table.assign(model=recogniser.name, untrained=untrained)[COLUMNS]
+    with files.whole_file(output) as part:
+        table.to_parquet(part, index=False)
+
+
+def measure_identity(
+    occluder: occlusion_measure.Occluder, planned: list[occlusion_measure.Ranking], orders: list[torch.Tensor]
+) -> dict[tuple, np.ndarray]:
+    """{cell: (N, N)}: cosines of every image, occluded, with every other, unoccluded; NaN where nothing is occluded.
+
+    orders : per ranking the pixels (N, K), largest first. The draws of random pixels are averaged.
+    """
+    unit = occluder.unit
+    found = {(UNOCCLUDED, "", "", "", 0.0): [(unit @ unit.T).cpu().numpy()]}
+    for ranking, order in zip(planned, orders, strict=True):
+        sizes = occlusion_measure.set_sizes(ranking, occluder.grid)
+        for row, size in zip(ranking.rows(), sizes, strict=True):
+            found.setdefault(row, []).append(occluder.cosines(order, size))
+    return {cell: np.mean(cosines, axis=0) for cell, cosines in found.items()}
+
+
+def _pairs(cell: tuple, cosine: np.ndarray, images: list[str], ages: np.ndarray) -> pd.DataFrame:
+    """One row per ordered pair of different images of known age, with a cosine."""
+    anchor, partner = np.nonzero(~np.eye(len(images), dtype=bool))
+    difference, value = np.abs(ages[anchor] - ages[partner]), cosine[anchor, partner]
+    known = ~np.isnan(difference) & ~np.isnan(value)
+    names = np.array(images, dtype=object)
+    table = pd.DataFrame({"image": names[anchor], "partner": names[partner], "cosine": value.astype(np.float32)})
+    return table.assign(age_difference_years=difference, **dict(zip(CELL, cell, strict=True)))[known]

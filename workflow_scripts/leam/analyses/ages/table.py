@@ -1,0 +1,88 @@
+"""The paper's table 24 and the slopes over years. Shape letters: I identities."""
+
+import numpy as np
+import pandas as pd
+
+from leam import files, paper
+from leam.analyses.ages import CELL, UNOCCLUDED
+from leam.statistics import holm, resample, signed_rank
+
+
+def tabulate_ages(
+    ages: dict[str, list[str]],
+    outputs: dict[str, str],
+    *,
+    bootstrap_samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> None:
+    """Table 24 beside the paper's, and how fast the similarity falls with the difference in age.
+
+    ages : per model the files of ``measure_ages``; outputs : paths by the names table24 and age_slopes
+
+    table24 : cosine by difference in years: the mean over identities of the identity's mean, with its interval, and
+    pooled_cosine over all pairs. The paper's numbers are of unoccluded pairs.
+    age_slopes : the mean over identities of the identity's slope, cosine per ten years, with its interval; p of
+    Wilcoxon's signed-rank test that it is 0, Holm's correction over the table.
+    """
+    options = (bootstrap_samples, confidence, seed)
+    years, slopes = [], []
+    for model, paths in ages.items():
+        table = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+        if not len(table):
+            raise ValueError(f"model {model}: no pair of images has ages in its names; see significance.age_pattern")
+        for cell, rows in table.groupby(CELL, sort=False):
+            keys = {"model": model, **dict(zip(CELL, cell, strict=True)), "untrained": bool(rows["untrained"].any())}
+            years.append(average_years(rows, *options).assign(**keys))
+            slopes.append(keys | average_slopes(rows, *options))
+    slopes = pd.DataFrame(slopes)
+    slopes["p_holm"] = holm(slopes["p"].to_numpy())
+    numbers = [name for name in slopes if name not in ("model", *CELL, "untrained")]
+    for name, table in {
+        "table24": _beside_paper(pd.concat(years, ignore_index=True)),
+        "age_slopes": slopes[["model", *CELL, *numbers, "untrained"]],
+    }.items():
+        with files.whole_file(outputs[name]) as part:
+            table.to_csv(part, index=False, float_format="%.6g")
+
+
+def average_years(rows: pd.DataFrame, samples: int, confidence: float, seed: int) -> pd.DataFrame:
+    """One row per difference in years: cosine (mean over identities), its interval, and the pairs' own mean."""
+    of_identity = rows.pivot_table(index="identity", columns="age_difference_years", values="cosine", aggfunc="mean")
+    grouped = rows.groupby("age_difference_years")["cosine"]
+    table = grouped.agg(pooled_cosine="mean", pairs="size").reset_index()
+    found = resample(of_identity.to_numpy(float), samples, confidence, seed)
+    table["cosine"], table["cosine_low"], table["cosine_high"] = found
+    return table.assign(identities=of_identity.notna().sum().to_numpy())
+
+
+def average_slopes(rows: pd.DataFrame, samples: int, confidence: float, seed: int) -> dict[str, float]:
+    """Least-squares slope of the cosine on the difference in age within each identity, averaged over identities."""
+    slopes = np.array([_slope(own) for _, own in rows.groupby("identity")])
+    slopes = slopes[~np.isnan(slopes)]
+    nothing = [np.full(1, np.nan)] * 3
+    mean, low, high = resample(slopes[:, None], samples, confidence, seed) if len(slopes) else nothing
+    return {
+        "cosine_per_decade": float(mean[0]),
+        "cosine_per_decade_low": float(low[0]),
+        "cosine_per_decade_high": float(high[0]),
+        "falling_percent": 100 * float((slopes < 0).mean()) if len(slopes) else float("nan"),
+        "identities": len(slopes),
+        "p": signed_rank(slopes),
+    }
+
+
+def _slope(own: pd.DataFrame) -> float:
+    """Cosine per ten years; NaN where all differences are the same."""
+    years = own["age_difference_years"].to_numpy(float) / 10
+    years = years - years.mean()
+    spread = (years**2).sum()
+    return float((years * own["cosine"].to_numpy(float)).sum() / spread) if spread > 0 else float("nan")
+
+
+def _beside_paper(table: pd.DataFrame) -> pd.DataFrame:
+    theirs = paper.read_table("table24").rename(columns={"cosine_similarity": "cosine"}).assign(kind=UNOCCLUDED)
+    keys = ["model", "kind", "age_difference_years"]
+    found = paper.beside_models(table, theirs, keys, "cosine")
+    values = ["cosine", "cosine_low", "cosine_high", "pooled_cosine", "paper", "difference", "paper_of"]
+    return found[["model", *CELL, "age_difference_years", *values, "pairs", "identities", "untrained"]]

@@ -1,0 +1,1 @@
+"""Do recognisers treat groups of people differently? (paper RQ7)"""

@@ -1,0 +1,228 @@
+"""Do recognisers treat groups of people differently? Drops and shares by gender and ethnicity (paper RQ7, METHOD 6).
+
+Images of one person are not independent of each other, so a test over images finds differences between groups that
+are only differences between a few people; the test over identity means does not. Both are given, since the paper has
+the former. Shape letters: n people or images of a group, K cells that are compared.
+"""
+
+import itertools
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import mannwhitneyu
+
+from leam import files, paper
+from leam.analyses.occlusion.table import CELL, SUMMARY_COLUMNS, average_images, model_table, summarise
+from leam.analyses.regions.table import REGION_COLUMNS, share_regions
+from leam.demographics import ALLOWED, read_demographics
+from leam.regions import FULL, TOP_1, WHOLE_MODEL
+from leam.statistics import holm
+
+GENDER_TABLES = {"table22": "female", "table23": "male"}
+FAMILY = ["measure", "attribute", "unit"]  # what Holm's correction is made within
+KEYS = [
+    *FAMILY,
+    "group_a",
+    "group_b",
+    "model",
+    "guide",
+    "layer",
+    "kind",
+    "polarity",
+    "percent",
+    "threshold",
+    "region",
+]
+STATISTICS = ["n_a", "n_b", "mean_a", "mean_b", "u", "rank_biserial", "p"]
+
+
+def compare_groups(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
+    """Mann-Whitney U, two-sided, of every column of two groups (n_a, K) and (n_b, K), NaN left out: K rows.
+
+    u : of group a; rank_biserial = 2 u / (n_a n_b) - 1, the effect size: the chance that a value of a lies above one of
+    b, minus the chance that it lies below; p : NaN where a group has fewer than two values, or all values are equal
+    """
+    table = pd.DataFrame({"n_a": (~np.isnan(a)).sum(0), "n_b": (~np.isnan(b)).sum(0)})
+    table["mean_a"], table["mean_b"] = (_means(values) for values in (a, b))
+    both = np.concatenate((a, b))
+    testable = (table[["n_a", "n_b"]].min(axis=1) > 1).to_numpy(copy=True)
+    testable[testable] = np.nanmin(both[:, testable], axis=0) < np.nanmax(both[:, testable], axis=0)
+    found = np.full((3, both.shape[1]), np.nan)
+    if testable.any():
+        test = mannwhitneyu(a[:, testable], b[:, testable], axis=0, nan_policy="omit")
+        pairs = (table["n_a"] * table["n_b"]).to_numpy()[testable]
+        found[:, testable] = test.statistic, 2 * test.statistic / pairs - 1, test.pvalue
+    table["u"], table["rank_biserial"], table["p"] = found
+    return table
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(values)
+    return np.divide(np.nansum(values, axis=0), known.sum(0), out=np.full(values.shape[1], np.nan), where=known.any(0))
+
+
+def compare_attribute(values: pd.DataFrame, people: pd.Series, order: tuple[str, ...]) -> pd.DataFrame:
+    """Every pair of the groups that are there: K rows each, with group_a, group_b and the columns' cells.
+
+    values : one row per person or image, indexed by identity (and image), one column per cell; people : identity ->
+    group, "" where unknown; order : of the groups
+    """
+    group = values.index.get_level_values("identity").map(people).to_numpy()
+    present = [name for name in order if (group == name).any()]
+    tables = []
+    for first, second in itertools.combinations(present, 2):
+        found = compare_groups(values[group == first].to_numpy(float), values[group == second].to_numpy(float))
+        tables.append(values.columns.to_frame(index=False).join(found).assign(group_a=first, group_b=second))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def compare_units(images: pd.DataFrame, identities: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
+    """``compare_attribute`` of every attribute over images, as in the paper, and over identities."""
+    return pd.concat(
+        [
+            compare_attribute(values, people[attribute], ALLOWED[attribute]).assign(attribute=attribute, unit=unit)
+            for attribute in people.columns
+            for unit, values in (("image", images), ("identity", identities))
+        ],
+        ignore_index=True,
+    )
+
+
+def assess_significance(
+    drops: dict[str, list[str]],
+    counts: dict[str, str],
+    images: dict[str, str],
+    demographics: str | Path,
+    output: str | Path,
+    *,
+    guide: str,
+) -> None:
+    """significance.csv: groups compared by Mann-Whitney U, one row per test.
+
+    drops : per model the files of ``occlude_faces``; counts, images : its two files of ``count_regions``
+    measure "drop" : of the cosine, under the first layers of ``guide`` and of the model itself, and without a guide;
+    measure "share" : percent of activated pixels per region, whole model. unit : what was tested, images or identity
+    means. p_holm : Holm's correction within a measure, attribute and unit; tests : how many that were
+    """
+    people = read_demographics(demographics)
+    tables = []
+    for model in drops:
+        for measure, (by_image, by_identity, untrained) in {
+            "drop": _drops(drops[model], model, guide),
+            "share": _shares(counts[model], images[model]),
+        }.items():
+            found = compare_units(by_image, by_identity, people)
+            tables.append(found.assign(measure=measure, model=model, untrained=untrained))
+    table = pd.concat(tables, ignore_index=True).reindex(columns=[*KEYS, *STATISTICS, "untrained"])
+    families = table.groupby(FAMILY, sort=False)["p"]
+    table["p_holm"], table["tests"] = families.transform(lambda p: holm(p.to_numpy())), families.transform("count")
+    with files.whole_file(output) as part:
+        table[[*KEYS, *STATISTICS, "p_holm", "tests", "untrained"]].to_csv(part, index=False, float_format="%.6g")
+
+
+def first_layers(table: pd.DataFrame, guides: tuple[str, ...]) -> pd.DataFrame:
+    """The rows of drops under the first layer of these guides, and those without a guide."""
+    table = table[table["guide"].isin(guides)]
+    return table[table["layer"] == table.groupby("guide", observed=True)["layer"].transform("first")]
+
+
+def _drops(paths: list[str], model: str, guide: str) -> tuple[pd.DataFrame, pd.DataFrame, bool]:
+    """Drops with a row per image, with a row per identity, and whether they come from random weights."""
+    read = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    table = first_layers(read.astype(dict.fromkeys([*CELL[:-1], "identity", "image"], str)), ("", guide, model))
+    by_image = table.pivot(index=["identity", "image"], columns=CELL, values="drop")
+    return by_image, by_image.groupby(level="identity").mean(), bool(table["untrained"].any())
+
+
+def _shares(counts: str, images: str) -> tuple[pd.DataFrame, pd.DataFrame, bool]:
+    """Percent per region with a row per image, with a row per identity, and whether from random weights."""
+    cells = ["polarity", "threshold", "region"]
+    of_images = pd.read_parquet(images).astype(dict.fromkeys([*cells, "identity", "image"], str))
+    whole = pd.read_parquet(counts, filters=[("layer", "==", WHOLE_MODEL)])
+    whole = whole.astype(dict.fromkeys([*cells, "identity"], str))
+    by_image = of_images.pivot(index=["identity", "image"], columns=cells, values="percent")
+    by_identity = whole.pivot(index="identity", columns=cells, values="percent")[by_image.columns]
+    return by_image, by_identity, bool(whole["untrained"].any())
+
+
+def tabulate_drops(
+    drops: dict[str, list[str]],
+    demographics: str | Path,
+    outputs: dict[str, str],
+    *,
+    guide: str,
+    bootstrap_samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> None:
+    """Mean drops of every group, long form, and the paper's tables 22 (female) and 23 (male) beside ours.
+
+    drops, guide : as in ``assess_significance``; outputs : paths by the names drops_by_group, and table22 and table23
+    where the demographics have a gender. A mean is over identities, with its interval bootstrapped over them.
+    """
+    people = read_demographics(demographics)
+    options = (bootstrap_samples, confidence, seed)
+    summaries = []
+    for model, paths in drops.items():
+        means = first_layers(average_images(paths), ("", guide, model))
+        for attribute in people.columns:
+            groups = means["identity"].map(people[attribute]).fillna("").replace("", "unknown")
+            for group in sorted(groups.unique()):
+                summary = summarise(means[groups == group], *options)
+                summaries.append(summary.assign(model=model, attribute=attribute, group=group))
+    table = pd.concat(summaries, ignore_index=True)[["attribute", "group", *SUMMARY_COLUMNS]]
+    tables = {"drops_by_group": table}
+    if "table22" in outputs:
+        tables |= {name: _gender_table(table, guide, name) for name in GENDER_TABLES}
+    for name, found in tables.items():
+        with files.whole_file(outputs[name]) as part:
+            found.to_csv(part, index=False, float_format="%.6g")
+
+
+def _gender_table(table: pd.DataFrame, guide: str, name: str) -> pd.DataFrame:
+    chosen = table[(table["attribute"] == "gender") & (table["group"] == GENDER_TABLES[name])]
+    return model_table(chosen, guide, paper.read_table(name)).assign(gender=GENDER_TABLES[name])
+
+
+log = logging.getLogger(__name__)
+
+
+def tabulate_groups(
+    counts: dict[str, str],
+    demographics: str | Path,
+    output: str | Path,
+    *,
+    polarity: str,
+    bootstrap_samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> None:
+    """groups.csv: the whole model's shares for each gender and ethnicity, full activation and top 1 %, one polarity.
+
+    Identities without a value in the demographics table, or without a row there, form the group "unknown"; the log says
+    how many.
+    """
+    people = read_demographics(demographics)
+    tables = []
+    for model, path in counts.items():
+        table = pd.read_parquet(path)
+        chosen = (table["polarity"] == polarity) & (table["layer"] == WHOLE_MODEL)
+        table = table[chosen & table["threshold"].isin([FULL, TOP_1])]
+        for attribute in people.columns:
+            groups = table["identity"].astype(str).map(people[attribute]).replace("", np.nan).fillna("unknown")
+            named, nameless = table["identity"].astype(str), groups == "unknown"
+            log.info(
+                "%s: %d of %d identities have no %s in the table of people",
+                model,
+                named[nameless].nunique(),
+                named.nunique(),
+                attribute,
+            )
+            for group, rows in table.groupby(groups):
+                shares = share_regions(rows, bootstrap_samples, confidence, seed)
+                tables.append(shares.assign(model=model, attribute=attribute, group=group))
+    columns = ["model", "attribute", "group", *REGION_COLUMNS[1:]]
+    with files.whole_file(output) as part:
+        pd.concat(tables)[columns].to_csv(part, index=False, float_format="%.6g")

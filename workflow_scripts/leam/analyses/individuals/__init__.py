@@ -1,0 +1,1 @@
+"""Do people differ, and how much do a person's own images? (paper RQ4)"""

@@ -1,0 +1,1 @@
+"""How much margin makes crops like the paper's?"""

@@ -1,0 +1,625 @@
+"""Occlusion: how much similarity is lost when the pixels that a map points at are blackened (paper RQ6, METHOD 5).
+
+    drop_ij = cos(x_i, x_j) - cos(x_i occluded, x_j)        averaged over the partners j of the anchor i
+
+Only the anchor is occluded. What is occluded are the top p % of the common grid under one of these maps (``KINDS``):
+
+    image            the anchor's own image map
+    own_mean         the mean image map of the same identity's OTHER images: the anchor's own is not in it
+    other_mean       the mean image map of another identity, over as many images as own_mean (or all it has)
+    population_mean  the mean over all other identities, each with equal weight
+    shuffled         the anchor's image map under the same network with every convolution's weights permuted
+    centre           a disc around the grid's centre
+    random           uniform over the pixels that the recogniser sees; several draws, averaged
+
+Means are taken in the crop's frame, as the faces lie there: where crops are not aligned, a mean is blurred by pose, and
+one person's photographs, often alike in pose, by less than the population's. own_mean and other_mean are averages of
+equally many images, so their step is about whose map it is. The own image map is the gradient of the very similarities
+that are measured; a mean map is not.
+
+Shape letters: N images of one identity, R rankings of the grid's pixels, K pixels that a ranking holds, T percents of
+a ranking, M masks of an image, U those to embed, G side of the common grid, h, w the recogniser's input, D embedding
+size, b images of a batch.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.transforms.functional import gaussian_blur
+
+from leam import files, maps, storage
+from leam.analyses.occlusion import COLUMNS, FREE, KINDS, OTHERS, PERCENTS, PLAN, averages
+from leam.journal import Journal
+from leam.recognisers import folding, networks
+from leam.recognisers.registry import CROP_UNITS, Recogniser
+from leam.regions import set_size
+
+log = logging.getLogger(__name__)
+EMPTY = np.zeros((1, 1, 1), np.float32)  # the map of an image that has none
+BLUR = 0.1  # the blur's standard deviation, of the input's height
+
+
+class OcclusionError(Exception):
+    """Files that do not belong together; the message says which stage to run again."""
+
+
+@dataclass(frozen=True)
+class OcclusionSettings:
+    """The settings of ``occlude_faces``.
+
+    percents : sizes of the occluded sets, percent of the grid; percent : the one at which all layers are tried
+    layers : "all" layers of the recogniser's own maps, or the "first"; other recognisers' maps: the first
+    repeats : random draws; fill : "black", "mean" (of the picture), "blur" or "noise"; batch : images per forward
+    """
+
+    percents: tuple[float, ...] = PERCENTS
+    percent: float = 1.0
+    polarities: tuple[str, ...] = maps.POLARITIES
+    layers: str = "all"
+    kinds: tuple[str, ...] = KINDS
+    repeats: int = 3
+    fill: str = "black"
+    batch: int = 64
+
+
+def settings_of(section: dict) -> OcclusionSettings:
+    """The settings from the configuration's section ``occlusion``; what concerns other stages is left out."""
+    known = {field.name for field in dataclasses.fields(OcclusionSettings)}
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items() if key in known}
+    return OcclusionSettings(**given | {"percents": tuple(sorted(float(percent) for percent in given["percents"]))})
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Pixels in the order in which they are occluded: the top p % of one map, for each p of ``percents``."""
+
+    kind: str
+    guide: str = ""
+    layer: str = ""
+    polarity: str = ""
+    percents: tuple[float, ...] = ()
+    repeat: int = 0
+
+    def rows(self) -> list[tuple]:
+        """Its rows of the output, by the columns PLAN: the draws of ``random`` share theirs."""
+        return [(self.kind, self.guide, self.layer, self.polarity, percent) for percent in self.percents]
+
+
+def plan(settings: OcclusionSettings, model: str, layers: dict[str, list[str]]) -> list[Ranking]:
+    """Everything that is tried on each image; ``layers`` : of every guide's maps, the model itself among them."""
+    found = []
+    for guide, names in layers.items():
+        own = guide == model
+        kinds = [kind for kind in KINDS if kind in settings.kinds and kind not in FREE] if own else ["image"]
+        deep = names if own and settings.layers == "all" else names[:1]
+        for layer, polarity, kind in itertools.product(deep, settings.polarities, kinds):
+            percents = settings.percents if layer == names[0] else (settings.percent,)
+            found.append(Ranking(kind, guide, layer, polarity, percents))
+    repeats = {"centre": 1, "random": settings.repeats}
+    return found + [
+        Ranking(kind, percents=settings.percents, repeat=number)
+        for kind in FREE
+        if kind in settings.kinds
+        for number in range(repeats[kind])
+    ]
+
+
+def input_pixels(recogniser: Recogniser, grid: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which row and column of the common grid each row (h,) and column (w,) of the input lies in: nearest neighbour."""
+    top, left, bottom, right = recogniser.window
+    return tuple(
+        ((start + (np.arange(side) + 0.5) * (end - start) / side) * grid / CROP_UNITS).astype(int)
+        for side, start, end in zip(recogniser.input_size, (top, left), (bottom, right), strict=True)
+    )
+
+
+def seen_pixels(recogniser: Recogniser, grid: int) -> np.ndarray:
+    """(G, G) bool: the pixels of the common grid that some pixel of the input lies in."""
+    rows, columns = input_pixels(recogniser, grid)
+    seen = np.zeros((grid, grid), bool)
+    seen[np.ix_(np.unique(rows), np.unique(columns))] = True
+    return seen
+
+
+def centre_scores(grid: int) -> np.ndarray:
+    """(G, G): larger nearer to the centre, so that the top p % are a disc."""
+    distance = np.hypot(*(np.indices((grid, grid)) - (grid - 1) / 2))
+    return grid - distance
+
+
+def random_scores(seen: np.ndarray, seed: int, repeat: int, identity: str, image: str) -> np.ndarray:
+    """(G, G) in (0, 1], 0 where the recogniser sees nothing; the same for every recogniser that sees the same."""
+    rng = np.random.default_rng([seed, repeat, *f"{identity}/{image}".encode()])
+    return (1 - rng.random(seen.shape)) * seen
+
+
+def order_pixels(scores: Tensor, count: int) -> Tensor:
+    """Scores (N, G, G) >= 0 -> (N, K) the pixels of the ``count`` largest, ties by lowest index (METHOD 2.5).
+
+    Where fewer are > 0 the rest is G * G, which is no pixel.
+    """
+    flat = scores.flatten(1).float()  # (N, G*G)
+    pixels = flat.shape[1]
+    backwards = torch.arange(pixels - 1, -1, -1, device=flat.device)
+    keys = maps.sort_keys(flat, backwards).topk(min(count, pixels), dim=1).values
+    return torch.where(keys >= 2**32, pixels - 1 - (keys & (2**32 - 1)), pixels)
+
+
+def draw_masks(orders: Tensor, sizes: Tensor, grid: int, rows: Tensor, columns: Tensor) -> Tensor:
+    """Orders (b, K) and sizes (b,), of which the first pixels are meant -> (b, 1, h, w) bool, where to occlude."""
+    chosen = torch.arange(orders.shape[1], device=orders.device) < sizes[:, None]
+    masks = torch.zeros(len(orders), grid * grid + 1, dtype=torch.bool, device=orders.device)
+    masks.scatter_(1, torch.where(chosen, orders, grid * grid), True)
+    return masks[:, :-1].view(-1, 1, grid, grid)[:, :, rows[:, None], columns]
+
+
+def filling(fill: str, x: Tensor, recogniser: Recogniser, seed: int = 0) -> Tensor:
+    """What takes the place of occluded pixels, in the units of the input: x (N, 3, h, w) -> (N, 3, h, w)."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1).to(x) for values in (recogniser.mean, recogniser.std))
+    if fill == "black":  # 0 before normalisation
+        return (-mean / std).expand_as(x)
+    if fill == "mean":
+        return x.mean((2, 3), keepdim=True).expand_as(x)
+    if fill == "blur":
+        sigma = BLUR * x.shape[2]
+        return gaussian_blur(x, 2 * round(2 * sigma) + 1, sigma)
+    if fill == "noise":
+        random = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
+        return (255 * random - mean) / std
+    raise ValueError(f"fill is {fill!r}; expected black, mean, blur or noise")
+
+
+def shuffle_weights(network: nn.Module, seed: int) -> nn.Module:
+    """Permute the weights within every convolution, with the seed: the same numbers, but nothing learnt in them."""
+    random = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            weight = module.weight.data
+            weight.copy_(weight.flatten()[torch.randperm(weight.numel(), generator=random)].view_as(weight))
+    return network
+
+
+@dataclass
+class Measured:
+    """What was measured on n images of an identity.
+
+    pixels : (n, M) of the grid that are occluded; drop, lost : (n, M) mean drop over the N-1 partners, and how many of
+    the accepted ones fall below the threshold, both NaN where the map is empty or the occluded face has no embedding
+    cosine, accepted : (n,) unoccluded mean over the partners, and how many lie above the threshold
+    forwards : faces that were embedded
+    """
+
+    pixels: np.ndarray
+    drop: np.ndarray
+    lost: np.ndarray
+    cosine: np.ndarray
+    accepted: np.ndarray
+    forwards: int
+
+
+class Occluder:
+    """Measures the drops of one identity's images under any masks.
+
+    x, fill : (N, 3, h, w) input, and what takes the place of occluded pixels; unit : (N, D) unoccluded embeddings of
+    unit norm; all on the network's device. threshold : cosine above which a pair is accepted
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recogniser: Recogniser,
+        x: Tensor,
+        fill: Tensor,
+        unit: Tensor,
+        grid: int = CROP_UNITS,
+        threshold: float = float("nan"),
+        batch: int = 64,
+    ):
+        self.network, self.x, self.fill, self.unit = network, x, fill, unit
+        self.grid, self.threshold, self.batch = grid, threshold, batch
+        self.rows, self.columns = (torch.from_numpy(each).to(x.device) for each in input_pixels(recogniser, grid))
+        marks = np.random.default_rng(0).integers(1, 2**63 - 1, (grid, grid)) * seen_pixels(recogniser, grid)
+        self.marks = torch.from_numpy(np.append(marks, 0)).to(x.device)  # 0: the input shows nothing of this pixel
+
+    def measure(self, anchors: Tensor, orders: list[Tensor], sizes: list[list[int]]) -> Measured:
+        """All masks of n anchors, in full batches; equal masks of an image are embedded once.
+
+        anchors : (n,) positions among the N images; orders : R of (n, K), K as large as the ranking needs
+        sizes : per ranking, how many of its first pixels to occlude; the result's columns are these, one after another
+        """
+        pixels = np.hstack([_at(order < self.grid**2, k) for order, k in zip(orders, sizes, strict=True)])
+        marks = np.hstack([_at(self.marks[order], k) for order, k in zip(orders, sizes, strict=True)])
+        image, mask, inverse = distinct(marks)
+        drop, lost = self._embed(anchors, image, mask, orders, sizes)
+        before = self.unit[anchors] @ self.unit.T
+        partners = self._partners(anchors)
+        return Measured(
+            pixels=pixels,
+            drop=np.where(pixels == 0, np.nan, drop[inverse]),
+            lost=np.where(pixels == 0, np.nan, lost[inverse]),
+            cosine=((before.double() * partners).sum(1) / partners.sum(1)).cpu().numpy(),
+            accepted=((before > self.threshold) & partners).sum(1).cpu().numpy(),
+            forwards=len(image),
+        )
+
+    def _partners(self, anchors: Tensor) -> Tensor:
+        """(b, N) bool: every image but the anchor."""
+        return torch.arange(len(self.unit), device=anchors.device) != anchors[:, None]
+
+    def _embed(
+        self, anchors: Tensor, image: np.ndarray, mask: np.ndarray, orders: list[Tensor], sizes: list[list[int]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Drop and losses (U + 1,) of the masks to embed; the last entry stands for a mask that hides nothing."""
+        longest = max(order.shape[1] for order in orders)
+        padded = torch.stack([functional.pad(o, (0, longest - o.shape[1]), value=self.grid**2) for o in orders], 1)
+        ranking = np.repeat(np.arange(len(sizes)), [len(each) for each in sizes])[mask]
+        size = np.concatenate(sizes)[mask]
+        drop, lost = np.zeros(len(image) + 1), np.zeros(len(image) + 1)
+        for start in range(0, len(image), self.batch):
+            part = slice(start, min(start + self.batch, len(image)))
+            i, r, k = (torch.from_numpy(each[part]).to(anchors.device) for each in (image, ranking, size))
+            drop[part], lost[part] = self._compare(self._occluded(anchors[i], padded[i, r], k), anchors[i])
+        return drop, lost
+
+    def _occluded(self, anchors: Tensor, orders: Tensor, sizes: Tensor) -> Tensor:
+        """Embeddings (b, D) of the anchors (b,) without the first ``sizes`` (b,) pixels of their orders (b, K)."""
+        hidden = draw_masks(orders, sizes, self.grid, self.rows, self.columns)
+        occluded = torch.where(hidden, self.fill[anchors], self.x[anchors])
+        return maps.embed(self.network, occluded, self.batch)
+
+    def cosines(self, order: Tensor, size: int) -> np.ndarray:
+        """(N, N) of every image without the first ``size`` pixels of its order (N, K), with every image as it is.
+
+        NaN where an order has no pixel (there is no map), or the occluded face no embedding
+        """
+        anchors = torch.arange(len(self.x), device=self.x.device)
+        blocks = anchors.split(self.batch)
+        found = torch.cat([self._occluded(b, order[b], torch.full_like(b, size)) for b in blocks])
+        unusable = ~_usable(found) | (order[:, 0] >= self.grid**2)
+        cosines = maps.normalise(found) @ self.unit.T
+        return cosines.masked_fill(unusable[:, None], float("nan")).cpu().numpy()
+
+    def _compare(self, found: Tensor, anchors: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings (b, D) of the occluded anchors -> (b,) mean drop over the partners, (b,) how many are lost."""
+        partners = self._partners(anchors)
+        before, after = self.unit[anchors] @ self.unit.T, maps.normalise(found) @ self.unit.T
+        drop = ((before - after).double() * partners).sum(1) / partners.sum(1)
+        lost = ((before > self.threshold) & ~(after > self.threshold) & partners).sum(1).double()
+        return tuple(each.masked_fill(~_usable(found), float("nan")).cpu().numpy() for each in (drop, lost))
+
+
+def _usable(embeddings: Tensor) -> Tensor:
+    """(b, D) -> (b,) bool: finite, and not zero."""
+    norm = embeddings.float().norm(dim=1)
+    return norm.isfinite() & (norm > 0)
+
+
+def _at(of_pixels: Tensor, sizes: list[int]) -> np.ndarray:
+    """Numbers (n, K) of ordered pixels, added up over the first ``sizes`` of them: (n, T), modulo 2**64.
+
+    Of random numbers this is a fingerprint of the set: two different sets agree by chance once in 2**64.
+    """
+    return of_pixels.long().cumsum(1)[:, [size - 1 for size in sizes]].cpu().numpy()
+
+
+def distinct(marks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The masks to embed among fingerprints (N, M): those that hide something, equal ones of an image once.
+
+    Returns image (U,), mask (U,), and inverse (N, M): which of them each mask is, U where it hides nothing.
+    """
+    image, mask, inverse, total = [], [], np.empty(marks.shape, np.int64), 0
+    for number, row in enumerate(marks):
+        values, first, back = np.unique(row, return_index=True, return_inverse=True)
+        kept = values != 0
+        place = np.where(kept, total + np.cumsum(kept) - 1, -1)
+        inverse[number] = place[back]
+        image.append(np.full(kept.sum(), number))
+        mask.append(first[kept])
+        total += int(kept.sum())
+    inverse[inverse < 0] = total
+    return np.concatenate(image), np.concatenate(mask), inverse
+
+
+class Sources:
+    """Where the scores of a recogniser's identities come from: its own maps, other guides', and draws.
+
+    guides : {model: its maps file of this shard}, open; the recogniser's own among them
+    averaged : what takes all shards; their maps files lie beside the recogniser's own
+    shuffled : the recogniser's network with permuted weights, needed by the kind of that name
+    """
+
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        guides: dict[str, h5py.File],
+        averaged: storage.Averages,
+        *,
+        batch: int = 64,
+        seed: int = 0,
+    ):
+        own = guides[recogniser.name]
+        self.guides, self.averaged, self.batch, self.seed = guides, averaged, batch, seed
+        self.others = averages.other_identities(averaged.identities, seed)
+        self.paths = {
+            identity: Path(own.filename).with_name(name)
+            for identity, name in zip(averaged.identities, averaged.shards, strict=True)
+        }
+        self.grid, self.precision = int(own.attrs["grid"]), json.loads(own.attrs["settings"])["precision"]
+        self.layers = {name: storage.read_layers(shard) for name, shard in guides.items()}
+        self.placed = {name: maps.Grid(self.grid, _window(shard)) for name, shard in guides.items()}
+        self.seen = seen_pixels(recogniser, self.grid)
+        self.shuffled: nn.Module | None = None
+        self._last: tuple[tuple, np.ndarray] = ((), EMPTY)  # the maps read last, which several kinds share
+
+    def orders(self, rankings: list[Ranking], identity: str, images: list[str], x: Tensor) -> list[Tensor]:
+        """Per ranking the pixels (N, K) of every image to occlude, largest first; x : (N, 3, h, w)."""
+        found, shuffled = [], self._shuffled_maps(rankings, identity, x)
+        for ranking in rankings:
+            if ranking.kind in FREE:
+                scores = torch.from_numpy(self._free(ranking, identity, images)).to(x.device)
+            else:
+                cell = ranking.polarity, ranking.layer
+                native = shuffled.get(cell, EMPTY) if ranking.kind == "shuffled" else None
+                native = self._native(ranking, identity, images) if native is None else native
+                scores = self.placed[ranking.guide].place(torch.from_numpy(native).float().to(x.device))
+            found.append(order_pixels(scores, set_sizes(ranking, self.grid)[-1]).expand(len(images), -1))
+        return found
+
+    def _free(self, ranking: Ranking, identity: str, images: list[str]) -> np.ndarray:
+        """(1 or N, G, G): scores of the kinds that come from no map."""
+        if ranking.kind == "centre":
+            return centre_scores(self.grid)[None]
+        draw = (random_scores(self.seen, self.seed, ranking.repeat, identity, image) for image in images)
+        return np.stack(list(draw))
+
+    def _native(self, ranking: Ranking, identity: str, images: list[str]) -> np.ndarray:
+        """(1 or N, h, w): maps at their native size; an empty one for an image that the guide could not embed."""
+        cell = ranking.polarity, ranking.layer
+        if ranking.kind == "other_mean":
+            return self._other_mean(cell, identity, len(images) - 1)[None]
+        found = self._image_maps(ranking.guide, identity, images, cell)
+        if ranking.kind == "own_mean":
+            return averages.leave_one_out(found)
+        if ranking.kind == "population_mean":
+            own = found.mean(0, dtype=np.float64)
+            return averages.mean_of_others(self.averaged.totals[cell], own, len(self.averaged.identities))[None]
+        return found
+
+    def _image_maps(self, guide: str, identity: str, images: list[str], cell: tuple[str, str]) -> np.ndarray:
+        """(N, h, w): the guide's maps of these images, in their order."""
+        key = guide, identity, cell
+        if self._last[0] != key:
+            shard, found = self.guides[guide], {}
+            if storage.holds(shard, identity):
+                names = storage.read_images(shard, identity)
+                found = dict(zip(names, storage.read_layer_maps(shard, identity, *cell), strict=True))
+            nothing = np.zeros_like(next(iter(found.values()), EMPTY[0]))
+            self._last = key, np.stack([found.get(image, nothing) for image in images])
+        return self._last[1]
+
+    def _other_mean(self, cell: tuple[str, str], identity: str, count: int) -> np.ndarray:
+        """(h, w): the mean over ``count`` images, drawn with the seed, of the other identity, or over all it has."""
+        other = self.others[identity]
+        with storage.open_shard(self.paths[other], "maps") as shard:
+            found = storage.read_layer_maps(shard, other, *cell)
+        rng = np.random.default_rng([self.seed, *identity.encode()])
+        return found[rng.permutation(len(found))[:count]].mean(0, dtype=np.float64)
+
+    def _shuffled_maps(self, rankings: list[Ranking], identity: str, x: Tensor) -> dict[tuple[str, str], np.ndarray]:
+        """{(polarity, layer): (N, h, w)} under permuted weights; {} where none are asked for, or there are none."""
+        layers = tuple(dict.fromkeys(ranking.layer for ranking in rankings if ranking.kind == "shuffled"))
+        if not layers:
+            return {}
+        settings = maps.MapSettings(grid=self.grid, top_percents=(1.0,), batch=self.batch)
+        regions = np.zeros((len(x), self.grid, self.grid), np.uint8)  # the counts per region are not used
+        try:
+            found = maps.leam(self.shuffled, layers, x, regions, settings)
+        except maps.UnusableImagesError as error:
+            log.warning("%s: no maps under permuted weights, so no drops: %s", identity, error)
+            return {}
+        return {
+            (polarity, layer): found[f"maps.{number}"][sign]
+            for number, layer in enumerate(layers)
+            for sign, polarity in enumerate(maps.POLARITIES)
+        }
+
+
+def set_sizes(ranking: Ranking, grid: int) -> list[int]:
+    """How many pixels of the grid a ranking occludes, per percent."""
+    return [set_size(percent, grid**2) for percent in ranking.percents]
+
+
+def _window(shard: h5py.File) -> tuple[int, int, int, int]:
+    return tuple(json.loads(shard.attrs["recogniser"])["window"])
+
+
+def occlude_faces(
+    faces: str | Path,
+    guides: dict[str, str | Path],
+    totals: str | Path,
+    output: str | Path,
+    recogniser: Recogniser,
+    settings: OcclusionSettings,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    minutes: float | None = None,
+    progress: Callable = iter,
+) -> None:
+    """Drops of every image of a shard under every mask: results/occlusion/{model}/{shard}.parquet.
+
+    faces : the shard's faces; guides : {model: its maps file of this shard}, the recogniser's own among them
+    totals : the recogniser's averages/{model}.h5; its maps files of other shards lie beside that of this shard
+
+    One row per image, kind, guide, layer, polarity and percent: pixels (of the grid, occluded), pairs (N-1 partners),
+    cosine (unoccluded, mean over the partners), drop (mean; NaN where there is no map), accepted (partners above the
+    threshold at FMR 1e-3, from the run's own impostor pairs), lost (of those, no longer so; the mean over the draws of
+    ``random``), untrained (the recogniser or the guide). Without a second identity the kinds in OTHERS are left out.
+
+    Finished identities go to a journal beside the output, as in ``maps.compute_maps``, with the same errors; and
+    OcclusionError when the maps are of other faces or of another recogniser.
+    """
+    output, seconds = Path(output), maps.working_seconds(minutes)
+    deadline = time.monotonic() + seconds
+    with contextlib.ExitStack() as stack:
+        parsed = stack.enter_context(storage.open_shard(faces, "faces"))
+        opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
+        check(opened, files.sha256(faces), recogniser)
+        averaged = storage.read_averages(totals)
+        sources = Sources(recogniser, opened, averaged, batch=settings.batch, seed=seed)
+        alone = len(averaged.identities) < 2
+        planned = plan(settings, recogniser.name, sources.layers)
+        rankings = [ranking for ranking in planned if not (alone and ranking.kind in OTHERS)]
+        work = _work(opened, recogniser, settings, {"seed": seed}, totals)
+        waits = seconds if minutes else 0
+        journal = Journal(output.with_name(output.name + ".journal"), files.digest(work), waits)
+        stack.callback(journal.close)
+        if journal.waited and _is_finished(output, work):
+            log.info("%s: another process has finished it", output)
+        else:
+            where = maps.choose_device(device)
+            _occlude_identities(parsed, journal, sources, rankings, recogniser, settings, where, deadline, progress)
+            table = _table(opened, recogniser, rankings, journal)
+            table.attrs = work
+            with files.whole_file(output) as part:
+                table.to_parquet(part, index=False)
+        journal.remove()
+
+
+def _is_finished(output: Path, work: dict[str, str | bool]) -> bool:
+    """Whether the output is there already, and of the same work."""
+    return output.exists() and pd.read_parquet(output, columns=["model"]).attrs == work
+
+
+def check(opened: dict[str, h5py.File], faces_sha256: str, recogniser: Recogniser) -> None:
+    """The embeddings in the maps file must be those of this recogniser, and all maps those of these faces."""
+    own = opened[recogniser.name]
+    for key, value in maps.identify(recogniser).items():
+        if own.attrs[key] != value:
+            raise OcclusionError(f"{own.filename} was made with another {key} than now; run compute_maps again")
+    for shard in opened.values():
+        if shard.attrs["faces_sha256"] != faces_sha256:
+            raise OcclusionError(f"{shard.filename} was made from other faces than now; run compute_maps again")
+        if shard.attrs["grid"] != own.attrs["grid"]:
+            raise OcclusionError(f"{shard.filename} has a grid of {shard.attrs['grid']}, expected {own.attrs['grid']}")
+
+
+def _work(
+    opened: dict[str, h5py.File], recogniser: Recogniser, settings: OcclusionSettings, drawn: dict, totals: str | Path
+) -> dict[str, str | bool]:
+    """Everything the drops depend on, as the attributes that the output carries."""
+    return maps.identify(recogniser) | {
+        "guides": {name: files.digest({k: str(v) for k, v in shard.attrs.items()}) for name, shard in opened.items()},
+        "averages_sha256": files.sha256(totals),
+        "settings": json.dumps(dataclasses.asdict(settings) | drawn, sort_keys=True),
+        "versions": files.versions(torch, np, h5py),
+    }
+
+
+def _occlude_identities(
+    parsed: h5py.File,
+    journal: Journal,
+    sources: Sources,
+    rankings: list[Ranking],
+    recogniser: Recogniser,
+    settings: OcclusionSettings,
+    device: torch.device,
+    deadline: float,
+    progress: Callable,
+) -> None:
+    own = sources.guides[recogniser.name]
+    names = storage.identities(own)
+    done = sum(name in journal for name in names)
+    log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
+    if done == len(names):
+        return
+    network = ready_networks(sources, rankings, recogniser, device)
+    for number, name in maps.unfinished(names, journal, recogniser.name, deadline, progress):
+        begun, images = time.monotonic(), storage.read_images(own, name)
+        crops = storage.read_faces(parsed, name).crops[storage.used_faces(own, parsed, name)]
+        with maps.arithmetic(sources.precision, device):
+            x = networks.prepare(crops, recogniser).to(device)
+            unit = torch.from_numpy(storage.read_embeddings(own, name)).to(device)
+            fill = filling(settings.fill, x, recogniser, sources.seed)
+            occluder = Occluder(
+                network, recogniser, x, fill, unit, sources.grid, sources.averaged.threshold, settings.batch
+            )
+            found = _measure(occluder, sources.orders(rankings, name, images, x), rankings)
+        journal.add(name, images=np.array(images), **dataclasses.asdict(found))
+        rate = found.forwards / (time.monotonic() - begun)
+        log.info("%s (%d of %d): %d images, %.0f occluded/s", name, number, len(names), len(images), rate)
+
+
+def ready_networks(
+    sources: Sources, rankings: list[Ranking], recogniser: Recogniser, device: torch.device
+) -> nn.Module:
+    """The network to measure with; and, where it is asked for, the one with permuted weights for the sources."""
+    if device.type == "cpu":
+        maps.tune_cpu()
+    if any(ranking.kind == "shuffled" for ranking in rankings):
+        permuted = shuffle_weights(networks.build(recogniser, sources.seed), sources.seed)
+        sources.shuffled = folding.prepare(permuted, recogniser.layers, recogniser.input_size, device)
+    return folding.prepare(networks.build(recogniser, sources.seed), (), recogniser.input_size, device)
+
+
+def _measure(occluder: Occluder, orders: list[Tensor], rankings: list[Ranking]) -> Measured:
+    """``Occluder.measure`` for all images, at most a batch of them at a time, so that memory does not grow with N."""
+    sizes = [set_sizes(ranking, occluder.grid) for ranking in rankings]
+    anchors = torch.arange(len(occluder.x), device=occluder.x.device)
+    parts = [
+        occluder.measure(block, [order[block] for order in orders], sizes) for block in anchors.split(occluder.batch)
+    ]
+    joined = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in dataclasses.fields(Measured)
+        if field.name != "forwards"
+    }
+    return Measured(**joined, forwards=sum(part.forwards for part in parts))
+
+
+def _table(
+    opened: dict[str, h5py.File], recogniser: Recogniser, rankings: list[Ranking], journal: Journal
+) -> pd.DataFrame:
+    """The journal's records, in the order of the identities, as rows; the draws of ``random`` averaged."""
+    untrained = {name: recogniser.untrained or storage.is_untrained(shard) for name, shard in opened.items()}
+    rows = [row for ranking in rankings for row in ranking.rows()]
+    places = {row: number for number, row in enumerate(dict.fromkeys(rows))}
+    place = np.array([places[row] for row in rows])
+    keys = pd.DataFrame(list(places), columns=PLAN)
+    keys["untrained"] = keys["guide"].map(untrained | {"": recogniser.untrained}).astype(bool)
+    tables = []
+    for name in storage.identities(opened[recogniser.name]):
+        found = journal.get(name)
+        images = [str(image) for image in found["images"]]
+        n, m = len(images), len(places)
+        table = pd.concat([keys] * n, ignore_index=True).assign(identity=name, image=np.repeat(images, m))
+        for key in ("pixels", "drop", "lost"):
+            table[key] = _average(found[key], place, m).ravel()
+        for key in ("cosine", "accepted"):
+            table[key] = np.repeat(found[key], m)
+        tables.append(table.assign(pairs=n - 1))
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+    table = table.assign(model=recogniser.name)[COLUMNS].astype({"pixels": int, "pairs": int, "accepted": int})
+    for key in ("model", *PLAN[:-1], "identity", "image"):
+        table[key] = pd.Categorical(table[key], categories=table[key].unique())
+    return table
+
+
+def _average(values: np.ndarray, place: np.ndarray, columns: int) -> np.ndarray:
+    """(n, M) -> (n, columns): the mean over those of the M that share a place."""
+    total = np.zeros((columns, len(values)))
+    np.add.at(total, place, values.T)
+    return (total / np.bincount(place, minlength=columns)[:, None]).T

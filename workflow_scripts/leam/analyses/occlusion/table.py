@@ -1,0 +1,250 @@
+"""What the drops of all images say: the paper's tables 9 and 21, the transfer matrix, and "Is it person-specific?".
+
+The identity is the unit: drops are averaged within each identity first, then over identities with equal weight.
+Shape letters: I identities, B bootstrap samples, K cells (guide x layer x kind x polarity x percent).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from leam import files, paper
+from leam.statistics import holm, rank_biserial, resample, signed_rank
+
+CELL = ["guide", "layer", "kind", "polarity", "percent"]
+LEAM, RANDOM = "leam", "random"  # the paper's names of the two kinds it has
+# The claim that maps are person-specific, as a chain: each step must hold, and the second is the decisive one.
+STEPS = (
+    ("image", "own_mean"),
+    ("own_mean", "other_mean"),
+    ("other_mean", "population_mean"),
+    ("population_mean", "centre"),
+    ("centre", "random"),
+    ("image", "shuffled"),
+)
+
+
+def average_images(paths: list[str | Path]) -> pd.DataFrame:
+    """Drops per image of one model's shards -> one row per cell and identity, one shard at a time in memory.
+
+    drop, cosine, pixels : means over the identity's images; accepted, lost : sums of pairs over them, and
+    lost_percent : of the accepted ones (NaN where there are none); images : those with a drop; pairs : theirs
+    """
+    found = pd.concat([_average_shard(pd.read_parquet(path)) for path in paths], ignore_index=True)
+    if not len(found):
+        raise ValueError(f"{paths[0]}: no identity has two usable images; see the discarded images in the tables")
+    return found
+
+
+def _average_shard(table: pd.DataFrame) -> pd.DataFrame:
+    known = table["drop"].notna()
+    table = table.assign(images=known, pairs=table["pairs"] * known, accepted=table["accepted"] * known)
+    grouped = table.groupby([*CELL, "identity"], sort=False, observed=True)
+    means = grouped[["drop", "cosine", "pixels"]].mean()
+    sums = grouped[["accepted", "lost", "images", "pairs"]].sum()
+    found = means.join(sums).join(grouped["untrained"].any()).reset_index()
+    found["lost_percent"] = (100 * found["lost"] / found["accepted"]).where(found["accepted"] > 0)
+    return found.astype(dict.fromkeys([*CELL[:-1], "identity"], str))
+
+
+def by_identity(means: pd.DataFrame, value: str) -> pd.DataFrame:
+    """(I, K) one row per identity, sorted, and one column per cell, in the order in which cells come."""
+    cells = pd.MultiIndex.from_frame(means[CELL].drop_duplicates())
+    return means.pivot(index="identity", columns=CELL, values=value).reindex(columns=cells)
+
+
+def summarise(means: pd.DataFrame, samples: int, confidence: float, seed: int) -> pd.DataFrame:
+    """One row per cell: drop and lost_percent with intervals over identities, and what they are means of."""
+    table = by_identity(means, "drop").columns.to_frame(index=False)
+    for value in ("drop", "lost_percent"):
+        found = resample(by_identity(means, value).to_numpy(), samples, confidence, seed)
+        table[value], table[f"{value}_low"], table[f"{value}_high"] = found
+    grouped = means.groupby(CELL, sort=False)
+    sums = grouped[["accepted", "lost", "images", "pairs"]].sum().reset_index(drop=True)
+    table = table.join(sums).join(grouped[["cosine", "pixels"]].mean().reset_index(drop=True))
+    table["pooled_lost_percent"] = (100 * table["lost"] / table["accepted"]).where(table["accepted"] > 0)
+    table["identities"] = by_identity(means, "drop").notna().sum().to_numpy()
+    return table.assign(untrained=grouped["untrained"].any().to_numpy())
+
+
+def compare_steps(means: pd.DataFrame, model: str, samples: int, confidence: float, seed: int) -> pd.DataFrame:
+    """Each step of the chain, paired over identities: one row per step, layer, polarity and percent of the own maps.
+
+    difference : mean over identities of drop_more - drop_less, with its bootstrap interval; greater_percent : of the
+    identities where it is above 0; rank_biserial : the effect size; p : Wilcoxon's signed-rank test, two-sided
+    """
+    drops, rows = by_identity(means, "drop"), []
+    own = means[(means["guide"] == model) & (means["kind"] == "image")]
+    layers = {layer: number for number, layer in enumerate(pd.unique(own["layer"]), start=1)}
+    for layer, polarity, percent in own[["layer", "polarity", "percent"]].drop_duplicates().itertuples(index=False):
+
+        def drop(kind: str, cell: tuple = (layer, polarity, percent)) -> np.ndarray | None:
+            free = kind in ("centre", "random")
+            key = ("", "", kind, "", cell[2]) if free else (model, cell[0], kind, *cell[1:])
+            return drops[key].to_numpy() if key in drops.columns else None
+
+        for more, less in STEPS:
+            if drop(more) is None or drop(less) is None:
+                continue
+            keys = {"layer": layer, "layer_number": layers[layer], "polarity": polarity, "percent": percent}
+            keys |= {"step": f"{more} > {less}", "more": more, "less": less}
+            rows.append(keys | _compare(drop(more), drop(less), samples, confidence, seed))
+    return pd.DataFrame(rows).assign(model=model, untrained=bool(own["untrained"].any()))
+
+
+def _compare(more: np.ndarray, less: np.ndarray, samples: int, confidence: float, seed: int) -> dict[str, float]:
+    """Two drops per identity (I,), paired."""
+    known = ~(np.isnan(more) | np.isnan(less))
+    more, less = more[known], less[known]
+    difference = more - less
+    nothing = [float("nan")] * 3
+    mean, low, high = resample(difference[:, None], samples, confidence, seed) if len(difference) else nothing
+    return {
+        "drop_more": more.mean() if len(more) else np.nan,
+        "drop_less": less.mean() if len(less) else np.nan,
+        "difference": float(np.squeeze(mean)),
+        "difference_low": float(np.squeeze(low)),
+        "difference_high": float(np.squeeze(high)),
+        "greater_percent": 100 * float((difference > 0).mean()) if len(difference) else np.nan,
+        "rank_biserial": rank_biserial(difference),
+        "p": signed_rank(difference),
+        "identities": len(difference),
+    }
+
+
+def correct(steps: pd.DataFrame) -> pd.DataFrame:
+    """Adds p_holm and tests, the size of the family: all steps, polarities and models at one percent and layer number.
+
+    The headline, first layers at the headline percent, is one family; every deeper layer and every percent is another.
+    """
+    families = steps.groupby(["percent", "layer_number"], sort=False)["p"]
+    steps["p_holm"] = families.transform(lambda p: holm(p.to_numpy()))
+    return steps.assign(tests=families.transform("count"))
+
+
+SUMMARY_COLUMNS = [
+    "model",
+    *CELL,
+    "drop",
+    "drop_low",
+    "drop_high",
+    "cosine",
+    "pixels",
+    "identities",
+    "images",
+    "pairs",
+    "untrained",
+]
+DECISION_COLUMNS = [
+    "model",
+    *CELL,
+    "lost_percent",
+    "lost_percent_low",
+    "lost_percent_high",
+    "pooled_lost_percent",
+    "accepted",
+    "lost",
+    "threshold",
+    "false_match_rate",
+    "impostor_pairs",
+    "identities",
+    "untrained",
+]
+STEP_COLUMNS = [
+    "model",
+    "layer",
+    "layer_number",
+    "polarity",
+    "percent",
+    "step",
+    "more",
+    "less",
+    "drop_more",
+    "drop_less",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "greater_percent",
+    "rank_biserial",
+    "p",
+    "p_holm",
+    "tests",
+    "identities",
+    "untrained",
+]
+
+
+def tabulate_occlusion(
+    drops: dict[str, list[str]],
+    verification: str | Path,
+    outputs: dict[str, str],
+    *,
+    guide: str,
+    bootstrap_samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> None:
+    """The tables of RQ6, long form, both polarities.
+
+    drops : per model the files of ``occlude_faces``; verification : verification.csv, for the thresholds
+    outputs : paths by the names occlusion (every mean drop), decisions (genuine pairs lost), person_specific (the
+    chain of steps), transfer (every guide under every model), table09 and table21 (``guide``'s maps, beside the paper)
+    """
+    options = (bootstrap_samples, confidence, seed)
+    summaries, steps = [], []
+    for model, paths in drops.items():
+        means = average_images(paths)
+        summaries.append(summarise(means, *options).assign(model=model))
+        steps.append(compare_steps(means, model, *options))
+    summary = pd.concat(summaries, ignore_index=True)
+    verified = pd.read_csv(verification)[["model", "threshold", "false_match_rate", "impostor_pairs"]]
+    table21 = model_table(summary, guide, paper.read_table("table21"))
+    for name, table in {
+        "occlusion": summary[SUMMARY_COLUMNS],
+        "decisions": summary.merge(verified, on="model", how="left")[DECISION_COLUMNS],
+        "person_specific": correct(pd.concat(steps, ignore_index=True))[STEP_COLUMNS],
+        "transfer": transfer_table(summary),
+        "table09": mean_table(table21),
+        "table21": table21,
+    }.items():
+        with files.whole_file(outputs[name]) as part:
+            table.to_csv(part, index=False, float_format="%.6g")
+
+
+def model_table(summary: pd.DataFrame, guide: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Paper table 21 (of everyone), 22 or 23 (of one gender): drop per model and percent, beside ours.
+
+    Ours is under the guide's first layer and under random pixels; table : the paper's
+    """
+    image = summary[(summary["kind"] == "image") & (summary["guide"] == guide)]
+    image = image[image["layer"].isin(image["layer"].iloc[:1])].assign(occlusion=LEAM)
+    ours = pd.concat((image, summary[summary["kind"] == RANDOM].assign(occlusion=RANDOM)))
+    ours = ours.rename(columns={"percent": "occlusion_percent", "drop": "cosine_drop"})
+    ours = ours.rename(columns={"drop_low": "cosine_drop_low", "drop_high": "cosine_drop_high"})
+    keys = ["occlusion", "occlusion_percent", "model"]
+    found = paper.beside(ours, table, keys, "cosine_drop")
+    found = found.sort_values(["occlusion", "polarity", "occlusion_percent"], kind="stable")
+    values = ["cosine_drop", "cosine_drop_low", "cosine_drop_high", "paper", "difference", "identities", "untrained"]
+    return found[["occlusion", "guide", "polarity", *keys[1:], *values]]
+
+
+def mean_table(table21: pd.DataFrame) -> pd.DataFrame:
+    """Paper table 9: the mean of table 21 over models."""
+    keys = ["occlusion", "guide", "polarity", "occlusion_percent"]
+    grouped = table21.groupby(keys, sort=False)
+    ours = grouped.agg(cosine_drop=("cosine_drop", "mean"), models=("model", "nunique"), untrained=("untrained", "any"))
+    theirs = paper.read_table("table09").melt("occlusion_percent", [LEAM, RANDOM], "occlusion", "cosine_drop")
+    found = paper.beside(ours.reset_index(), theirs, ["occlusion", "occlusion_percent"], "cosine_drop")
+    return found[[*keys, "cosine_drop", "paper", "difference", "models", "untrained"]]
+
+
+def transfer_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """The drop of every model under every guide's first layer, with the random pixels' drop beside it."""
+    image = summary[summary["kind"] == "image"]
+    first = image.groupby(["model", "guide"], sort=False)["layer"].transform("first")
+    random = summary[summary["kind"] == RANDOM].set_index(["model", "percent"])["drop"].rename("random_drop")
+    found = image[image["layer"] == first].join(random, on=["model", "percent"])
+    found = found.sort_values(["polarity", "percent"], kind="stable")
+    values = ["drop", "drop_low", "drop_high", "random_drop", "lost_percent", "identities", "untrained"]
+    return found[["polarity", "percent", "model", "guide", "layer", *values]]

@@ -1,0 +1,1 @@
+"""Activated pixels by facial region (paper RQ1, RQ2)."""

@@ -1,0 +1,147 @@
+"""regions.csv and the paper's tables 1, 2 and 10 to 20, ours beside.
+
+Shape letters: I identities, K cells (polarity x layer x threshold x region), R regions.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from leam import files, paper
+from leam.regions import FULL, REGION_TITLES, REGIONS, TOP_1, WHOLE_MODEL
+from leam.statistics import bootstrap_weights, interval, ratio, weighted_means
+
+CELL = ["polarity", "layer", "threshold", "region"]
+
+
+def share_regions(counts: pd.DataFrame, samples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Shares of the regions of one model, from ``regions.count_regions``'s table: one row per cell.
+
+    percent : mean over identities of the identity's share, with its bootstrap interval; pooled_percent : all
+    identities' pixels together; area_percent : the region's share of all pixels; enrichment : percent / area_percent
+    (NaN for a region without area). Intervals need two identities, and are NaN with one.
+    """
+    counts = counts.sort_values("identity", kind="stable")
+    i = counts["identity"].astype(str).nunique()
+    cells = counts.iloc[: len(counts) // i][CELL].reset_index(drop=True)
+    percent, area, count = (
+        counts[name].to_numpy(float).reshape(i, -1) for name in ("percent", "area_percent", "count")
+    )
+    once = np.full((1, i), 1 / i)
+    table = cells.assign(percent=weighted_means(once, percent)[0], area_percent=area.mean(0))
+    shape = (-1, len(REGIONS))
+    pooled = count.sum(0).reshape(shape)
+    sums = pooled.sum(1, keepdims=True)
+    table["pooled_percent"] = np.divide(100 * pooled, sums, out=np.full(pooled.shape, np.nan), where=sums > 0).ravel()
+    table["enrichment"] = ratio(table["percent"].to_numpy(), table["area_percent"].to_numpy())
+    weights = bootstrap_weights(i, samples, seed) if i > 1 else np.full((1, i), np.nan)
+    drawn, drawn_area = weighted_means(weights, percent), weights @ area
+    for name, values in (("percent", drawn), ("area_percent", drawn_area), ("enrichment", ratio(drawn, drawn_area))):
+        table[f"{name}_low"], table[f"{name}_high"] = interval(values, confidence)
+    table["identities"] = i
+    for name in ("pairs", "empty_pairs"):
+        table[name] = counts[name].to_numpy().reshape(i, -1).sum(0)
+    table["untrained"] = bool(counts["untrained"].iloc[0])
+    return table
+
+
+REGION_COLUMNS = [
+    "model",
+    *CELL,
+    "percent",
+    "percent_low",
+    "percent_high",
+    "pooled_percent",
+    "area_percent",
+    "area_percent_low",
+    "area_percent_high",
+    "enrichment",
+    "enrichment_low",
+    "enrichment_high",
+    "identities",
+    "pairs",
+    "empty_pairs",
+    "untrained",
+]
+
+
+def tabulate_regions(
+    counts: dict[str, str],
+    outputs: dict[str, str],
+    *,
+    bootstrap_samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> None:
+    """regions.csv (everything, long form) and the paper's tables 1, 2, 10, 11 and 12-20 beside ours, both polarities.
+
+    counts : the file of ``count_regions`` per model; outputs : paths by the names regions, table01, table02, table10,
+    table11, table12_to_20
+    """
+    tables = []
+    for model, path in counts.items():
+        table = share_regions(pd.read_parquet(path), bootstrap_samples, confidence, seed)
+        tables.append(table.assign(model=model)[REGION_COLUMNS].astype(dict.fromkeys(CELL, str)))
+    regions = pd.concat(tables, ignore_index=True)
+    for name, table in {
+        "regions": regions,
+        "table01": layer_table(regions),
+        "table02": first_layer_table(regions),
+        "table10": model_table(regions, FULL),
+        "table11": model_table(regions, TOP_1),
+        "table12_to_20": threshold_table(regions),
+    }.items():
+        with files.whole_file(outputs[name]) as part:
+            table.to_csv(part, index=False, float_format="%.6g")
+
+
+def _beside_paper(regions: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Rows of regions.csv with the paper's percent, the difference and the regions' areas; keys first."""
+    joined = paper.beside_models(regions, table, keys, "percent")
+    joined["title"] = joined["region"].map(dict(zip(REGIONS, REGION_TITLES, strict=True)))
+    joined["paper_area_percent"] = joined["region"].map(paper.base_rates())
+    first = ["model", *CELL, "title", "percent", "paper", "difference", "paper_of"]
+    return joined[[*first, "area_percent", "paper_area_percent", "untrained"]]
+
+
+def layer_table(regions: pd.DataFrame) -> pd.DataFrame:
+    """Paper table 1, its CF_R18 beside every model: percent per layer and region; full activation and top 1 %."""
+    chosen = regions[(regions["layer"] != WHOLE_MODEL) & regions["threshold"].isin([FULL, TOP_1])]
+    return _beside_paper(chosen, paper.read_table("table01").assign(model="CF_R18"), ["model", "layer", "region"])
+
+
+def first_layer_table(regions: pd.DataFrame) -> pd.DataFrame:
+    """Paper table 2: percent per model and region in the first layer; full activation and top 1 %."""
+    first = regions.groupby("model", sort=False)["layer"].transform("first")
+    chosen = regions[(regions["layer"] == first) & regions["threshold"].isin([FULL, TOP_1])]
+    return _beside_paper(chosen, paper.read_table("table02"), ["model", "region"])
+
+
+def model_table(regions: pd.DataFrame, threshold: str) -> pd.DataFrame:
+    """Paper tables 10 (full) and 11 (top 1 %): percent per model and region over all layers."""
+    chosen = regions[(regions["layer"] == WHOLE_MODEL) & (regions["threshold"] == threshold)]
+    return _beside_paper(chosen, paper.read_table({FULL: "table10", TOP_1: "table11"}[threshold]), ["model", "region"])
+
+
+def threshold_table(regions: pd.DataFrame) -> pd.DataFrame:
+    """Paper tables 12-20: percent per model, region and size of the pixel set over all layers.
+
+    threshold_percent : top p % of the grid; 100 is the full activation, as in the paper
+    """
+    chosen = with_threshold_percent(regions[regions["layer"] == WHOLE_MODEL])
+    table = _beside_paper(chosen, paper.shares_by_threshold(), ["model", "region", "threshold_percent"])
+    table.insert(4, "threshold_percent", with_threshold_percent(table)["threshold_percent"])
+    order = ["model", "polarity", "region", "threshold_percent"]
+    keys = {"model": _places(table["model"]), "region": _places(REGIONS), "polarity": _places(table["polarity"])}
+    return table.sort_values(order, key=lambda column: column.map(keys.get(column.name, float)), kind="stable")
+
+
+def with_threshold_percent(regions: pd.DataFrame) -> pd.DataFrame:
+    """With a column of the thresholds as numbers, the full activation as 100, as the paper writes it."""
+    return regions.assign(threshold_percent=regions["threshold"].replace(FULL, "100").astype(float))
+
+
+def _places(values: Iterable[str]) -> dict[str, int]:
+    """The place of each value in the order in which they come."""
+    return {value: place for place, value in enumerate(dict.fromkeys(values))}

@@ -1,0 +1,1 @@
+"""Which images were kept, and why others were not (paper 3.2)."""

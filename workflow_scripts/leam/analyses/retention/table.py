@@ -1,0 +1,54 @@
+"""Images linked, kept and discarded, per identity, in total and with each reason."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from leam import files, storage
+
+
+def tabulate_retention(
+    links: str | Path,
+    faces: Iterable[str],
+    maps: dict[str, list[str]],
+    retention: str | Path,
+    discarded: str | Path,
+) -> None:
+    """retention.csv (per identity and in total: linked, kept, discarded) and discarded.csv (each with its reason).
+
+    Raises ValueError when an image was lost: linked must equal kept + discarded for every identity (METHOD 2.1).
+    """
+    linked = pd.read_parquet(links)
+    linked = linked[linked["image"] != ""].groupby("identity").size()
+    kept, rows = {}, []
+    for path in faces:
+        with storage.open_shard(path, "faces") as shard:
+            kept |= {identity: len(storage.read_images(shard, identity)) for identity in storage.identities(shard)}
+            rows += [("faces", row.identity, row.image, row.reason) for row in storage.read_discarded(shard)]
+    lost = pd.DataFrame(rows, columns=["stage", "identity", "image", "reason"])
+    table = pd.DataFrame({"linked": linked, "kept": pd.Series(kept, dtype=int)}).fillna(0).astype(int)
+    table["discarded"] = lost[lost["image"] != ""].groupby("identity").size().reindex(table.index, fill_value=0)
+    _check_sums(table)
+    table.loc["all"] = table.sum()
+    table["kept_percent"] = (100 * table["kept"] / table["linked"]).round(2)
+    for model, paths in maps.items():
+        for path in paths:
+            with storage.open_shard(path, "maps") as shard:
+                found = storage.read_discarded(shard)
+            extra = [(f"maps/{model}", row.identity, row.image, row.reason) for row in found]
+            lost = pd.concat((lost, pd.DataFrame(extra, columns=lost.columns)), ignore_index=True)
+    with files.whole_file(retention) as part:
+        table.rename_axis("identity").reset_index().to_csv(part, index=False)
+    with files.whole_file(discarded) as part:
+        lost.to_csv(part, index=False)
+
+
+def _check_sums(table: pd.DataFrame) -> None:
+    wrong = table[table["linked"] != table["kept"] + table["discarded"]]
+    if len(wrong):
+        first = wrong.iloc[0]
+        raise ValueError(
+            f"images of {wrong.index[0]} were lost: {first['linked']} linked, but {first['kept']} kept + "
+            f"{first['discarded']} discarded (and {len(wrong) - 1} more identities)"
+        )

@@ -1,0 +1,1 @@
+"""Does a recogniser tell people apart on these very images?"""

@@ -1,0 +1,59 @@
+"""Verification: does a recogniser tell the same person from another on these very images?
+
+LEAM of a recogniser that fails here says little. Shape letters: N images, D embedding size.
+"""
+
+import numpy as np
+from scipy.stats import rankdata
+
+FALSE_MATCH_RATE = 1e-3  # METHOD 5, decision view
+MAX_IMPOSTORS = 2_000_000  # impostor pairs drawn at most; all of them when there are fewer
+
+
+def split_pairs(
+    embeddings: np.ndarray, identities: np.ndarray, seed: int = 0, limit: int = MAX_IMPOSTORS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of the unordered genuine pairs, and of the impostor pairs (a seeded sample when there are too many).
+
+    embeddings : (N, D) of unit norm; identities : (N,), whose image each is
+    """
+    n = len(embeddings)
+    numbers = np.unique(identities, return_inverse=True)[1]
+    grouped = np.argsort(numbers, kind="stable")  # one sort instead of a search per identity, which would be quadratic
+    genuine = []
+    for members in np.split(grouped, np.flatnonzero(np.diff(numbers[grouped])) + 1):
+        own = embeddings[members]
+        genuine.append((own @ own.T)[np.triu_indices(len(own), 1)])
+    if n * (n - 1) // 2 <= limit:
+        first, second = np.triu_indices(n, 1)
+    else:
+        rng = np.random.default_rng(seed)
+        first, second = rng.integers(0, n, (2, limit))
+    other = numbers[first] != numbers[second]
+    impostor = _cosines(embeddings, first[other], second[other])
+    return np.concatenate(genuine or [np.empty(0, embeddings.dtype)]), impostor
+
+
+def _cosines(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray, block: int = 100_000) -> np.ndarray:
+    parts = (slice(start, start + block) for start in range(0, len(first), block))
+    return np.concatenate(
+        [np.einsum("nd,nd->n", embeddings[first[part]], embeddings[second[part]]) for part in parts]
+        or [np.empty(0, embeddings.dtype)]
+    )
+
+
+def area_under_curve(genuine: np.ndarray, impostor: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that a genuine pair scores above an impostor pair, ties half each."""
+    if not len(genuine) or not len(impostor):
+        return float("nan")
+    ranks = rankdata(np.concatenate((genuine, impostor)))[: len(genuine)]
+    excess = ranks.sum() - len(genuine) * (len(genuine) + 1) / 2
+    return float(excess / (len(genuine) * len(impostor)))
+
+
+def threshold_at(impostor: np.ndarray, false_match_rate: float = FALSE_MATCH_RATE) -> float:
+    """The lowest threshold that at most this share of impostor pairs exceeds (NaN without impostor pairs)."""
+    if not len(impostor):
+        return float("nan")
+    ordered = np.sort(impostor)[::-1]
+    return float(ordered[int(false_match_rate * len(ordered))])

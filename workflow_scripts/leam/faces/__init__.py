@@ -1,0 +1,1 @@
+"""The stage ``faces``: found, cut out, parsed into regions and given landmarks."""

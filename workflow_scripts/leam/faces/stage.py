@@ -1,0 +1,524 @@
+"""Faces: from a picture to the crop, its region map and its landmarks, all in one frame.
+
+Detection, parsing and landmarks have modules of their own; frames and pixel coordinates are those of `leam.frames`.
+
+Shape letters: N images of one identity, H, W a picture's height and width, S side of a crop.
+"""
+
+import dataclasses
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import PIL
+
+from leam import files, storage
+from leam.faces.detection import (
+    DETECTORS,
+    THRESHOLDS,
+    Face,
+    Mtcnn,
+    RetinaFace,
+    face_of_landmarks,
+    face_of_picture,
+    find_faces,
+    five_points,
+    is_known,
+    mtcnn_files,
+    only_face,
+    retinaface_url,
+    unknown,
+)
+from leam.faces.frames import ARCFACE_POINTS, ARCFACE_SIZE, similarity_frame, square_frame, transform, warp, warp_labels
+from leam.faces.landmarks import RECTANGLES, LandmarkPredictor
+from leam.faces.parsing import PARSERS, RegionParser, parser_url
+from leam.faces.reasons import reason_kind
+from leam.images import N_LANDMARKS, UnusablePictureError, decode, decode_labels, one_line
+
+log = logging.getLogger(__name__)
+PREDICTORS = ("given", "dlib", "none")
+CROP_MODES = ("box", "aligned", "whole")
+# Margin of a box crop that gives the paper's base rates, by whose box it is (rule calibrate_margin measures it).
+MARGINS = {"given": 0.35, "mtcnn": 0.15, "retinaface": 0.15, "none": 0.0}
+# The model files: the beginning of the settings that name them, and the choice that needs them.
+FILES = {"detector": ("detector", "retinaface"), "parser": ("regions", "pyfacer"), "landmark": ("landmarks", "dlib")}
+FILE_SETTINGS = ("weights", "sha256")
+BATCH_PX = 32_000_000  # decoded pictures held at a time
+
+
+@dataclass(frozen=True)
+class FaceSettings:
+    """How faces are found and cropped (the configuration's section ``faces``); faults raise ValueError.
+
+    detector : "given" (tight box around the landmarks that came with the picture), "mtcnn", "retinaface", or "none"
+        (the picture is the face); detector_threshold : least confidence, 0 to 1; None: the detector's own
+    rect_margin : how far around a link's rectangle the detector looks, as a fraction of its longer side
+    regions : "given" (label maps that came with the pictures) or "pyfacer" (FaRL's parser)
+    landmarks : "given", "dlib" or "none"; landmark_box : dlib's rectangle, "dlib" (its own detector's) or "detected";
+        landmarks_required : discard images without them
+    *_weights, *_sha256 : the model files, and the digests they must have (None: any)
+    min_face_px : least shorter side of the face's box, in pixels of the picture
+    crop_mode : "box" (square around the box), "aligned" (five points onto ArcFace's template) or "whole" picture
+    crop_margin : added on each side of the square, as a fraction of the box's longer side (mode "box"); None: the one
+        that fits the detector's boxes
+    crop_size : S, pixels
+    batch : faces that the parser sees at once
+    """
+
+    detector: str = "given"
+    detector_weights: str | None = None
+    detector_sha256: str | None = None
+    detector_threshold: float | None = None
+    rect_margin: float = 0.3
+    regions: str = "given"
+    parser_weights: str | None = None
+    parser_sha256: str | None = None
+    landmarks: str = "given"
+    landmark_weights: str | None = None
+    landmark_sha256: str | None = None
+    landmark_box: str = "dlib"
+    landmarks_required: bool = False
+    min_face_px: float = 0
+    crop_mode: str = "box"
+    crop_margin: float | None = None
+    crop_size: int = 112
+    batch: int = 8
+
+    def __post_init__(self):
+        self._check_choice("detector", DETECTORS)
+        self._check_choice("regions", PARSERS)
+        self._check_choice("landmarks", PREDICTORS)
+        self._check_choice("landmark_box", RECTANGLES)
+        self._check_choice("crop_mode", CROP_MODES)
+        self._check_range("detector_threshold", 0, 1)
+        self._check_range("rect_margin", 0, 10)
+        self._check_range("min_face_px", 0, 100_000)
+        self._check_range("crop_margin", 0, 10)
+        self._check_range("crop_size", 8, 4096)
+        self._check_range("batch", 1, 4096)
+        self._check_points()
+
+    def _check_choice(self, name: str, choices: Sequence[str]) -> None:
+        if getattr(self, name) not in choices:
+            raise ValueError(f"faces.{name}: expected one of {', '.join(choices)}; found {getattr(self, name)!r}")
+
+    def _check_range(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if value is None and name in ("detector_threshold", "crop_margin"):
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise ValueError(f"faces.{name}: expected a number from {low} to {high}, found {value!r}")
+        if name in ("crop_size", "batch") and value != int(value):
+            raise ValueError(f"faces.{name}: expected a whole number, found {value!r}")
+
+    def _check_points(self) -> None:
+        """The aligned crop and the parser need five points, which must come from somewhere."""
+        if self.detector != "none" or self.landmarks != "none":
+            return
+        for name, value in (("crop_mode", "aligned"), ("regions", "pyfacer")):
+            if getattr(self, name) == value:
+                raise ValueError(f"faces.{name}: {value} needs five points, but detector and landmarks are both none")
+        if self.landmarks_required:
+            raise ValueError("faces.landmarks_required: true, but faces.landmarks is none")
+
+    @property
+    def margin(self) -> float:
+        """The margin in use."""
+        return MARGINS[self.detector] if self.crop_margin is None else self.crop_margin
+
+    @property
+    def threshold(self) -> float:
+        """The detector's threshold in use."""
+        return THRESHOLDS[self.detector] if self.detector_threshold is None else self.detector_threshold
+
+    def files(self) -> dict[str, tuple[Path, str]]:
+        """The model files in use and their SHA-256, by the setting that names them: "detector_weights" and so on.
+
+        Raises FileNotFoundError or ValueError for a file that is not named, not there, or not the expected one.
+        """
+        return {
+            f"{kind}_weights": verified_file(
+                f"faces.{kind}_weights", *(getattr(self, f"{kind}_{what}") for what in FILE_SETTINGS)
+            )
+            for kind, (choice, value) in FILES.items()
+            if getattr(self, choice) == value
+        }
+
+
+def verified_file(setting: str, path: str | None, expected: str | None) -> tuple[Path, str]:
+    """The path of a model file and its SHA-256, which must be the ``expected`` one (None: any)."""
+    if not path:
+        raise ValueError(f"{setting}: expected the path of a model file, found {path!r}")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{setting}: no such file: {path}")
+    found = files.sha256(path)
+    if expected and found != expected.lower():
+        raise ValueError(f"{setting}: {path} has SHA-256 {found}, expected {expected}")
+    return Path(path), found
+
+
+def face_settings(section: dict) -> FaceSettings:
+    """The settings of a configuration section; an unknown key is a ValueError that lists the known ones."""
+    known = [setting.name for setting in dataclasses.fields(FaceSettings)]
+    unknown_keys = sorted(set(section) - set(known))
+    if unknown_keys:
+        raise ValueError(f"faces.{unknown_keys[0]}: no such setting; there are {', '.join(known)}")
+    return FaceSettings(**section)
+
+
+def fetch_face_models(output: str | Path, settings: dict) -> None:
+    """Get and check the model files of a configuration section; write their path, SHA-256 and size (JSON).
+
+    Where the path is "download", pyfacer's own file is fetched to the output's folder; a file that is there already
+    with the expected SHA-256 is not fetched again. Raises ValueError or OSError, naming the setting.
+    """
+    settings, output = dict(settings), Path(output)
+    for kind, address in {"detector": retinaface_url, "parser": parser_url}.items():
+        choice, value = FILES[kind]
+        if settings[choice] == value and settings[f"{kind}_weights"] == "download":
+            settings[f"{kind}_weights"] = str(_download(kind, address(), output.parent, settings[f"{kind}_sha256"]))
+    files = face_settings(settings).files()
+    facts = {
+        name: {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+        for name, (path, digest) in files.items()
+    }
+    with files.whole_file(output) as part:
+        part.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _download(kind: str, url: str, folder: Path, expected: str | None) -> Path:
+    from leam.weights import download_file
+
+    path = folder / url.rpartition("/")[2]
+    if not (expected and path.is_file() and files.sha256(path) == expected.lower()):
+        try:
+            download_file(url, path)
+        except OSError as error:
+            raise OSError(
+                f"faces.{kind}_weights: download from {url} failed ({one_line(error)}); give a path"
+            ) from error
+    return path
+
+
+def with_face_models(settings: dict, facts: str | Path | None) -> dict:
+    """A configuration section with the files that ``fetch_face_models`` found, and their digests (None: no files)."""
+    found = json.loads(Path(facts).read_text()) if facts else {}
+    settings = dict(settings)
+    for name, file in found.items():
+        settings |= {name: file["path"], name.replace("weights", "sha256"): file["sha256"]}
+    return settings
+
+
+@dataclass
+class Models:
+    """What the settings ask for, loaded; None where it is not needed. files : SHA-256 by setting."""
+
+    detector: Mtcnn | RetinaFace | None = None
+    parser: RegionParser | None = None
+    predictor: LandmarkPredictor | None = None
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def load_models(settings: FaceSettings, device: str = "auto") -> Models:
+    """Load the model files of the settings; device "auto" is the GPU if there is one.
+
+    No file is trusted: state dicts are read without unpickling code, dlib's format holds none, and the parser's
+    TorchScript runs in its own interpreter, from the path that the user gave.
+    Raises FileNotFoundError or ValueError, naming the setting, for a file that is missing or of another kind.
+    """
+    files = settings.files()
+    models = Models(files={name: digest for name, (_, digest) in files.items()})
+    if "landmark_weights" in files:
+        models.predictor = LandmarkPredictor(files["landmark_weights"][0], settings.landmark_box)
+    if settings.detector in THRESHOLDS or "parser_weights" in files:
+        import torch
+
+        where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        torch.backends.cudnn.benchmark = False  # results would depend on the kernels' timing
+        if settings.detector == "mtcnn":
+            models.detector = Mtcnn(settings.threshold, where)
+            models.files |= {f"mtcnn/{file.name}": files.sha256(file) for file in mtcnn_files()}
+        if "detector_weights" in files:
+            models.detector = RetinaFace(files["detector_weights"][0], settings.threshold, where)
+        if "parser_weights" in files:
+            models.parser = RegionParser(files["parser_weights"][0], where, settings.batch)
+    return models
+
+
+@dataclass
+class Picture:
+    """A decoded picture (H, W, 3) with what came with it.
+
+    labels : encoded label map or None; landmarks : (68, 2) px; rect : (4,) left, top, right, bottom edge of the face
+    in question, px; NaN where there is none
+    """
+
+    image: str
+    pixels: np.ndarray
+    labels: bytes | None
+    landmarks: np.ndarray
+    rect: np.ndarray
+
+
+@dataclass
+class Crop:
+    """A face in the crop's frame: (S, S, 3) uint8, (S, S) uint8, (68, 2) px, (5, 2) px."""
+
+    pixels: np.ndarray
+    regions: np.ndarray
+    landmarks: np.ndarray
+    points: np.ndarray
+
+
+def detect(pictures: list[Picture], settings: FaceSettings, models: Models) -> list[list[Face]]:
+    """The faces of each picture, with their box and, where the detector knows them, their points."""
+    if settings.detector == "given":
+        return [face_of_landmarks(picture.landmarks, picture.pixels.shape) for picture in pictures]
+    if settings.detector == "none":
+        return [face_of_picture(picture.pixels.shape) for picture in pictures]
+    rects = [picture.rect for picture in pictures]
+    return find_faces(models.detector, [picture.pixels for picture in pictures], rects, settings.rect_margin)
+
+
+def crop_frame(face: Face, shape: tuple[int, ...], settings: FaceSettings) -> np.ndarray:
+    """(3, 3) from the picture to the crop; UnusablePictureError("no landmarks") if it lacks the points it needs.
+
+    "aligned" multiplies ArcFace's template by S / 112, as InsightFace does.
+    """
+    size = settings.crop_size
+    if settings.crop_mode == "whole":
+        return square_frame((np.array(shape[1::-1]) - 1) / 2, max(shape[:2]), size)
+    if settings.crop_mode == "box":
+        return square_frame(face.centre, face.sides.max() * (1 + 2 * settings.margin), size)
+    if not is_known(face.points) or np.ptp(face.points, axis=0).max() < 1:
+        raise UnusablePictureError("no landmarks")
+    return similarity_frame(face.points, ARCFACE_POINTS * size / ARCFACE_SIZE)
+
+
+def place_face(picture: Picture, faces: list[Face], settings: FaceSettings, models: Models) -> tuple[Face, np.ndarray]:
+    """A picture's only face, with all that is known of it, and the frame (3, 3) of its crop.
+
+    Raises UnusablePictureError with the reason if there is none.
+    """
+    face = only_face(faces, settings.min_face_px)
+    face.landmarks = _landmarks(picture, face, settings, models)
+    if not is_known(face.landmarks):
+        if settings.landmarks_required:
+            raise UnusablePictureError("no landmarks")
+    elif not is_known(face.points):
+        face.points = five_points(face.landmarks)
+    if models.parser is not None and not is_known(face.points):
+        raise UnusablePictureError("no landmarks")
+    return face, crop_frame(face, picture.pixels.shape, settings)
+
+
+def _landmarks(picture: Picture, face: Face, settings: FaceSettings, models: Models) -> np.ndarray:
+    if settings.landmarks == "dlib":
+        return models.predictor(picture.pixels, face)
+    return picture.landmarks if settings.landmarks == "given" and is_known(picture.landmarks) else unknown(N_LANDMARKS)
+
+
+def given_regions(picture: Picture, frame: np.ndarray, size: int) -> np.ndarray:
+    """(S, S): the label map that came with a picture, in the crop's frame; raises UnusablePictureError."""
+    if picture.labels is None:
+        raise UnusablePictureError("no label map")
+    return warp_labels(decode_labels(picture.labels, picture.pixels.shape[:2]), frame, size)
+
+
+def crop_faces(
+    pictures: list[Picture], settings: FaceSettings, models: Models
+) -> tuple[dict[str, Crop], dict[str, str]]:
+    """The crops of the pictures with one usable face, and the reasons of the others, by image."""
+    size, placed, regions, reasons = settings.crop_size, [], [], {}
+    for picture, faces in zip(pictures, detect(pictures, settings, models), strict=True):
+        try:
+            face, frame = place_face(picture, faces, settings, models)
+            if models.parser is None:
+                regions.append(given_regions(picture, frame, size))
+            placed.append((picture, face, frame))
+        except UnusablePictureError as reason:
+            reasons[picture.image] = str(reason)
+    if models.parser is not None and placed:
+        found, faces, frames = zip(*placed, strict=True)
+        points = np.stack([face.points for face in faces])
+        regions = models.parser([picture.pixels for picture in found], points, np.stack(frames), size)
+    crops = {
+        picture.image: Crop(
+            pixels=warp(picture.pixels, frame, size),
+            regions=labels,
+            landmarks=transform(face.landmarks, frame),
+            points=transform(face.points, frame),
+        )
+        for (picture, face, frame), labels in zip(placed, regions, strict=True)
+    }
+    return crops, reasons
+
+
+def parse_identity(
+    pictures: storage.Pictures, settings: FaceSettings, models: Models
+) -> tuple[storage.Faces | None, dict[str, str]]:
+    """The usable faces of one identity (None if there are none), and the reason for each image left out."""
+    crops: dict[str, Crop] = {}
+    reasons: dict[str, str] = {}
+    for batch in _decoded(pictures, reasons):
+        found, left_out = crop_faces(batch, settings, models)
+        crops |= found
+        reasons |= left_out
+    return _stack(pictures.identity, crops), reasons
+
+
+def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[list[Picture]]:
+    """The pictures decoded, a bounded number of pixels at a time; those that cannot be are noted in ``reasons``."""
+    batch: list[Picture] = []
+    for index, image in enumerate(pictures.images):
+        try:
+            pixels = decode(pictures.encoded[index], max_megapixels=np.inf)  # the import has judged their size
+        except UnusablePictureError as reason:
+            reasons[image] = str(reason)
+            continue
+        labels = None if pictures.labels is None else pictures.labels[index]
+        landmarks = unknown(N_LANDMARKS) if pictures.landmarks is None else pictures.landmarks[index].astype(float)
+        rect = np.full(4, np.nan) if pictures.rect is None else pictures.rect[index].astype(float)
+        batch.append(Picture(image, pixels, labels, landmarks, rect))
+        if sum(picture.pixels.size // 3 for picture in batch) >= BATCH_PX:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _stack(identity: str, crops: dict[str, Crop]) -> storage.Faces | None:
+    if not crops:
+        return None
+    arrays = {
+        name: np.stack([getattr(crop, name) for crop in crops.values()])
+        for name in ("pixels", "regions", "landmarks", "points")
+    }
+    return storage.Faces(identity=identity, images=list(crops), crops=arrays.pop("pixels"), **arrays)
+
+
+def parse_faces(
+    images: str | Path,
+    output: str | Path,
+    settings: FaceSettings | dict,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    attributes: dict[str, str] | None = None,
+) -> None:
+    """Find, crop and parse the faces of one shard: images/{shard}.h5 to faces/{shard}.h5.
+
+    Every link of the shard is either kept or listed under ``discarded`` with its reason: what the import could not
+    use keeps its status; else "unreadable: ...", "no face", "several faces", "too small: W px < least", "no landmarks",
+    "no label map". An identity with fewer than two usable images is left out: its images get that reason, and the
+    identity a row with image "". Raises FileNotFoundError or ValueError for settings that cannot work, before the
+    first picture, and StorageError should a link be lost.
+    """
+    settings = settings if isinstance(settings, FaceSettings) else face_settings(settings)
+    models = load_models(settings, device)
+    tune(models, threads)
+    with (
+        storage.open_shard(images, "images") as source,
+        storage.create_shard(output, "faces", **_provenance(settings, models), **(attributes or {})) as target,
+    ):
+        ledger, kept, discarded = storage.read_ledger(source), [], []
+        for identity in sorted({row["identity"] for row in ledger}):
+            faces, reasons = _usable(source, identity, ledger, settings, models)
+            if faces is not None:
+                storage.write_faces(target, faces)
+                kept += [(identity, image) for image in faces.images]
+            discarded += [storage.Discarded(identity, image, reason) for image, reason in reasons.items()]
+        _check_accounts(output, ledger, kept, discarded)
+        storage.write_discarded(target, discarded)
+
+
+def _usable(
+    source, identity: str, ledger: list[dict[str, str]], settings: FaceSettings, models: Models
+) -> tuple[storage.Faces | None, dict[str, str]]:
+    """The faces of an identity that has two or more (else None), and a reason for each image left out."""
+    status = {row["image"]: row["status"] for row in ledger if row["identity"] == identity}
+    faces, reasons = None, {image: status[image] for image in status if image and status[image] != "ok"}
+    if "ok" in status.values():
+        faces, found = parse_identity(storage.read_pictures(source, identity), settings, models)
+        reasons |= found
+    if faces is None or len(faces.images) < 2:
+        reasons |= dict.fromkeys(["", *(faces.images if faces else [])], storage.TOO_FEW)
+        faces = None
+    _log_identity(identity, faces, reasons)
+    return faces, reasons
+
+
+def _log_identity(identity: str, faces: storage.Faces | None, reasons: dict[str, str]) -> None:
+    left_out = Counter(reason_kind(reason) for image, reason in reasons.items() if image)
+    n_kept = len(faces.images) if faces else 0
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+    log.info("%s: %d of %d images kept%s", identity, n_kept, n_kept + left_out.total(), f" ({why})" if why else "")
+
+
+def _check_accounts(
+    output: str | Path, ledger: list[dict[str, str]], kept: list[tuple], discarded: list[storage.Discarded]
+) -> None:
+    """Images in = images kept + images discarded, one by one."""
+    expected = Counter((row["identity"], row["image"]) for row in ledger if row["image"])
+    found = Counter(kept) + Counter((row.identity, row.image) for row in discarded if row.image)
+    if found != expected:
+        stray = sorted((expected - found) | (found - expected))[0]
+        raise files.StorageError(
+            f"{output}: {expected.total()} links, but {found.total()} accounted for (first difference: {stray})"
+        )
+
+
+def tune(models: Models, threads: int | None) -> None:
+    """Process-wide settings of the networks: threads, and on the CPU those of ``maps.tune_cpu``.
+
+    Without them a batch of parsed faces takes up to twice as long as one face after another (page faults).
+    """
+    if models.detector or models.parser:
+        import torch
+
+        from leam.maps import tune_cpu
+
+        tune_cpu()
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+
+def _provenance(settings: FaceSettings, models: Models) -> dict[str, str]:
+    """Attributes that say how the numbers came to be; model files by their SHA-256, since paths differ among machines.
+
+    The batch is left out: it is no matter of the result.
+    """
+    named = dataclasses.asdict(settings) | {"crop_margin": settings.margin, "files": models.files}
+    if settings.detector in THRESHOLDS:
+        named["detector_threshold"] = settings.threshold
+    for name in ("batch", *(f"{kind}_{what}" for kind in ("detector", "parser", "landmark") for what in FILE_SETTINGS)):
+        named.pop(name)
+    return {
+        "settings": json.dumps(named, sort_keys=True),
+        "settings_sha256": files.digest(named),
+        "versions": _versions(settings),
+    }
+
+
+def _versions(settings: FaceSettings) -> str:
+    modules = [np, cv2, PIL]
+    packages = {"facenet-pytorch": settings.detector == "mtcnn"}
+    packages["pyfacer"] = settings.regions == "pyfacer" or settings.detector == "retinaface"
+    used = [name for name, needed in packages.items() if needed]
+    modules += [SimpleNamespace(__name__=name, __version__=metadata.version(name)) for name in used]
+    if used:
+        import torch
+
+        modules.append(torch)
+    if settings.landmarks == "dlib":
+        import dlib
+
+        modules.append(dlib)
+    return files.versions(*modules)

@@ -1,0 +1,121 @@
+"""What figures share: style, saving, picture grids, maps drawn over faces."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from leam import files
+from leam.regions import FULL, REGION_TITLES, REGIONS, TOP_1
+
+INK, MUTED = "#1a1a1a", "#8a8a8a"
+SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
+POLARITY_COLOURS = {"loss": "#2a6fb0", "similarity": "#c2410c"}
+UNTRAINED = " (untrained: random weights)"
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "svg.hashsalt": "leam",
+    "pdf.fonttype": 42,
+}
+
+
+def save(figure: Figure, png: str | Path, pdf: str | Path) -> None:
+    """Write both files, without the dates that would make equal figures differ."""
+    for path, options in (
+        (png, {"dpi": 160, "metadata": {"Software": None}}),
+        (pdf, {"metadata": {"CreationDate": None}}),
+    ):
+        with files.whole_file(path) as part:
+            figure.savefig(part, format=Path(path).suffix[1:], **options)
+    pyplot.close(figure)
+
+
+def region_titles(regions: list[str]) -> list[str]:
+    return [REGION_TITLES[REGIONS.index(region)] for region in regions]
+
+
+def picture_grid(rows: int, columns: int, title: str, captions: bool = False) -> tuple[Figure, np.ndarray]:
+    """Panels (rows, columns) without axes for pictures of 1.15 inches, with room for labels on the left and above.
+
+    captions : leave room for a line beneath each panel
+    """
+    gap = 0.15 if captions else 0.03  # between panels, in panels
+    above = 0.55 + 0.17 * title.count("\n")  # inches
+    width, height = 1.15 * (1 + gap) * columns + 1.3, 1.15 * (1 + gap) * rows + above + 0.05
+    figure, axes = pyplot.subplots(
+        rows,
+        columns,
+        figsize=(width, height),
+        squeeze=False,
+        gridspec_kw={
+            "wspace": gap,
+            "hspace": gap,
+            "left": 1.25 / width,
+            "right": 1 - 0.05 / width,
+            "bottom": (0.05 + 0.15 * captions) / height,
+            "top": 1 - above / height,
+        },
+    )
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    figure.suptitle(title, x=0.05 / width, y=1 - 0.08 / height, ha="left", va="top", fontsize=10)
+    return figure, axes
+
+
+def short_name(name: str) -> str:
+    """The end of a long layer's or recogniser's name, which tells them apart."""
+    return name if len(name) < 18 else "…" + name[-16:]
+
+
+def label_rows(axes: np.ndarray, labels: list[str]) -> None:
+    for axis, label in zip(axes[:, 0], labels, strict=True):
+        lines = "\n".join(short_name(line) for line in label.split("\n"))
+        axis.set_ylabel(lines, rotation=0, ha="right", va="center", fontsize=7)
+
+
+def draw_map(axis: Axes, crop: np.ndarray, image_map: np.ndarray, window: list[int]) -> None:
+    """One image map (h, w) over its crop (S, S, 3), placed where the recogniser looked."""
+    side = crop.shape[0]
+    grey = crop.mean(2)
+    axis.imshow(0.35 * 255 + 0.65 * grey, cmap="gray", vmin=0, vmax=255)
+    top, left, bottom, right = (edge * side / 112 - 0.5 for edge in window)
+    strength = image_map / max(float(image_map.max()), np.finfo(np.float32).tiny)
+    axis.imshow(
+        strength,
+        cmap="inferno",
+        vmin=0,
+        vmax=1,
+        alpha=np.sqrt(strength),
+        extent=(left, right, bottom, top),
+        interpolation="bilinear",
+    )
+    axis.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
+
+
+KEPT = "#2a6fb0"
+
+
+def legend_above(figure: Figure, panels: dict, columns: int) -> None:
+    """One legend for all panels, above them."""
+    found = {}
+    for axis in panels.values():
+        handles, labels = axis.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    figure.legend(found.values(), found.keys(), frameon=False, loc="outside upper left", ncols=columns)
+
+
+def sparse_ticks(percents: np.ndarray) -> list[float]:
+    """Ticks of a logarithmic axis that do not touch: each at least 1.6 times the one before."""
+    kept: list[float] = []
+    for percent in sorted(percents):
+        if not kept or percent >= 1.6 * kept[-1]:
+            kept.append(float(percent))
+    return kept

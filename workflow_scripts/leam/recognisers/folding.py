@@ -1,0 +1,166 @@
+"""The same network with fewer steps, for the many backwards of one forward that LEAM takes.
+
+Exact but for rounding, in eval mode and with frozen parameters; in float32 an activation at a ReLU's kink may fall on
+its other side, as with any other order of sums. A network that cannot be traced, or a step of another kind, stays as it
+is.
+"""
+
+import logging
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from leam.recognisers.networks import find_layers
+
+log = logging.getLogger(__name__)
+SAME = 0.999  # cosine of two embeddings of one picture that differ by rounding, in float32
+
+
+def prepare(
+    network: nn.Module, layers: tuple[str, ...], input_size: tuple[int, int], device: torch.device
+) -> nn.Module:
+    """The network folded, on its device; on a CPU with channels last. As it came, if folding changes its embedding."""
+    network = network.to(device)
+    folded = fold(network, layers)
+    if folded is not network and not _agree(network, folded, input_size, device):
+        log.warning("this network, with fewer steps, gives other embeddings, and stays as it is: does it draw numbers?")
+        folded = network
+    return order_channels_last(folded, input_size) if device.type == "cpu" else folded
+
+
+@torch.no_grad()
+def _agree(network: nn.Module, folded: nn.Module, input_size: tuple[int, int], device: torch.device) -> bool:
+    """Whether both have the same embedding of a made-up picture: tracing runs a forward's Python only once."""
+    count = 3 * input_size[0] * input_size[1]
+    x = torch.linspace(0, 100, count, device=device).sin().view(1, 3, *input_size)
+    return bool(functional.cosine_similarity(network(x), folded(x)) > SAME)
+
+
+def fold(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
+    """The network with each BatchNorm right behind a convolution folded into it, and the other BatchNorms and PReLUs
+    as ``Frozen`` steps.
+
+    The output of a target layer, named in ``layers``, stays what it is: nothing is folded into it, and it into nothing.
+    """
+    kept = {id(module) for module in find_layers(network, layers).values()}
+    try:
+        traced = fx.symbolic_trace(network)
+    except Exception:  # control flow that depends on the data ends in any of many errors
+        return network
+    _fold_into_convolutions(traced, kept)
+    _freeze(traced, kept)
+    traced.recompile()
+    return traced.eval().requires_grad_(False)
+
+
+def _fold_into_convolutions(traced: fx.GraphModule, kept: set[int]) -> None:
+    convolutions = _calls(traced, nn.Conv2d)
+    for node in _calls(traced, nn.BatchNorm2d):
+        (source,) = node.all_input_nodes
+        norm = traced.get_submodule(node.target)
+        if source in convolutions and _is_alone(traced, source, kept) and id(norm) not in kept:
+            convolution = traced.get_submodule(source.target)
+            traced.set_submodule(source.target, fuse_conv_bn_eval(convolution, norm))
+            _drop(traced, node)
+
+
+def _freeze(traced: fx.GraphModule, kept: set[int]) -> None:
+    norms = _calls(traced, nn.BatchNorm2d)
+    for node in _calls(traced, nn.PReLU):
+        (source,) = node.all_input_nodes
+        if source in norms and _is_alone(traced, source, kept) and _runs(traced, node) == 1:
+            norm, prelu = (traced.get_submodule(each.target) for each in (source, node))
+            traced.set_submodule(node.target, Frozen(norm, prelu))
+            _drop(traced, source)
+    for kind in (nn.BatchNorm2d, nn.PReLU):
+        for target in {node.target for node in _calls(traced, kind)}:
+            step = traced.get_submodule(target)
+            traced.set_submodule(target, Frozen(norm=step) if kind is nn.BatchNorm2d else Frozen(prelu=step))
+
+
+def _calls(traced: fx.GraphModule, kind: type[nn.Module]) -> list[fx.Node]:
+    """Where the graph runs a module of this very kind, on statistics of its own if it takes any."""
+    modules = dict(traced.named_modules())
+    return [
+        node
+        for node in traced.graph.nodes
+        if node.op == "call_module"
+        and type(modules[node.target]) is kind
+        and getattr(modules[node.target], "track_running_stats", True)
+    ]
+
+
+def _runs(traced: fx.GraphModule, node: fx.Node) -> int:
+    return sum(other.op == "call_module" and other.target == node.target for other in traced.graph.nodes)
+
+
+def _is_alone(traced: fx.GraphModule, node: fx.Node, kept: set[int]) -> bool:
+    """Whether the node's module is no target and runs once, and one step alone takes its output."""
+    return _runs(traced, node) == len(node.users) == 1 and id(traced.get_submodule(node.target)) not in kept
+
+
+def _drop(traced: fx.GraphModule, node: fx.Node) -> None:
+    node.replace_all_uses_with(node.args[0])
+    traced.graph.erase_node(node)
+
+
+class Frozen(nn.Module):
+    """A BatchNorm, a PReLU or one behind the other, whose backward is one product per number.
+
+    PyTorch's own backwards of both also add up the gradients of their parameters, whether or not anyone asked.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d | None = None, prelu: nn.PReLU | None = None):
+        super().__init__()
+        self.norm, self.prelu = norm, prelu
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Frozen.apply(x, self.norm, self.prelu)
+
+
+class _Frozen(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, norm: nn.BatchNorm2d | None, prelu: nn.PReLU | None) -> Tensor:
+        y = norm(x) if norm else x
+        if ctx.needs_input_grad[0]:
+            slope = _per_channel(_scale(norm), y) if norm else y.new_ones(())
+            ctx.save_for_backward(torch.where(y > 0, slope, slope * _per_channel(prelu.weight, y)) if prelu else slope)
+        return prelu(y) if prelu else y
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return gradient * slope, None, None
+
+
+def _scale(norm: nn.BatchNorm2d) -> Tensor:
+    scale = (norm.running_var + norm.eps).rsqrt()
+    return scale * norm.weight if norm.affine else scale
+
+
+def _per_channel(values: Tensor, x: Tensor) -> Tensor:
+    """(C,) or (1,) -> (C, 1, 1) or (1, 1, 1), of the type of x (N, C, h, w)."""
+    return values.to(x.dtype).view(-1, *(1,) * (x.ndim - 2))
+
+
+def order_channels_last(network: nn.Module, input_size: tuple[int, int]) -> nn.Module:
+    """The same network with the channels of a pixel side by side in memory, which makes CPU convolutions quicker.
+
+    Above all strided and narrow ones, backwards: up to twice. A network that insists on the usual order (it calls
+    ``view`` on a convolution's output, say) keeps it.
+    """
+
+    def order(memory_format: torch.memory_format) -> None:
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=memory_format)
+
+    order(torch.channels_last)
+    try:
+        with torch.no_grad():
+            network(torch.zeros(2, 3, *input_size))
+    except RuntimeError:
+        order(torch.contiguous_format)
+    return network

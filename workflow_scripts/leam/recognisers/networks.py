@@ -1,0 +1,223 @@
+"""Recognisers as networks: built, loaded, looked into and fed.
+
+Shape letters: N images, S side of a crop, D embedding size.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+from leam.recognisers import architectures
+from leam.recognisers.registry import ARCHITECTURES, CROP_UNITS, ModelError, Recogniser, existing_weights, where_to_get
+
+
+def build(recogniser: Recogniser, seed: int = 0) -> "nn.Module":
+    """The network with its weights, in eval mode, parameters frozen, on the CPU, in float32.
+
+    ``untrained`` networks get random weights from ``seed``, ``shuffled`` ones their own in an order drawn with it.
+
+    Raises ModelError when the weights do not fit, are missing, or the network does not take its stated input.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    network = _architecture(recogniser)
+    if recogniser.weights and not recogniser.untrained and recogniser.architecture != "onnx":
+        _load(network, recogniser)
+    elif not recogniser.untrained and recogniser.architecture in ARCHITECTURES:
+        raise ModelError(f"recogniser {recogniser.name}: no weights are configured; {where_to_get(recogniser)}")
+    if recogniser.shuffled:
+        shuffle_convolutions(network, seed)
+    network = network.eval().requires_grad_(False)
+    _check_input(network, recogniser)
+    return network
+
+
+def shuffle_convolutions(network: "nn.Module", seed: int) -> None:
+    """Permute the weights of each convolution among themselves, in place: their distribution stays."""
+    import torch
+    from torch import nn
+
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            weights = module.weight.data.flatten()
+            module.weight.data = weights[torch.randperm(len(weights), generator=generator)].view_as(module.weight)
+
+
+def _architecture(recogniser: Recogniser) -> "nn.Module":
+    name, arguments = recogniser.architecture, recogniser.arguments
+    if name == "onnx":
+        return _onnx(recogniser)
+    if ":" in name:
+        return _function(recogniser)
+
+    if name.startswith("iresnet") and name in ARCHITECTURES:
+        return architectures.iresnet(int(name.removeprefix("iresnet")), **arguments)
+    if name == "inception_resnet_v1":
+        return architectures.inception_resnet_v1()
+    if name == "vgg_face16":
+        return architectures.VGGFace16()
+    raise ModelError(
+        f"recogniser {recogniser.name}: architecture is {name!r}; expected one of {', '.join(ARCHITECTURES)}, onnx, "
+        f"or module:function"
+    )
+
+
+def _onnx(recogniser: Recogniser) -> "nn.Module":
+    """An ONNX file as a PyTorch network; its layers carry the names of the ONNX nodes."""
+    import onnx
+    import onnx2torch
+
+    if not recogniser.weights:
+        raise ModelError(f"recogniser {recogniser.name}: architecture onnx needs weights: the path of the .onnx file")
+    try:
+        return onnx2torch.convert(_without_identities(onnx.load(existing_weights(recogniser))))
+    except ModelError:
+        raise
+    except Exception as error:  # a damaged file, or a node that onnx2torch does not know, ends in almost any error
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"recogniser {recogniser.name}: {recogniser.weights} cannot be turned into a PyTorch network: "
+            f"{type(error).__name__}: {reason[:300]}"
+        ) from error
+
+
+def _without_identities(model):
+    """Exporters share equal weights through Identity nodes, which onnx2torch does not follow: give each its own."""
+    graph = model.graph
+    weights = {weight.name: weight for weight in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Identity" and node.input[0] in weights]:
+        copied = graph.initializer.add()
+        copied.CopyFrom(weights[node.input[0]])
+        copied.name = node.output[0]
+        weights[copied.name] = copied
+        graph.node.remove(node)
+    return model
+
+
+def _function(recogniser: Recogniser) -> "nn.Module":
+    """The network that ``module:function`` returns; the module is looked for in the working directory too."""
+    from torch import nn
+
+    module, _, function = recogniser.architecture.partition(":")
+    if "" not in sys.path:
+        sys.path.append("")
+    try:
+        maker = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"recogniser {recogniser.name}: cannot import {recogniser.architecture!r}: {error}") from error
+    network = maker(**recogniser.arguments)
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"{recogniser.architecture} returned a {type(network).__name__}; expected an nn.Module")
+    return network
+
+
+def _load(network: "nn.Module", recogniser: Recogniser) -> None:
+    """Load a state dict without executing anything the file contains."""
+    state = read_state(existing_weights(recogniser))
+    if recogniser.architecture == "inception_resnet_v1":  # the published files carry their training classifier
+        state = {key: value for key, value in state.items() if not key.startswith("logits.")}
+    expected = network.state_dict()
+    faults = [
+        *(f"lacks {key}" for key in expected if key not in state),
+        *(f"has {key}, which the architecture lacks" for key in state if key not in expected),
+        *(
+            f"has {key} of shape {tuple(state[key].shape)}, expected {tuple(value.shape)}"
+            for key, value in expected.items()
+            if key in state and state[key].shape != value.shape
+        ),
+    ]
+    if faults:
+        raise ModelError(
+            f"recogniser {recogniser.name}: {recogniser.weights} is not a file for {recogniser.architecture}: "
+            f"it {faults[0]}" + (f" (and {len(faults) - 1} more differences)" if len(faults) > 1 else "")
+        )
+    network.load_state_dict(state)
+
+
+def read_state(path: Path) -> dict[str, "Tensor"]:
+    """A state dict from .safetensors or a PyTorch file, read with ``weights_only``: pickled code is refused."""
+    import pickle
+
+    import torch
+    from safetensors.torch import load_file
+
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path} is not a plain PyTorch state dict, and nothing else is loaded: {reason}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ModelError(f"{path} holds a {type(state).__name__}; expected a flat state dict of tensors")
+    return state
+
+
+def _check_input(network: "nn.Module", recogniser: Recogniser) -> None:
+    import torch
+
+    try:
+        with torch.inference_mode():
+            shape = tuple(network(torch.zeros(2, 3, *recogniser.input_size)).shape)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            f"recogniser {recogniser.name} does not take an input of {list(recogniser.input_size)}: {reason}"
+        ) from error
+    if len(shape) != 2 or shape[0] != 2:
+        raise ModelError(f"recogniser {recogniser.name} gives {shape} for two images; expected (2, D)")
+
+
+def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.Module"]:
+    """The modules of these names, in this order; a block with a child ``conv`` stands for that convolution.
+
+    Of an ONNX file the nodes' own names are taken, and onnx2torch's writing of them too.
+
+    Raises ModelError, listing the convolutions there are, when one does not exist.
+    """
+    import torch.fx
+    from torch import nn
+
+    modules = dict(network.named_modules())
+    found = {}
+    for layer in layers:
+        node = layer.strip("/").replace(".", "/")  # how onnx2torch writes the name of an ONNX node
+        found[layer] = next((modules[name] for name in (f"{layer}.conv", layer, node) if name in modules), None)
+    if missing := [layer for layer, module in found.items() if module is None]:
+        convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
+        folded = (
+            "; an ONNX export folds some modules (BatchNorm into convolutions) away, which can then not be looked into"
+            if isinstance(network, torch.fx.GraphModule)
+            else ""
+        )
+        raise ModelError(f"no layer is called {missing[0]!r}; convolutions are {', '.join(convolutions)}{folded}")
+    return found
+
+
+def prepare(crops: "np.ndarray", recogniser: Recogniser) -> "Tensor":
+    """Crops (N, S, S, 3) uint8 RGB as the recogniser's input (N, 3, height, width) float32.
+
+    The crop is resized (bilinear, low-passed when shrinking) so that the recogniser's window falls on its input
+    pixel by pixel, cut to the window, and normalised.
+    """
+    import torch
+    from torch.nn import functional
+
+    top, left, bottom, right = recogniser.window
+    height, width = recogniser.input_size
+    full = (height * CROP_UNITS // (bottom - top), width * CROP_UNITS // (right - left))
+    x = torch.from_numpy(crops).permute(0, 3, 1, 2).float()  # (N, 3, S, S)
+    if tuple(x.shape[-2:]) != full:
+        x = functional.interpolate(x, size=full, mode="bilinear", align_corners=False, antialias=True)
+    row, column = full[0] * top // CROP_UNITS, full[1] * left // CROP_UNITS
+    x = x[..., row : row + height, column : column + width]
+    if recogniser.colour == "bgr":
+        x = x.flip(1)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (recogniser.mean, recogniser.std))
+    return ((x - mean) / std).contiguous()

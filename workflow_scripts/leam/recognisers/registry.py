@@ -1,0 +1,216 @@
+"""What each recogniser is: plain data, read when the workflow is planned.
+
+A user's entry in the configuration (``recognisers:``) extends or overrides the registry, key by key.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+CROP_UNITS = 112  # a recogniser's window is given in pixels of a 112 x 112 crop, whatever the crop's real size
+
+
+class ModelError(Exception):
+    """A recogniser that cannot be built, loaded or looked into; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """One recogniser: everything needed to build it and to feed it.
+
+    architecture : a key of ARCHITECTURES, "onnx", or "module:function" that returns an nn.Module
+    input_size : (height, width) in pixels
+    mean, std : the input is (pixel - mean) / std with pixel in 0..255, one number per channel
+    layers : module paths; a block with a child ``conv`` may stand for that convolution
+    window : (top, left, bottom, right) of the crop that it sees, in pixels of a 112 x 112 crop
+    colour : channel order, "rgb" or "bgr"
+    weights : path or URL of a state dict or an ONNX file; sha256 and bytes are checked when given
+    untrained, shuffled : controls that know nothing: random weights, or those of each convolution permuted
+    """
+
+    name: str
+    architecture: str
+    input_size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    layers: tuple[str, ...]
+    window: tuple[int, int, int, int] = (0, 0, CROP_UNITS, CROP_UNITS)
+    colour: str = "rgb"
+    arguments: dict = field(default_factory=dict)
+    weights: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    origin: str = ""
+    licence: str = ""
+    untrained: bool = False
+    shuffled: bool = False
+
+
+IRESNET_LAYERS = (
+    "conv1",
+    "layer1.0.conv1",
+    "layer1.0.conv2",
+    "layer1.1.conv1",
+    "layer1.1.conv2",
+    "layer2.0.conv1",
+    "layer2.0.conv2",
+    "layer2.1.conv1",
+    "layer2.1.conv2",
+)
+INCEPTION_LAYERS = (
+    "conv2d_1a",
+    "conv2d_2a",
+    "conv2d_2b",
+    "conv2d_3b",
+    "conv2d_4a",
+    "conv2d_4b",
+    "repeat_1.0.branch0",
+    "repeat_1.0.branch1.0",
+    "repeat_1.0.branch1.1",
+)
+VGG_LAYERS = (
+    "conv1_1",
+    "conv1_2",
+    "conv2_1",
+    "conv2_2",
+    "conv3_1",
+    "conv3_2",
+    "conv3_3",
+    "conv4_1",
+    "conv4_2",
+)
+_GREY = (127.5, 127.5, 127.5)
+_IRESNET = {"input_size": (112, 112), "mean": _GREY, "std": _GREY, "layers": IRESNET_LAYERS}
+_INCEPTION = {"input_size": (160, 160), "mean": _GREY, "std": (128.0, 128.0, 128.0), "layers": INCEPTION_LAYERS}
+_INSIGHTFACE = "InsightFace model zoo, arcface_torch: {}/backbone.pth"
+_INSIGHTFACE_LICENCE = "non-commercial research only (InsightFace)"
+_FACENET = "facenet-pytorch release v2.2.9: {}"
+
+
+def _insightface(name: str, depth: int, folder: str, sha256: str | None = None) -> Recogniser:
+    return Recogniser(
+        name,
+        f"iresnet{depth}",
+        **_IRESNET,
+        origin=_INSIGHTFACE.format(folder),
+        licence=_INSIGHTFACE_LICENCE,
+        sha256=sha256,
+    )
+
+
+def _facenet(name: str, file: str, data: str) -> Recogniser:
+    licence = f"MIT (facenet-pytorch); trained on {data}, a research data set"
+    return Recogniser(name, "inception_resnet_v1", **_INCEPTION, origin=_FACENET.format(file), licence=licence)
+
+
+def _sample(name: str, loss: str, people: str = "rendered people") -> Recogniser:
+    return Recogniser(
+        name,
+        "iresnet18",
+        **_IRESNET,
+        arguments={"widths": [8, 16, 32, 64], "embedding_size": 128},
+        weights=str(PACKAGE / "sample" / "weights" / f"{name}.safetensors"),
+        origin=f"trained by this project with {loss} loss on {people}",
+        licence="the project's own",
+    )
+
+
+def is_shipped(path: str | Path) -> bool:
+    """Whether a file is part of this package: named by its place in it, it is the same wherever a checkout lies."""
+    return Path(path).is_relative_to(PACKAGE)
+
+
+def world_model(region: str) -> str:
+    """The name of the recogniser trained on rendered people who differ in this region only."""
+    return f"sample_{region}"
+
+
+WORLDS = ("hair", "nose", "llip")  # such regions with a recogniser that ships
+REGISTRY = {
+    recogniser.name: recogniser
+    for recogniser in (
+        _insightface("AF_R18", 18, "ms1mv3_arcface_r18_fp16"),
+        _insightface("AF_R50", 50, "ms1mv3_arcface_r50_fp16"),
+        _insightface("AF_R100", 100, "ms1mv3_arcface_r100_fp16"),
+        _insightface("CF_R18", 18, "glint360k_cosface_r18_fp16_0.1"),
+        _insightface("CF_R50", 50, "glint360k_cosface_r50_fp16_0.1"),
+        _insightface(
+            "CF_R100",
+            100,
+            "glint360k_cosface_r100_fp16_0.1",
+            sha256="5f631718e783448b41631e15073bdc622eaeef56509bbad4e5085f23bd32db83",
+        ),
+        _facenet("IR_CASIA", "20180408-102900-casia-webface.pt", "CASIA-WebFace"),
+        _facenet("IR_VGG", "20180402-114759-vggface2.pt", "VGGFace2"),
+        Recogniser(
+            "VGG_16",
+            "vgg_face16",
+            input_size=(224, 224),
+            mean=(129.186279, 104.762382, 93.593964),
+            std=(1.0, 1.0, 1.0),
+            layers=VGG_LAYERS,
+            origin="vgg_face_dag.pth (Albanie's conversion of the VGG-Face descriptor)",
+            licence="non-commercial research only (VGG, Oxford)",
+        ),
+        _sample("sample_arcface", "ArcFace"),
+        _sample("sample_cosface", "CosFace"),
+        *(_sample(world_model(region), "CosFace", f"rendered people who differ in {region} only") for region in WORLDS),
+    )
+}
+GENERAL_MODELS = ("sample_arcface", "sample_cosface")  # trained on rendered people who differ everywhere
+ARCHITECTURES = ("iresnet18", "iresnet50", "iresnet100", "inception_resnet_v1", "vgg_face16")
+
+
+def recogniser(name: str, entry: dict | None = None) -> Recogniser:
+    """The recogniser of that name: the registry's, overridden by a user's ``entry``, or the entry alone.
+
+    Raises ModelError when the name is in neither, or the entry alone lacks a key.
+    """
+    known = {key.name for key in dataclasses.fields(Recogniser)}
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in (entry or {}).items()}
+    if unknown := sorted(set(given) - known):
+        raise ModelError(f"recogniser {name}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    if name in REGISTRY:
+        return dataclasses.replace(REGISTRY[name], **given)
+    if not given:
+        raise ModelError(f"no recogniser is called {name!r}; known are {', '.join(REGISTRY)} and those you describe")
+    required = ("architecture", "input_size", "mean", "std", "layers")
+    if missing := [key for key in required if key not in given]:
+        raise ModelError(f"recogniser {name}: {', '.join(missing)} must be given, as it is not a built-in one")
+    return check_window(Recogniser(name=name, **given))
+
+
+def check_window(recogniser: Recogniser) -> Recogniser:
+    """Refuse a window that does not fall on whole pixels of the input (see ``prepare``)."""
+    top, left, bottom, right = recogniser.window
+    inside = 0 <= top < bottom <= CROP_UNITS and 0 <= left < right <= CROP_UNITS
+    if not inside:
+        raise ModelError(
+            f"recogniser {recogniser.name}: window is {list(recogniser.window)}; expected top < bottom and "
+            f"left < right within 0..{CROP_UNITS}"
+        )
+    for side, start, end in zip(recogniser.input_size, (top, left), (bottom, right), strict=True):
+        if side * CROP_UNITS % (end - start) or side * start % (end - start):
+            raise ModelError(
+                f"recogniser {recogniser.name}: window {list(recogniser.window)} does not fall on whole pixels of "
+                f"an input of {list(recogniser.input_size)}"
+            )
+    return recogniser
+
+
+def where_to_get(recogniser: Recogniser) -> str:
+    """One sentence: which weights file the user supplies, and under which licence."""
+    origin = recogniser.origin or "its authors"
+    return (
+        f"get the file from {origin} (licence: {recogniser.licence or 'ask its authors'}) and set "
+        f"recognisers.{recogniser.name}.weights to its path, or untrained: true for a dry test"
+    )
+
+
+def existing_weights(recogniser: Recogniser) -> Path:
+    """The weights' file. Raises ModelError, saying where to get it, when there is none."""
+    path = Path(recogniser.weights)
+    if not path.is_file():
+        raise ModelError(f"recogniser {recogniser.name}: no weights file at {path}; {where_to_get(recogniser)}")
+    return path

@@ -1,0 +1,306 @@
+"""The recognisers of the embedded sample: narrow IResNets, trained on rendered people with margin losses.
+
+They exist so that the whole workflow runs on a fresh machine, two for people who differ everywhere and one for each
+world of people who differ in one region only; they know nothing about real faces. The people they are trained on,
+those they are measured on and those of the demonstration come from different seeds, so no person is in two of them.
+
+    PYTHONPATH=workflow_scripts python -m leam.training verify     the AUC of the weights that ship
+    PYTHONPATH=workflow_scripts python -m leam.training train      make all anew, one after the other
+
+Shape letters: N images, D embedding size, C classes (people), E epochs.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import multiprocessing
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from pytorch_metric_learning.losses import ArcFaceLoss, CosFaceLoss
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from leam import files, maps
+from leam.analyses.verification.measure import area_under_curve, split_pairs
+from leam.recognisers import networks, registry
+from leam.recognisers.architectures import IResNet
+from leam.sample import people, rendering
+
+log = logging.getLogger(__name__)
+DEMO_SEED, HELD_OUT_SEED = 0, 2002
+MARGIN = 0.35  # of the crop around the landmarks' box, on each side, as a share of the box; the workflow's default
+SPARE_MARGIN = 0.50  # training crops are cut wider, so that they can be shifted and scaled within what was rendered
+INPUT_PX = 112
+SPARE_PX = round(INPUT_PX * (1 + 2 * SPARE_MARGIN) / (1 + 2 * MARGIN))
+RENDER_PX = 160
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A margin loss of pytorch-metric-learning; its ArcFace takes the margin in DEGREES, its CosFace as a cosine.
+
+    seed : of the people, the first weights and the order; two recognisers that share it would be near twins
+    people, pictures : how many people, and pictures of each; epochs : over all of them
+    region : the only region in which the people differ, None for all of them. One small region moves an embedding far
+        less than pose and light do, and a margin loss alone is slow to notice it; hence the next two
+    start : the recogniser whose weights training begins with, None for random ones
+    trait_weight : of the second task, to tell the values of the region's traits, which are known of rendered people,
+        from the embedding by a linear map that is then thrown away; 0 for none
+    """
+
+    loss: str
+    margin: float
+    seed: int
+    scale: float = 24.0
+    people: int = 260
+    pictures: int = 20
+    epochs: int = 7
+    learning_rate: float = 5e-3
+    region: str | None = None
+    start: str | None = None
+    trait_weight: float = 0.0
+
+    def build(self, people: int, embedding_size: int) -> nn.Module:
+        make = {"arcface": ArcFaceLoss, "cosface": CosFaceLoss}[self.loss]
+        return make(people, embedding_size, margin=self.margin, scale=self.scale)
+
+
+WORLD_RECIPE = Recipe(
+    "cosface", margin=0.25, seed=1005, pictures=6, learning_rate=3e-3, start="sample_cosface", trait_weight=5.0
+)
+RECIPES = {
+    "sample_arcface": Recipe("arcface", margin=20.0, seed=1001),
+    "sample_cosface": Recipe("cosface", margin=0.25, seed=1003),
+    "sample_hair": dataclasses.replace(WORLD_RECIPE, region="hair", people=400, epochs=8),
+    "sample_nose": dataclasses.replace(WORLD_RECIPE, region="nose", people=800, epochs=6),
+    "sample_llip": dataclasses.replace(WORLD_RECIPE, region="llip", people=700, epochs=6, seed=1007),
+}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How well genuine pairs are told from impostor pairs: area under the ROC curve, and how many pairs there were."""
+
+    auc: float
+    genuine: int
+    impostor: int
+
+
+def crop_face(image: np.ndarray, landmarks: np.ndarray, margin: float, size: int) -> np.ndarray:
+    """The square around the landmarks: (size, size, 3) uint8, black where it leaves the picture.
+
+    image : (H, W, 3) uint8; landmarks : (68, 2) px, the centre of the top left pixel is (0, 0)
+    margin : added on each side, as a share of the longer side of the landmarks' bounding box
+
+    The same square as the workflow's crop_mode "box" (a test compares them), at a fraction of its cost.
+    """
+    low, high = landmarks.min(0) + 0.5, landmarks.max(0) + 0.5  # Pillow counts from the pixel's corner
+    half = 0.5 * (high - low).max() * (1 + 2 * margin)
+    centre = 0.5 * (low + high)
+    pad = max(image.shape)
+    padded = Image.fromarray(np.pad(image, ((pad, pad), (pad, pad), (0, 0))))
+    box = (*(centre - half + pad), *(centre + half + pad))
+    return np.asarray(padded.resize((size, size), Image.Resampling.BILINEAR, box=tuple(map(float, box))))
+
+
+def _crops_of(index: int, seed: int, pictures: int, margin: float, size: int, region: str | None) -> np.ndarray:
+    who = people.draw_identity(seed, index, region)
+    rendered = (
+        rendering.render(who, people.draw_picture(seed, index, number), RENDER_PX) for number in range(pictures)
+    )
+    return np.stack([crop_face(found.image, found.landmarks, margin, size) for found in rendered])
+
+
+def render_crops(
+    seed: int,
+    people: int,
+    pictures: int,
+    *,
+    margin: float = MARGIN,
+    size: int = INPUT_PX,
+    region: str | None = None,
+    workers: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crops (N, size, size, 3) uint8 of rendered people and who is on them (N,); N = people * pictures.
+
+    region : the only region that differs between them, see ``sample.draw_identity``
+    """
+    work = partial(_crops_of, seed=seed, pictures=pictures, margin=margin, size=size, region=region)
+    if workers > 1:  # forked: a spawned worker would import the caller's main script again
+        with multiprocessing.get_context("fork").Pool(workers) as pool:
+            crops = pool.map(work, range(people), chunksize=4)
+    else:
+        crops = [work(index) for index in range(people)]
+    return np.concatenate(crops), np.repeat(np.arange(people), pictures)
+
+
+def _augment(crops: Tensor, random: torch.Generator) -> Tensor:
+    """Network inputs (N, 3, 112, 112) from wide uint8 crops (N, 3, s, s): shifted, scaled, lit differently.
+
+    No mirroring: a person's left and right half differ, and the maps of the demonstration are about where.
+    """
+    n = len(crops)
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(n, *shape, generator=random)
+
+    window = draw(0.90, 1.14, 1) * INPUT_PX / SPARE_PX  # of the wide crop's side
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = window[:, 0]
+    theta[:, :, 2] = draw(-0.07, 0.07, 2)
+    grid = nn.functional.affine_grid(theta, [n, 3, INPUT_PX, INPUT_PX], align_corners=False)
+    x = nn.functional.grid_sample(crops.float(), grid, align_corners=False)
+    x = (x - 127.5) / 127.5 * draw(0.8, 1.2, 1, 1, 1) + draw(-0.12, 0.12, 1, 1, 1)
+    return (x + draw(-0.04, 0.04, 3, 1, 1)).clamp(-1, 1)
+
+
+def region_traits(seed: int, people: int, region: str) -> np.ndarray:
+    """Values (C, K) of the traits of a region in the people of a one-region world, each of mean 0 and variance 1."""
+    drawn = [people.draw_identity(seed, index, region).traits for index in range(people)]
+    names = [name for name in drawn[0] if name.startswith(f"{region}.")]
+    values = np.array([[traits[name] for name in names] for traits in drawn])
+    return (values - values.mean(0)) / values.std(0)
+
+
+def fit(
+    crops: np.ndarray,
+    labels: np.ndarray,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int,
+    batch: int = 32,
+    traits: np.ndarray | None = None,
+) -> tuple[IResNet, list[float]]:
+    """Train a narrow IResNet-18.
+
+    crops : (N, s, s, 3) uint8 cut with SPARE_MARGIN; labels : (N,) person numbers from 0
+    traits : (C, K) values to regress from the embedding beside the margin loss, by person; None does not
+    Returns the network in eval mode and the mean loss of each epoch (E,). The same seed gives the same weights on
+    the same machine and number of threads; elsewhere sums are taken in another order.
+    """
+    torch.manual_seed(seed)
+    network = IResNet(**registry.REGISTRY["sample_arcface"].arguments)
+    if recipe.start:
+        network.load_state_dict(networks.read_state(Path(registry.REGISTRY[recipe.start].weights)))
+    loss_of = recipe.build(int(labels.max()) + 1, network.fc.out_features)
+    parameters = [*network.parameters(), *loss_of.parameters()]
+    if traits is not None:
+        known, head = torch.from_numpy(traits).float(), nn.Linear(network.fc.out_features, traits.shape[1])
+        parameters += head.parameters()
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=5e-3)
+    steps = epochs * (len(crops) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.2
+    )
+    random = torch.Generator().manual_seed(seed)
+    pixels, who = torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(labels)
+    losses, margin = [], loss_of.margin
+    for epoch in range(epochs):
+        of_epoch = []
+        loss_of.margin = margin * min(1, 2 * epoch / epochs)  # from none to all of it by half time: it learns sooner
+        for chosen in torch.randperm(len(pixels), generator=random)[: len(pixels) // batch * batch].split(batch):
+            embeddings = network(_augment(pixels[chosen], random))
+            loss = loss_of(embeddings, who[chosen])
+            if traits is not None:
+                loss = loss + recipe.trait_weight * functional.mse_loss(head(embeddings), known[who[chosen]])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            of_epoch.append(loss.item())
+        losses.append(float(np.mean(of_epoch)))
+        log.info("epoch %d of %d: loss %.3f", epoch + 1, epochs, losses[-1])
+    return network.eval(), losses
+
+
+def save_weights(network: nn.Module, path: str | Path) -> None:
+    """Write a state dict; kernels in half precision, which halves the file, BatchNorm and biases as they are."""
+    state = {
+        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
+        for name, value in network.state_dict().items()
+    }
+    with files.whole_file(path) as part:
+        save_file(state, part)
+        part.chmod(0o644)  # safetensors makes files that only their owner can read
+
+
+def measure_verification(embeddings: np.ndarray, labels: np.ndarray) -> Verification:
+    """Verification by cosine over all unordered pairs of images.
+
+    embeddings : (N, D); labels : (N,) who is on each. Raises ValueError without a genuine or an impostor pair.
+    """
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    genuine, impostor = split_pairs(unit, labels)
+    if not len(genuine) or not len(impostor):
+        raise ValueError(f"expected genuine and impostor pairs; found {len(genuine)} and {len(impostor)}")
+    return Verification(area_under_curve(genuine, impostor), len(genuine), len(impostor))
+
+
+def verify_file(model: str, weights: str | Path, crops: np.ndarray, labels: np.ndarray) -> Verification:
+    """Measure a weights file of the sample, loaded as the workflow loads it."""
+    recogniser = registry.recogniser(model, {"weights": str(weights)})
+    embeddings = maps.embed(networks.build(recogniser), networks.prepare(crops, recogniser), batch=128)
+    return measure_verification(embeddings.numpy(), labels)
+
+
+def train_recogniser(
+    model: str,
+    weights: str | Path,
+    report: str | Path,
+    *,
+    held_out: int = 60,
+    threads: int = 1,
+    **changes,
+) -> Verification:
+    """Render people, train one recogniser of the sample on them and measure it on people it has not seen.
+
+    model : a key of RECIPES
+    weights, report : files to write: a state dict (safetensors, at most 2 MB) and how it came to be (JSON)
+    held_out : people to measure on, 8 pictures of each
+    threads : processes that render. The network is trained on one, so that its weights do not depend on their
+        number; it is too narrow to gain much from more
+    changes : fields of the recipe to change, such as ``people=100`` or ``region="le"``
+    """
+    torch.set_num_threads(1)
+    recipe = dataclasses.replace(RECIPES[model], **changes)
+    seed, world = recipe.seed, {"region": recipe.region, "workers": threads}
+    crops, labels = render_crops(seed, recipe.people, recipe.pictures, margin=SPARE_MARGIN, size=SPARE_PX, **world)
+    log.info("rendered %d pictures of %d people", len(crops), recipe.people)
+    traits = region_traits(seed, recipe.people, recipe.region) if recipe.region and recipe.trait_weight else None
+    network, losses = fit(crops, labels, recipe, epochs=recipe.epochs, seed=seed, traits=traits)
+    save_weights(network, weights)
+    found = verify_file(model, weights, *render_crops(HELD_OUT_SEED, held_out, 8, **world))
+    facts = {"model": model} | dataclasses.asdict(recipe) | {"losses": losses}
+    facts |= {"held_out_seed": HELD_OUT_SEED, **vars(found), "sha256": files.sha256(weights)}
+    with files.whole_file(report) as part:
+        part.write_text(json.dumps(facts, indent=2) + "\n")
+    log.info("%s: verification AUC %.4f", model, found.auc)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Train the sample's recognisers, or verify the weights that ship.")
+    parser.add_argument("action", choices=("train", "verify"))
+    parser.add_argument("--model", choices=tuple(RECIPES), action="append", help="default: all")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--people", type=int, default=60, help="held-out people, for verify")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    chosen = given.model or tuple(RECIPES)
+    weights = {model: Path(registry.REGISTRY[model].weights) for model in chosen}
+    if given.action == "train":
+        for model, path in weights.items():
+            train_recogniser(model, path, path.with_suffix(".json"), threads=given.threads)
+        return
+    held_out = cache(partial(render_crops, HELD_OUT_SEED, given.people, 8, workers=given.threads))
+    for model, path in weights.items():
+        found = verify_file(model, path, *held_out(region=RECIPES[model].region))
+        print(f"{model}: AUC {found.auc:.4f} ({found.genuine} genuine, {found.impostor} impostor pairs)")
