@@ -72,11 +72,11 @@ format: .venv/.dev
 
 # make verify-sample    measure the verification AUC of the recognisers that ship, on held-out rendered people
 verify-sample: .venv/.run
-	PYTHONPATH=workflow_scripts $(BIN)/python -m leam.training verify
+	PYTHONPATH=workflow_scripts $(BIN)/python -m leam.sample.training verify
 
 # make sample-weights   train those recognisers anew
 sample-weights: .venv/.run
-	PYTHONPATH=workflow_scripts $(BIN)/python -m leam.training train
+	PYTHONPATH=workflow_scripts $(BIN)/python -m leam.sample.training train
 
 clean:
 	rm -rf results/* .snakemake

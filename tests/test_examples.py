@@ -7,6 +7,7 @@ import pytest
 from conftest import make_faces
 from leam import maps, storage
 from leam.analyses.examples import figure as examples_figure
+from leam.files import sha256
 from leam.recognisers import registry
 
 IDENTITIES = {"a": 3, "b": 2, "c": 4, "d": 3}
@@ -163,10 +164,10 @@ def test_the_same_data_give_the_same_bytes(kind, computed, tmp_path):
     options = {} if kind == "layers" else {"polarity": "loss"}
     digests = []
     for attempt in ("one", "two"):
-        files = [tmp_path / f"{attempt}.{suffix}" for suffix in ("png", "pdf")]
+        drawn = [tmp_path / f"{attempt}.{suffix}" for suffix in ("png", "pdf")]
         plot = getattr(examples_figure, f"plot_{kind}")
-        plot(maps_of if several else maps_of["one"], faces, *files, **options)
-        digests.append([files.sha256(file) for file in files])
+        plot(maps_of if several else maps_of["one"], faces, *drawn, **options)
+        digests.append([sha256(file) for file in drawn])
     assert digests[0] == digests[1]
 
 

@@ -164,7 +164,7 @@ def stub(monkeypatch):
 
 
 def test_every_link_is_kept_or_discarded_with_its_reason(tmp_path, stub, caplog):
-    caplog.set_level(logging.INFO, logger="leam.faces")
+    caplog.set_level(logging.INFO, logger="leam.faces.stage")
     ann = pictures_of("ann", [101, 100, 102, 101, 101])
     ann.encoded[3] = ann.encoded[3][:-50]
     bob, eve = pictures_of("bob", [101, 100]), pictures_of("eve", [101, 101], labels=False)

@@ -1,6 +1,7 @@
 """Figures show what the data say: which identities, where a map lies, and the same bytes for the same data."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot
 
@@ -9,6 +10,7 @@ from leam.analyses.examples import figure as examples_figure
 from leam.analyses.regions import figure as regions_figure
 from leam.analyses.regions import table as regions_table
 from leam.analyses.retention import figure as retention_figure
+from leam.files import sha256
 from test_tables import make_counts
 
 
@@ -86,8 +88,8 @@ def retention(tmp_path):
 
 
 def test_reasons_are_counted_by_kind_for_every_identity(retention):
-    table = plotting.pd.read_csv(retention[1], dtype=str, keep_default_na=False)
-    found = retention_figure.count_reasons(table, plotting.pd.Index(["01", "NA", "c"], name="identity"))
+    table = pd.read_csv(retention[1], dtype=str, keep_default_na=False)
+    found = retention_figure.count_reasons(table, pd.Index(["01", "NA", "c"], name="identity"))
     assert found.columns[0] == "too small" and found.to_numpy().sum() == 4
     assert found.loc["01"].to_dict() == {
         "too small": 1, "no face": 1, "identity has fewer than two usable images": 0
@@ -97,7 +99,7 @@ def test_reasons_are_counted_by_kind_for_every_identity(retention):
 
 def test_retention_is_drawn_beside_the_papers(retention, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(plotting, "save", lambda figure, *files: drawn.append(figure))
+    monkeypatch.setattr(retention_figure, "save", lambda figure, *files: drawn.append(figure))
     retention_figure.plot_retention(*retention, tmp_path / "a.png", tmp_path / "a.pdf")
     total, each = drawn[0].axes
     assert [text.get_text() for text in total.texts] == ["55.6 % of 9 kept", "97.2 % of 13,838 kept"]
@@ -115,5 +117,5 @@ def test_retention_without_any_discarded_image(tmp_path):
     for attempt in ("one", "two"):
         files = [tmp_path / f"{attempt}.{suffix}" for suffix in ("png", "pdf")]
         retention_figure.plot_retention(tmp_path / "r.csv", tmp_path / "d.csv", *files)
-        written.append([plotting.storage.sha256(file) for file in files])
+        written.append([sha256(file) for file in files])
     assert written[0] == written[1]

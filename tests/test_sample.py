@@ -139,9 +139,9 @@ def test_open_mouth_shows_its_inside():
 @pytest.mark.parametrize("region", people.supported_regions())
 def test_identity_in_one_region_only(region):
     picture = plain_picture(3, opening=0.05, yaw=0.2 if region == "rr" else -0.2)  # towards the ear in question
-    people = [rendering.render(people.draw_identity(SEED, index, region), picture, 128) for index in range(6)]
-    spread = np.stack([found.image for found in people]).astype(float).std(0).sum(-1)
-    within = np.any([found.regions == LABEL[region] for found in people], axis=0)
+    drawn = [rendering.render(people.draw_identity(SEED, index, region), picture, 128) for index in range(6)]
+    spread = np.stack([found.image for found in drawn]).astype(float).std(0).sum(-1)
+    within = np.any([found.regions == LABEL[region] for found in drawn], axis=0)
     near = ndimage.binary_dilation(within, iterations=4)
     assert spread[near].sum() > 0.85 * spread.sum()  # relief also moves the shading of what is next to it
     assert spread[within].mean() > 10 * spread[~near].mean()

@@ -153,7 +153,7 @@ def test_groups_are_shares_of_their_own_identities(tmp_path, caplog):
     counts.to_parquet(tmp_path / "m.parquet")
     people = tmp_path / "people.csv"
     people.write_text("identity,gender\np0,female\np1,male\np2,female\np3,\nsomeone,male\n")
-    caplog.set_level("INFO", logger="leam.tables")
+    caplog.set_level("INFO", logger="leam.analyses.groups.table")
     groups_table.tabulate_groups(
         {"m": str(tmp_path / "m.parquet")}, people, tmp_path / "out.csv", polarity="loss", bootstrap_samples=100
     )

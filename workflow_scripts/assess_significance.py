@@ -1,4 +1,4 @@
-"""Rule assess_significance: see leam.significance.assess_significance."""
+"""Rule assess_significance: see leam.analyses.groups.table."""
 
 from leam import joblog
 from leam.analyses.groups.table import assess_significance

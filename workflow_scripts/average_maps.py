@@ -1,4 +1,4 @@
-"""Rule average_maps: see leam.averages.average_maps."""
+"""Rule average_maps: see leam.analyses.occlusion.averages."""
 
 from leam import joblog
 from leam.analyses.occlusion.averages import average_maps

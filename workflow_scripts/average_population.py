@@ -1,4 +1,4 @@
-"""Rule average_population: see leam.similarity.average_population."""
+"""Rule average_population: see leam.analyses.similarity.measure."""
 
 from leam import joblog
 from leam.analyses.similarity.measure import average_population, settings_of

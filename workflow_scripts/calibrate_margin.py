@@ -1,4 +1,4 @@
-"""Rule calibrate_margin: see leam.calibration.calibrate_margin."""
+"""Rule calibrate_margin: see leam.analyses.margin.table."""
 
 from leam import joblog
 from leam.analyses.margin.table import calibrate_margin

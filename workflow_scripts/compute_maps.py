@@ -1,4 +1,4 @@
-"""Rule compute_maps: see leam.maps.compute_maps."""
+"""Rule compute_maps: see leam.maps."""
 
 from leam import joblog
 from leam.recognisers.registry import recogniser

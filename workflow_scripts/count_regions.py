@@ -1,4 +1,4 @@
-"""Rule count_regions: see leam.regions.count_regions."""
+"""Rule count_regions: see leam.analyses.regions.measure."""
 
 from leam import joblog
 from leam.analyses.regions.measure import count_regions

@@ -1,4 +1,4 @@
-"""Rule fetch_face_models: see leam.faces.fetch_face_models."""
+"""Rule fetch_face_models: see leam.faces.stage."""
 
 from leam import joblog
 from leam.faces.stage import fetch_face_models

@@ -1,4 +1,4 @@
-"""Rule fetch_weights: see leam.weights.fetch_weights."""
+"""Rule fetch_weights: see leam.weights."""
 
 from leam import joblog
 from leam.recognisers.registry import recogniser

@@ -1,4 +1,4 @@
-"""Rule import_images: see leam.images.import_images."""
+"""Rule import_images: see leam.images."""
 
 from leam import joblog
 from leam.sources.layouts import layout_of

@@ -1,4 +1,4 @@
-"""Rule list_links: see leam.links.list_links."""
+"""Rule list_links: see leam.links."""
 
 from leam import joblog
 

@@ -1,4 +1,4 @@
-"""Rule measure_ages: see leam.ages.measure_ages."""
+"""Rule measure_ages: see leam.analyses.ages.measure."""
 
 from leam import joblog
 from leam.analyses.ages.measure import measure_ages

@@ -1,4 +1,4 @@
-"""Rule measure_localisation: see leam.localisation.measure_localisation."""
+"""Rule measure_localisation: see leam.analyses.localisation.measure."""
 
 from leam import joblog
 from leam.analyses.localisation.measure import measure_localisation, recognisers_of

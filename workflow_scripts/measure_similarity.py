@@ -1,4 +1,4 @@
-"""Rule measure_similarity: see leam.similarity.measure_similarity."""
+"""Rule measure_similarity: see leam.analyses.similarity.measure."""
 
 from leam import joblog
 from leam.analyses.similarity.measure import measure_similarity, settings_of

@@ -1,4 +1,4 @@
-"""Rule occlude_faces: see leam.occlusion.occlude_faces."""
+"""Rule occlude_faces: see leam.analyses.occlusion.measure."""
 
 from leam import joblog
 from leam.analyses.occlusion.measure import occlude_faces, settings_of

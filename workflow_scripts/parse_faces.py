@@ -1,4 +1,4 @@
-"""Rule parse_faces: see leam.faces.parse_faces."""
+"""Rule parse_faces: see leam.faces.stage."""
 
 from leam import joblog
 from leam.faces.stage import parse_faces, with_face_models

@@ -1,4 +1,4 @@
-"""Rule plot_ages: see leam.significance_figures.plot_ages."""
+"""Rule plot_ages: see leam.analyses.ages.figure."""
 
 from leam import joblog
 from leam.analyses.ages.figure import plot_ages

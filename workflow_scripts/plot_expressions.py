@@ -1,4 +1,4 @@
-"""Rule plot_expressions: see leam.examples.plot_expressions."""
+"""Rule plot_expressions: see leam.analyses.examples.figure."""
 
 from leam import joblog
 from leam.analyses.examples.figure import plot_expressions

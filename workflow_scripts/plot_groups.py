@@ -1,4 +1,4 @@
-"""Rule plot_groups: see leam.significance_figures.plot_groups."""
+"""Rule plot_groups: see leam.analyses.groups.figure."""
 
 from leam import joblog
 from leam.analyses.groups.figure import plot_groups

@@ -1,4 +1,4 @@
-"""Rule plot_layers: see leam.examples.plot_layers."""
+"""Rule plot_layers: see leam.analyses.examples.figure."""
 
 from leam import joblog
 from leam.analyses.examples.figure import plot_layers

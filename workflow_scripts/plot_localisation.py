@@ -1,4 +1,4 @@
-"""Rule plot_localisation: see leam.localisation.plot_localisation."""
+"""Rule plot_localisation: see leam.analyses.localisation.figure."""
 
 from leam import joblog
 from leam.analyses.localisation.figure import plot_localisation

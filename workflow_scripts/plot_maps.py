@@ -1,4 +1,4 @@
-"""Rule plot_maps: see leam.figures.plot_maps."""
+"""Rule plot_maps: see leam.analyses.examples.figure."""
 
 from leam import joblog
 from leam.analyses.examples.figure import plot_maps

@@ -1,4 +1,4 @@
-"""Rule plot_occlusion: see leam.occlusion_figures.plot_occlusion."""
+"""Rule plot_occlusion: see leam.analyses.occlusion.figure."""
 
 from leam import joblog
 from leam.analyses.occlusion.figure import plot_occlusion

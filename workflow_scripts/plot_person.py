@@ -1,4 +1,4 @@
-"""Rule plot_person: see leam.examples.plot_person."""
+"""Rule plot_person: see leam.analyses.examples.figure."""
 
 from leam import joblog
 from leam.analyses.examples.figure import plot_person

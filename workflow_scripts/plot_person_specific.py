@@ -1,4 +1,4 @@
-"""Rule plot_person_specific: see leam.occlusion_figures.plot_person_specific."""
+"""Rule plot_person_specific: see leam.analyses.occlusion.figure."""
 
 from leam import joblog
 from leam.analyses.occlusion.figure import plot_person_specific

@@ -1,4 +1,4 @@
-"""Rule plot_recognisers: see leam.examples.plot_recognisers."""
+"""Rule plot_recognisers: see leam.analyses.examples.figure."""
 
 from leam import joblog
 from leam.analyses.examples.figure import plot_recognisers

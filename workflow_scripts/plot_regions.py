@@ -1,4 +1,4 @@
-"""Rule plot_regions: see leam.figures.plot_regions."""
+"""Rule plot_regions: see leam.analyses.regions.figure."""
 
 from leam import joblog
 from leam.analyses.regions.figure import plot_regions

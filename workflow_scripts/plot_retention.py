@@ -1,4 +1,4 @@
-"""Rule plot_retention: see leam.figures.plot_retention."""
+"""Rule plot_retention: see leam.analyses.retention.figure."""
 
 from leam import joblog
 from leam.analyses.retention.figure import plot_retention

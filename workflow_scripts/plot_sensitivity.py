@@ -1,4 +1,4 @@
-"""Rule plot_sensitivity: see leam.examples.plot_sensitivity."""
+"""Rule plot_sensitivity: see leam.analyses.examples.figure."""
 
 from leam import joblog
 from leam.analyses.examples.figure import plot_sensitivity

@@ -1,4 +1,4 @@
-"""Rule plot_similarity: see leam.figures.plot_similarity."""
+"""Rule plot_similarity: see leam.analyses.similarity.figure."""
 
 from leam import joblog
 from leam.analyses.similarity.figure import plot_similarity

@@ -1,4 +1,4 @@
-"""Rule plot_thresholds: see leam.figures.plot_thresholds."""
+"""Rule plot_thresholds: see leam.analyses.regions.figure."""
 
 from leam import joblog
 from leam.analyses.regions.figure import plot_thresholds

@@ -1,4 +1,4 @@
-"""Rule plot_transfer: see leam.occlusion_figures.plot_transfer."""
+"""Rule plot_transfer: see leam.analyses.occlusion.figure."""
 
 from leam import joblog
 from leam.analyses.occlusion.figure import plot_transfer

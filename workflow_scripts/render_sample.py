@@ -1,4 +1,4 @@
-"""Rule render_sample: see leam.sample.render_sample."""
+"""Rule render_sample: see leam.sample.rendering."""
 
 from leam import joblog
 from leam.sample.rendering import render_sample

@@ -1,4 +1,4 @@
-"""Rule scrape_images: see leam.scraping.scrape_images."""
+"""Rule scrape_images: see leam.scraping."""
 
 from leam import joblog
 

@@ -1,4 +1,4 @@
-"""Rule tabulate_ages: see leam.ages.tabulate_ages."""
+"""Rule tabulate_ages: see leam.analyses.ages.table."""
 
 from leam import joblog
 from leam.analyses.ages.table import tabulate_ages

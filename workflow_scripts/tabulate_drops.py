@@ -1,4 +1,4 @@
-"""Rule tabulate_drops: see leam.significance.tabulate_drops."""
+"""Rule tabulate_drops: see leam.analyses.groups.table."""
 
 from leam import joblog
 from leam.analyses.groups.table import tabulate_drops

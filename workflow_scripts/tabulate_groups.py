@@ -1,4 +1,4 @@
-"""Rule tabulate_groups: see leam.tables.tabulate_groups."""
+"""Rule tabulate_groups: see leam.analyses.groups.table."""
 
 from leam import joblog
 from leam.analyses.groups.table import tabulate_groups

@@ -1,4 +1,4 @@
-"""Rule tabulate_individuals: see leam.individuals.tabulate_individuals."""
+"""Rule tabulate_individuals: see leam.analyses.individuals.table."""
 
 from leam import joblog
 from leam.analyses.individuals.table import tabulate_individuals

@@ -1,4 +1,4 @@
-"""Rule tabulate_localisation: see leam.localisation.tabulate_localisation."""
+"""Rule tabulate_localisation: see leam.analyses.localisation.table."""
 
 from leam import joblog
 from leam.analyses.localisation.table import tabulate_localisation

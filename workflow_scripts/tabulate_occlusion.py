@@ -1,4 +1,4 @@
-"""Rule tabulate_occlusion: see leam.occlusion_tables.tabulate_occlusion."""
+"""Rule tabulate_occlusion: see leam.analyses.occlusion.table."""
 
 from leam import joblog
 from leam.analyses.occlusion.table import tabulate_occlusion

@@ -1,4 +1,4 @@
-"""Rule tabulate_regions: see leam.tables.tabulate_regions."""
+"""Rule tabulate_regions: see leam.analyses.regions.table."""
 
 from leam import joblog
 from leam.analyses.regions.table import tabulate_regions

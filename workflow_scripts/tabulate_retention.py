@@ -1,4 +1,4 @@
-"""Rule tabulate_retention: see leam.tables.tabulate_retention."""
+"""Rule tabulate_retention: see leam.analyses.retention.table."""
 
 from leam import joblog
 from leam.analyses.retention.table import tabulate_retention

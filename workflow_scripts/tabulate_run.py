@@ -1,4 +1,4 @@
-"""Rule tabulate_run: see leam.runs.tabulate_run."""
+"""Rule tabulate_run: see leam.analyses.run.table."""
 
 from leam import joblog
 from leam.analyses.run.table import tabulate_run

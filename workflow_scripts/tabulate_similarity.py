@@ -1,4 +1,4 @@
-"""Rule tabulate_similarity: see leam.tables.tabulate_similarity."""
+"""Rule tabulate_similarity: see leam.analyses.similarity.table."""
 
 from leam import joblog
 from leam.analyses.similarity.table import tabulate_similarity

@@ -1,4 +1,4 @@
-"""Rule tabulate_verification: see leam.verification.tabulate_verification."""
+"""Rule tabulate_verification: see leam.analyses.verification.table."""
 
 from leam import joblog
 from leam.analyses.verification.table import tabulate_verification

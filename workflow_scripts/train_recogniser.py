@@ -1,4 +1,4 @@
-"""Rule train_recogniser: see leam.training.train_recogniser."""
+"""Rule train_recogniser: see leam.sample.training."""
 
 from leam import joblog
 from leam.sample.training import train_recogniser

@@ -241,7 +241,7 @@ def import_images(
     """Pack the pictures of one shard, from the folder of their source, into images/{shard}.h5.
 
     links : the table of `leam.links.list_links`
-    layout : where the source keeps pictures, label maps and landmarks (`leam.layouts`)
+    layout : where the source keeps pictures, label maps and landmarks (`leam.sources.layouts`)
 
     Each link gets one row in the ledger: "ok", or the reason why it is not packed: "missing", "unreadable: ...",
     "unsupported format", "too large: ...", "duplicate of ...", "label map missing", "label map of another size: ...",

@@ -291,7 +291,7 @@ def list_links(
 ) -> None:
     """Write links.parquet: identity, image, url, rect, height, width, shard (all text), sorted by identity and image.
 
-    source : see `list_identities` and, for kind "imdb_face", `leam.imdb_face.choose_links`; url is the address, or the
+    source : see `list_identities` and, for kind "imdb_face", `leam.sources.imdb_face.choose_links`; url is the address, or the
         picture's path within the folder. rect (xmin ymin xmax ymax), height and width, in pixels of the picture that
         was published, are "" for sources without them.
     rejected : where the rows of an IMDb-Face list that cannot be used are written (line, reason)

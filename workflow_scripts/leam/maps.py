@@ -35,13 +35,14 @@ from torch.nn import functional
 
 from leam import files, storage
 from leam.journal import Journal
+from leam.methods import POLARITIES
 from leam.recognisers import folding, networks
 from leam.recognisers.registry import CROP_UNITS, Recogniser
 from leam.regions import FULL, REGIONS, resize_regions, set_size
 
 log = logging.getLogger(__name__)
 
-POLARITIES = ("loss", "similarity")
+
 TOP_PERCENTS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 5.0, 10.0)
 REGION_BITS = 5  # hold 19 regions
 CACHED = 2**20  # numbers that are multiplied at once on a CPU: 4 MB in float32

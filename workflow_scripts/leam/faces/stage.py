@@ -1,6 +1,6 @@
 """Faces: from a picture to the crop, its region map and its landmarks, all in one frame.
 
-Detection, parsing and landmarks have modules of their own; frames and pixel coordinates are those of `leam.frames`.
+Detection, parsing and landmarks have modules of their own; frames and pixel coordinates are those of `leam.faces.frames`.
 
 Shape letters: N images of one identity, H, W a picture's height and width, S side of a crop.
 """
@@ -184,10 +184,10 @@ def fetch_face_models(output: str | Path, settings: dict) -> None:
         choice, value = FILES[kind]
         if settings[choice] == value and settings[f"{kind}_weights"] == "download":
             settings[f"{kind}_weights"] = str(_download(kind, address(), output.parent, settings[f"{kind}_sha256"]))
-    files = face_settings(settings).files()
+    used = face_settings(settings).files()
     facts = {
         name: {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
-        for name, (path, digest) in files.items()
+        for name, (path, digest) in used.items()
     }
     with files.whole_file(output) as part:
         part.write_text(json.dumps(facts, indent=2) + "\n")
@@ -233,11 +233,11 @@ def load_models(settings: FaceSettings, device: str = "auto") -> Models:
     TorchScript runs in its own interpreter, from the path that the user gave.
     Raises FileNotFoundError or ValueError, naming the setting, for a file that is missing or of another kind.
     """
-    files = settings.files()
-    models = Models(files={name: digest for name, (_, digest) in files.items()})
-    if "landmark_weights" in files:
-        models.predictor = LandmarkPredictor(files["landmark_weights"][0], settings.landmark_box)
-    if settings.detector in THRESHOLDS or "parser_weights" in files:
+    used = settings.files()
+    models = Models(files={name: digest for name, (_, digest) in used.items()})
+    if "landmark_weights" in used:
+        models.predictor = LandmarkPredictor(used["landmark_weights"][0], settings.landmark_box)
+    if settings.detector in THRESHOLDS or "parser_weights" in used:
         import torch
 
         where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -245,10 +245,10 @@ def load_models(settings: FaceSettings, device: str = "auto") -> Models:
         if settings.detector == "mtcnn":
             models.detector = Mtcnn(settings.threshold, where)
             models.files |= {f"mtcnn/{file.name}": files.sha256(file) for file in mtcnn_files()}
-        if "detector_weights" in files:
-            models.detector = RetinaFace(files["detector_weights"][0], settings.threshold, where)
-        if "parser_weights" in files:
-            models.parser = RegionParser(files["parser_weights"][0], where, settings.batch)
+        if "detector_weights" in used:
+            models.detector = RetinaFace(used["detector_weights"][0], settings.threshold, where)
+        if "parser_weights" in used:
+            models.parser = RegionParser(used["parser_weights"][0], where, settings.batch)
     return models
 
 

@@ -1,6 +1,6 @@
 """The shapes of the embedded sample: the surface of a head, the lines of its features, and the meshes of a scene.
 
-Template coordinates and axes are those of ``leam.sample``. Shape letters: V vertices, M triangles.
+Template coordinates and axes are those of ``leam.sample.rendering``. Shape letters: V vertices, M triangles.
 """
 
 from dataclasses import dataclass

@@ -5,8 +5,8 @@ A head is a handful of meshes (skull with face, ears, neck, torso, hair and what
 features are painted in template coordinates, so that regions and landmarks follow the geometry exactly, whatever
 its pose. No photograph is involved: real faces would need licences and would not be private.
 
-Who is rendered is drawn in ``leam.sample_people``, given shape in ``leam.sample_geometry`` and colour in
-``leam.sample_painting``; here a scene becomes pixels, regions and landmarks.
+Who is rendered is drawn in ``leam.sample.people``, given shape in ``leam.sample.geometry`` and colour in
+``leam.sample.painting``; here a scene becomes pixels, regions and landmarks.
 
 What is not simulated: cast shadows, skin texture, single hairs. The region of glasses is their frame (and the dark
 lenses of sunglasses): what is seen through a clear lens keeps its own region, because it still shows the person. Jaw

@@ -4,8 +4,8 @@ They exist so that the whole workflow runs on a fresh machine, two for people wh
 world of people who differ in one region only; they know nothing about real faces. The people they are trained on,
 those they are measured on and those of the demonstration come from different seeds, so no person is in two of them.
 
-    PYTHONPATH=workflow_scripts python -m leam.training verify     the AUC of the weights that ship
-    PYTHONPATH=workflow_scripts python -m leam.training train      make all anew, one after the other
+    PYTHONPATH=workflow_scripts python -m leam.sample.training verify     the AUC of the weights that ship
+    PYTHONPATH=workflow_scripts python -m leam.sample.training train      make all anew, one after the other
 
 Shape letters: N images, D embedding size, C classes (people), E epochs.
 """
@@ -32,6 +32,7 @@ from leam.analyses.verification.measure import area_under_curve, split_pairs
 from leam.recognisers import networks, registry
 from leam.recognisers.architectures import IResNet
 from leam.sample import people, rendering
+from leam.sample.people import draw_identity
 
 log = logging.getLogger(__name__)
 DEMO_SEED, HELD_OUT_SEED = 0, 2002
@@ -163,7 +164,7 @@ def _augment(crops: Tensor, random: torch.Generator) -> Tensor:
 
 def region_traits(seed: int, people: int, region: str) -> np.ndarray:
     """Values (C, K) of the traits of a region in the people of a one-region world, each of mean 0 and variance 1."""
-    drawn = [people.draw_identity(seed, index, region).traits for index in range(people)]
+    drawn = [draw_identity(seed, index, region).traits for index in range(people)]
     names = [name for name in drawn[0] if name.startswith(f"{region}.")]
     values = np.array([[traits[name] for name in names] for traits in drawn])
     return (values - values.mean(0)) / values.std(0)

@@ -13,7 +13,7 @@ from matplotlib.ticker import StrMethodFormatter
 from leam import plotting, regions, storage
 from leam.analyses.examples import figure as examples_figure
 from leam.analyses.localisation import MEAN, TRAINED
-from leam.maps import POLARITIES
+from leam.methods import POLARITIES
 from leam.regions import REGIONS, WHOLE_MODEL
 
 LINES = {  # kind: label, colour, line style

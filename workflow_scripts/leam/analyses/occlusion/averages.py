@@ -12,7 +12,7 @@ import numpy as np
 
 from leam import storage
 from leam.analyses.verification import table as verification_table
-from leam.maps import POLARITIES
+from leam.methods import POLARITIES
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from leam import files, storage
 from leam.analyses.similarity import alignment
 from leam.analyses.similarity.transport import Ground, Support
-from leam.maps import POLARITIES
+from leam.methods import POLARITIES
 from leam.regions import REGIONS, set_size
 
 log = logging.getLogger(__name__)

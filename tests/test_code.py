@@ -1,0 +1,126 @@
+"""A changed formula runs again what comes from it, and nothing else does; a moved checkout runs nothing again."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from leam import code
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "workflow_scripts"
+ADAPTERS = sorted(SCRIPTS.glob("*.py"))
+MODULES = sorted(code.PACKAGE.rglob("*.py"))
+LIGHT = re.compile("tabulate|plot|assess|count|write")  # rules of tables and figures
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A package of four modules, of which ``adapter.py`` leads to three: a -> sub.b -> c; d is of no use to it."""
+    folder = tmp_path / "leam"
+    (folder / "sub").mkdir(parents=True)
+    for name, text in {
+        "__init__.py": '__version__ = "1"\n',
+        "a.py": "from leam.sub import b\nX = 1\n",
+        "sub/__init__.py": '"""Package."""\n',
+        "sub/b.py": "def f():\n    from leam.c import g  # within a function\n    return g()\n",
+        "c.py": '"""Text."""\nfrom pathlib import Path\nTABLE = Path(__file__).with_name("table.csv")\ndef g():\n    return 1\n',
+        "d.py": "Y = 2\n",
+        "table.csv": "1,2\n",
+    }.items():
+        (folder / name).write_text(text)
+    (tmp_path / "adapter.py").write_text("from leam.a import X\nprint(X)\n")
+    return folder
+
+
+def digest(package):
+    code._imported.cache_clear(), code._code.cache_clear(), code._data.cache_clear()
+    return code.digest(package.parent / "adapter.py", package)
+
+
+def test_the_closure_follows_imports_of_every_kind(package):
+    found = code.closure(package.parent / "adapter.py", package)
+    assert [path.relative_to(package).as_posix() for path in found] == ["a.py", "c.py", "sub/__init__.py", "sub/b.py"]
+
+
+@pytest.mark.parametrize("name", ["a.py", "sub/__init__.py", "sub/b.py", "c.py", "table.csv", "../adapter.py"])
+def test_a_change_in_the_closure_changes_the_digest(package, name):
+    before = digest(package)
+    path = package / name
+    path.write_text(path.read_text() + "Z = 3\n")
+    assert digest(package) != before
+
+
+@pytest.mark.parametrize("name", ["d.py", "__init__.py"])
+def test_a_change_elsewhere_and_a_new_version_do_not(package, name):
+    before = digest(package)
+    path = package / name
+    path.write_text(path.read_text() + "Z = 3\n")
+    assert digest(package) == before
+
+
+def test_comments_docstrings_and_blank_lines_change_nothing(package):
+    before = digest(package)
+    path = package / "c.py"
+    path.write_text(
+        path.read_text().replace('"""Text."""', '"""Other\ntext."""\n# why\n').replace("return 1", "return 1  # !")
+    )
+    assert digest(package) == before
+    path.write_text(path.read_text().replace("return 1", 'return "# 1"'))
+    assert digest(package) != before
+
+
+def test_the_place_of_the_checkout_changes_nothing(package, tmp_path):
+    before = digest(package)
+    shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name} moved")
+    assert digest(tmp_path.parent / f"{tmp_path.name} moved" / "leam") == before
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda path: path.stem)
+def test_a_rule_runs_anew_for_every_module_of_its_closure_and_for_no_other(adapter, tmp_path, monkeypatch):
+    """Module by module, on the digest that the rule carries as a parameter."""
+    closure = set(code.closure(adapter))
+    texts = {path: code._code(path) for path in MODULES}
+    before = code.digest(adapter)
+    for path in MODULES:
+        if path == code.PACKAGE / "__init__.py":
+            continue
+        monkeypatch.setattr(code, "_code", lambda asked, path=path: texts.get(asked, "") + "Z = 3" * (asked == path))
+        changed = code.digest(adapter)
+        monkeypatch.setattr(code, "_code", lambda asked: texts.get(asked, ""))
+        assert (changed != code.digest(adapter)) == (path in closure), path
+    monkeypatch.undo()
+    assert code.digest(adapter) == before
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda path: path.stem)
+def test_the_closure_holds_what_python_really_loads(adapter):
+    """Against Python itself: the modules that an adapter's imports load are all in its closure."""
+    imports = [node for node in ast.parse(adapter.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    text = "\n".join(ast.unparse(node) for node in imports)
+    text += "\nimport sys\nprint('\\n'.join(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'leam'))"
+    loaded = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=SCRIPTS, check=True)
+    found = {Path(line) for line in loaded.stdout.split()} - {code.PACKAGE / "__init__.py"}
+    assert found <= set(code.closure(adapter))
+
+
+@pytest.mark.parametrize("adapter", [path for path in ADAPTERS if LIGHT.match(path.stem)], ids=lambda path: path.stem)
+def test_no_table_or_figure_loads_torch(adapter):
+    imports = [node for node in ast.parse(adapter.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    text = "\n".join(ast.unparse(node) for node in imports) + "\nimport sys\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", text], cwd=SCRIPTS, check=True)
+
+
+def test_the_packages_own_init_holds_nothing_but_the_version():
+    body = ast.parse((code.PACKAGE / "__init__.py").read_text()).body
+    assert [type(node) for node in body] == [ast.Expr, ast.Assign] and body[1].targets[0].id == "__version__"
+
+
+def test_every_rule_carries_the_digest_of_its_own_code():
+    for path in (ROOT / "rules").glob("*.smk"):
+        for rule, body in re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", path.read_text(), re.M | re.S):
+            assert f'code=code_of("{rule}")' in body, rule
