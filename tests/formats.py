@@ -59,7 +59,7 @@ def _file_name(path: Path, names: dict[str, str]) -> str | None:
 def _items(path: Path) -> dict[str, str]:
     if path.suffix == ".h5":
         with h5py.File(path) as file:
-            return dict(_contents(file))
+            return dict(contents(file))
     if path.suffix in (".csv", ".tsv"):
         return dict.fromkeys(pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", nrows=0), "")
     if path.suffix == ".parquet":
@@ -74,7 +74,7 @@ def _table_attributes(path: Path) -> list[str]:
     return [f"@{name}" for name in metadata.get("attributes", {})]
 
 
-def _contents(file: h5py.File) -> Iterator[tuple[str, str]]:
+def contents(file: h5py.File) -> Iterator[tuple[str, str]]:
     """Datasets as /group/name and attributes as /group@name, with their types."""
     yield from ((f"@{name}", "") for name in file.attrs)
     for group in file:

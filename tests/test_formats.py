@@ -1,11 +1,13 @@
 """What docs/formats.md says, and what a run has, are told apart; tests/test_workflow.py compares the two for real."""
 
 import h5py
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 import formats
+from leam import scraping, storage
 
 PAGE = """# Files
 
@@ -92,3 +94,21 @@ def test_the_page_describes_everything_in_words():
     columns = {name for items in page.values() for name in items}
     plain = {name.removesuffix("_low").removesuffix("_high") for name in columns}
     assert plain <= described
+
+
+def test_tables_of_fetched_pictures_have_the_columns_of_the_page(tmp_path):
+    """No run in the tests fetches pictures, so their tables are made here."""
+    page, optional = formats.read_page(formats.PAGE.read_text())
+    counted = dict.fromkeys(page["images/{shard}.csv"], 0) | {"shard": "00000", "status": "all", "seconds": 1.0}
+    pd.DataFrame([counted, counted | {"status": "ok", "links": 2}]).to_csv(tmp_path / "00000.csv", index=False)
+    scraping.tabulate_scraping([tmp_path / "00000.csv"], tmp_path / "scraping.csv")
+    assert set(pd.read_csv(tmp_path / "scraping.csv")) == set(page["tables/scraping.csv"])
+    with storage.create_shard(tmp_path / "00000.h5", "images") as file:
+        rect = np.zeros((1, 4), np.float32)
+        storage.write_pictures(file, storage.Pictures("nm1", ["1.jpg"], [b"picture"], rect=rect))
+        storage.write_ledger(file, [dict.fromkeys((*storage.LEDGER_COLUMNS, storage.DETAIL), "")])
+    with h5py.File(tmp_path / "00000.h5") as file:
+        found = {"images/{shard}.h5": dict(formats.contents(file))}
+    asked = {"images/{shard}.h5": page["images/{shard}.h5"]}
+    assert formats.compare(found, asked, optional) == []
+    assert {"/{identity}/rect", "/ledger/detail"} <= set(found["images/{shard}.h5"])
