@@ -7,13 +7,18 @@
 
 PYTHON ?= python3.11
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
-REAL ?= ../shared/real
 PROFILE ?= profiles/slurm
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/laptop --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo real doctor test test-slurm lint unit dry-run verify-sample sample-weights format clean
+.PHONY: help setup demo real doctor test test-slurm lint unit dry-run config verify-sample sample-weights format clean
+
+ifneq ($(filter real,$(MAKECMDGOALS)),)
+ifndef REAL
+$(error Say where the photographs and recognisers are: make real REAL=path; tests/configs/real.yaml describes that folder)
+endif
+endif
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -69,6 +74,10 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile rules
+
+# make config           write config.yaml anew from rules/schemas/config.schema.yaml, where settings are described
+config: .venv/.run
+	PYTHONPATH=workflow_scripts $(BIN)/python -m leam.defaults
 
 # make verify-sample    measure the verification AUC of the recognisers that ship, on held-out rendered people
 verify-sample: .venv/.run

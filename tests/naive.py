@@ -1,4 +1,4 @@
-"""LEAM and its counts computed the slow, obvious way: one pair, one layer, one pixel at a time (METHOD 1 and 2).
+"""LEAM and its counts computed the slow, obvious way: one pair, one layer, one pixel at a time (docs/method.md).
 
 Nothing here is shared with the engine that it checks, except the names of the layers.
 """

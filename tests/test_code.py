@@ -28,7 +28,7 @@ def package(tmp_path):
         "a.py": "from leam.sub import b\nX = 1\n",
         "sub/__init__.py": '"""Package."""\n',
         "sub/b.py": "def f():\n    from leam.c import g  # within a function\n    return g()\n",
-        "c.py": '"""Text."""\nfrom pathlib import Path\nTABLE = Path(__file__).with_name("table.csv")\ndef g():\n    return 1\n',
+        "c.py": '"""Text."""\nTABLE = Path(__file__).with_name("table.csv")\ndef g():\n    return 1\n',
         "d.py": "Y = 2\n",
         "table.csv": "1,2\n",
     }.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from leam import config
+from leam import config, defaults
 from leam.recognisers.registry import Recogniser
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +35,32 @@ def test_config_yaml_holds_the_defaults_of_the_schema():
     written = yaml.safe_load((ROOT / "config.yaml").read_text())
     assert config.complete({}) == written
     assert config.complete(written) == written
+
+
+def test_config_yaml_is_what_the_schema_gives():
+    assert (ROOT / "config.yaml").read_text() == defaults.render_config(SCHEMA), "run `make config`"
+
+
+def test_config_yaml_can_be_read():
+    """No line is too long, every setting has its meaning and its unit above it, and long meanings are wrapped."""
+    schema = {
+        "properties": {
+            "seed": {"default": 0, "unit": "-", "description": "Seed."},
+            "maps": {
+                "description": "Maps of " + 20 * "many " + "images.",
+                "properties": {
+                    "grid": {"default": [1, 0.5], "unit": "pixels", "description": 30 * "word " + "end."},
+                    "name": {"default": None, "unit": "-", "description": "Name: or null."},
+                },
+            },
+            "list": {"default": {}, "unit": "-", "description": "List."},
+        }
+    }
+    text = defaults.render_config(schema)
+    assert yaml.safe_load(text) == {"seed": 0, "maps": {"grid": [1, 0.5], "name": None}, "list": {}}
+    assert max(len(line) for line in text.splitlines()) <= 120
+    assert "\n\n# Seed.\nseed: 0\n\n" in text and "end. [pixels]\n  grid: [1, 0.5]\n" in text
+    assert "images.\nmaps:\n" in text and "  # Name: or null.\n  name: null\n\n# List.\nlist: {}\n" in text
 
 
 def test_recogniser_entries_of_the_schema_are_those_of_the_library():

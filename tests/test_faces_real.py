@@ -17,7 +17,7 @@ from leam.faces import stage as faces_stage
 from leam.regions import REGIONS
 from leam.sources.layouts import FolderLayout
 
-REAL = Path(os.environ.get("LEAM_REAL", Path(__file__).resolve().parents[2] / "shared" / "real"))
+REAL = Path(os.environ.get("LEAM_REAL", "unset"))
 WEIGHTS = {
     "detector_weights": str(REAL / "models" / "retinaface_mobilenet0.25.pth"),
     "parser_weights": str(REAL / "models" / "face_parsing_celebm_standin_jit.pt"),
@@ -26,7 +26,7 @@ WEIGHTS = {
 PHOTOGRAPHS = {"detector": "retinaface", "regions": "pyfacer", "landmarks": "dlib"}
 
 pytestmark = [
-    pytest.mark.skipif(not REAL.is_dir(), reason=f"no real data at {REAL} (set LEAM_REAL)"),
+    pytest.mark.skipif(not REAL.is_dir(), reason="no real photographs (LEAM_REAL is to name a folder that has them)"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 

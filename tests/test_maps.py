@@ -33,7 +33,7 @@ def engine(network, layers, x, side=28, **options):
 
 
 def naive_image_maps(network, layer, x, polarity):
-    """METHOD 4: the mean over the anchor's N-1 pairs of the pair maps, each normalised to sum 1."""
+    """docs/method.md 4: the mean over the anchor's N-1 pairs of the pair maps, each normalised to sum 1."""
     n, means = len(x), []
     for i in range(n):
         found = [naive.pair_map(network, layer, x[i], x[j], polarity) for j in range(n) if j != i]

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import formats
 from leam import files, storage
 
 ROOT = Path(__file__).parents[1]
@@ -282,3 +283,16 @@ def test_the_report_is_made(few):
         "Images kept and discarded",
     ):
         assert words in text
+
+
+def test_docs_formats_lists_every_file_and_column_of_a_run(few):
+    """Also what is only written when asked for: tables of groups and ages, and the margins."""
+    (few / "people.csv").write_text("identity,gender,ethnicity\ns000,female,African\ns001,male,Caucasian\n")
+    settings = FEW | {"demographics": "people.csv", "significance": {"age_pattern": r"^(\d\d)"}}
+    file = write_config(few / "everything.yaml", **settings)
+    snakemake("all", "calibrate_margin", "--cores", 2, "--configfile", file, directory=few)
+    assert formats.check(few / "results") == []
+    described, _ = formats.read_page(formats.PAGE.read_text())
+    of_links_and_model_files = {"links_rejected.csv", "images/{shard}.csv", "tables/scraping.csv"}
+    of_links_and_model_files |= {"face_models/files.json"}
+    assert set(described) - set(formats.list_run(few / "results")) == of_links_and_model_files

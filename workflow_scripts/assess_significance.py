@@ -1,10 +1,10 @@
-"""Rule assess_significance: see leam.analyses.groups.table."""
+"""Rule assess_significance: see leam.analyses.groups.table.assess_significance."""
 
 from leam import joblog
-from leam.analyses.groups.table import assess_significance
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.groups.table import assess_significance
 
 params = snakemake.params
 assess_significance(

@@ -1,10 +1,10 @@
-"""Rule average_population: see leam.analyses.similarity.measure."""
+"""Rule average_population: see leam.analyses.similarity.measure.average_population."""
 
 from leam import joblog
-from leam.analyses.similarity.measure import average_population, settings_of
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.similarity.measure import average_population, settings_of
 
 average_population(
     snakemake.input.maps,

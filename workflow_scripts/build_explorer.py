@@ -1,4 +1,4 @@
-"""Rule build_explorer: see leam.explorer."""
+"""Rule build_explorer: see leam.explorer.build_explorer."""
 
 from leam import joblog
 

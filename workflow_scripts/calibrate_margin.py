@@ -1,11 +1,11 @@
-"""Rule calibrate_margin: see leam.analyses.margin.table."""
+"""Rule calibrate_margin: see leam.analyses.margin.table.calibrate_margin."""
 
 from leam import joblog
-from leam.analyses.margin.table import calibrate_margin
-from leam.faces.stage import with_face_models
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.margin.table import calibrate_margin
+from leam.faces.stage import with_face_models
 
 calibrate_margin(
     snakemake.input.images,

@@ -1,13 +1,13 @@
-"""Rule compute_maps: see leam.maps."""
+"""Rule compute_maps: see leam.maps.compute_maps."""
 
 from leam import joblog
-from leam.recognisers.registry import recogniser
 
 joblog.start(snakemake.log[0])
 
 import torch
 
 from leam.maps import compute_maps, settings_of
+from leam.recognisers.registry import recogniser
 from leam.weights import fetched
 
 torch.set_num_threads(snakemake.threads)

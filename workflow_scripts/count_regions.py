@@ -1,10 +1,10 @@
-"""Rule count_regions: see leam.analyses.regions.measure."""
+"""Rule count_regions: see leam.analyses.regions.measure.count_regions."""
 
 from leam import joblog
-from leam.analyses.regions.measure import count_regions
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.regions.measure import count_regions
 
 count_regions(
     snakemake.input.maps,

@@ -1,9 +1,9 @@
-"""Rule fetch_face_models: see leam.faces.stage."""
+"""Rule fetch_face_models: see leam.faces.stage.fetch_face_models."""
 
 from leam import joblog
-from leam.faces.stage import fetch_face_models
 
 joblog.start(snakemake.log[0])
 
+from leam.faces.stage import fetch_face_models
 
 fetch_face_models(snakemake.output[0], snakemake.params.settings)

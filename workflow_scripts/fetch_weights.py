@@ -1,10 +1,10 @@
-"""Rule fetch_weights: see leam.weights."""
+"""Rule fetch_weights: see leam.weights.fetch_weights."""
 
 from leam import joblog
-from leam.recognisers.registry import recogniser
 
 joblog.start(snakemake.log[0])
 
+from leam.recognisers.registry import recogniser
 from leam.weights import fetch_weights
 
 fetch_weights(

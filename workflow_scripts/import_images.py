@@ -1,11 +1,11 @@
-"""Rule import_images: see leam.images."""
+"""Rule import_images: see leam.images.import_images."""
 
 from leam import joblog
-from leam.sources.layouts import layout_of
 
 joblog.start(snakemake.log[0])
 
 from leam.images import import_images
+from leam.sources.layouts import layout_of
 
 import_images(
     snakemake.input.links,

@@ -1,4 +1,4 @@
-"""Rule list_links: see leam.links."""
+"""Rule list_links: see leam.links.list_links."""
 
 from leam import joblog
 

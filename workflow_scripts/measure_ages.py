@@ -1,12 +1,12 @@
-"""Rule measure_ages: see leam.analyses.ages.measure."""
+"""Rule measure_ages: see leam.analyses.ages.measure.measure_ages."""
 
 from leam import joblog
-from leam.analyses.ages.measure import measure_ages
-from leam.analyses.occlusion.measure import settings_of
-from leam.recognisers.registry import recogniser
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.ages.measure import measure_ages
+from leam.analyses.occlusion.measure import settings_of
+from leam.recognisers.registry import recogniser
 from leam.weights import fetched
 
 given, params = snakemake.input, snakemake.params

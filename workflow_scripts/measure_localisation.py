@@ -1,10 +1,10 @@
-"""Rule measure_localisation: see leam.analyses.localisation.measure."""
+"""Rule measure_localisation: see leam.analyses.localisation.measure.measure_localisation."""
 
 from leam import joblog
-from leam.analyses.localisation.measure import measure_localisation, recognisers_of
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.localisation.measure import measure_localisation, recognisers_of
 from leam.maps import settings_of
 
 world, settings = snakemake.wildcards.world, snakemake.params.settings

@@ -1,10 +1,10 @@
-"""Rule measure_similarity: see leam.analyses.similarity.measure."""
+"""Rule measure_similarity: see leam.analyses.similarity.measure.measure_similarity."""
 
 from leam import joblog
-from leam.analyses.similarity.measure import measure_similarity, settings_of
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.similarity.measure import measure_similarity, settings_of
 
 measure_similarity(
     snakemake.input.maps,

@@ -1,13 +1,13 @@
-"""Rule occlude_faces: see leam.analyses.occlusion.measure."""
+"""Rule occlude_faces: see leam.analyses.occlusion.measure.occlude_faces."""
 
 from leam import joblog
-from leam.analyses.occlusion.measure import occlude_faces, settings_of
-from leam.recognisers.registry import recogniser
 
 joblog.start(snakemake.log[0])
 
 import torch
 
+from leam.analyses.occlusion.measure import occlude_faces, settings_of
+from leam.recognisers.registry import recogniser
 from leam.weights import fetched
 
 given, params = snakemake.input, snakemake.params

@@ -1,10 +1,10 @@
-"""Rule parse_faces: see leam.faces.stage."""
+"""Rule parse_faces: see leam.faces.stage.parse_faces."""
 
 from leam import joblog
-from leam.faces.stage import parse_faces, with_face_models
 
 joblog.start(snakemake.log[0])
 
+from leam.faces.stage import parse_faces, with_face_models
 
 parse_faces(
     snakemake.input.images,

@@ -1,10 +1,10 @@
-"""Rule plot_ages: see leam.analyses.ages.figure."""
+"""Rule plot_ages: see leam.analyses.ages.figure.plot_ages."""
 
 from leam import joblog
-from leam.analyses.ages.figure import plot_ages
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.ages.figure import plot_ages
 
 plot_ages(
     snakemake.input.ages,

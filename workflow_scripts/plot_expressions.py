@@ -1,10 +1,10 @@
-"""Rule plot_expressions: see leam.analyses.examples.figure."""
+"""Rule plot_expressions: see leam.analyses.examples.figure.plot_expressions."""
 
 from leam import joblog
-from leam.analyses.examples.figure import plot_expressions
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.examples.figure import plot_expressions
 
 plot_expressions(
     snakemake.input.maps,

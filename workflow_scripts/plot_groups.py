@@ -1,10 +1,10 @@
-"""Rule plot_groups: see leam.analyses.groups.figure."""
+"""Rule plot_groups: see leam.analyses.groups.figure.plot_groups."""
 
 from leam import joblog
-from leam.analyses.groups.figure import plot_groups
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.groups.figure import plot_groups
 
 plot_groups(
     snakemake.input.drops,

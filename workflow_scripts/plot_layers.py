@@ -1,10 +1,10 @@
-"""Rule plot_layers: see leam.analyses.examples.figure."""
+"""Rule plot_layers: see leam.analyses.examples.figure.plot_layers."""
 
 from leam import joblog
-from leam.analyses.examples.figure import plot_layers
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.examples.figure import plot_layers
 
 plot_layers(
     snakemake.input.maps,

@@ -1,10 +1,10 @@
-"""Rule plot_localisation: see leam.analyses.localisation.figure."""
+"""Rule plot_localisation: see leam.analyses.localisation.figure.plot_localisation."""
 
 from leam import joblog
-from leam.analyses.localisation.figure import plot_localisation
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.localisation.figure import plot_localisation
 
 plot_localisation(
     snakemake.input.found,

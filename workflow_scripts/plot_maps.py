@@ -1,10 +1,10 @@
-"""Rule plot_maps: see leam.analyses.examples.figure."""
+"""Rule plot_maps: see leam.analyses.examples.figure.plot_maps."""
 
 from leam import joblog
-from leam.analyses.examples.figure import plot_maps
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.examples.figure import plot_maps
 
 analysis = snakemake.params.analysis
 plot_maps(

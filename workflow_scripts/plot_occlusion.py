@@ -1,10 +1,10 @@
-"""Rule plot_occlusion: see leam.analyses.occlusion.figure."""
+"""Rule plot_occlusion: see leam.analyses.occlusion.figure.plot_occlusion."""
 
 from leam import joblog
-from leam.analyses.occlusion.figure import plot_occlusion
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.occlusion.figure import plot_occlusion
 
 plot_occlusion(
     snakemake.input.occlusion,

@@ -1,10 +1,10 @@
-"""Rule plot_person: see leam.analyses.examples.figure."""
+"""Rule plot_person: see leam.analyses.examples.figure.plot_person."""
 
 from leam import joblog
-from leam.analyses.examples.figure import plot_person
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.examples.figure import plot_person
 
 plot_person(
     {model: snakemake.input[f"maps_{model}"] for model in snakemake.params.models},

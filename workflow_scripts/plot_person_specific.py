@@ -1,10 +1,10 @@
-"""Rule plot_person_specific: see leam.analyses.occlusion.figure."""
+"""Rule plot_person_specific: see leam.analyses.occlusion.figure.plot_person_specific."""
 
 from leam import joblog
-from leam.analyses.occlusion.figure import plot_person_specific
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.occlusion.figure import plot_person_specific
 
 plot_person_specific(
     snakemake.input.occlusion,

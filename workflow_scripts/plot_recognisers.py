@@ -1,10 +1,10 @@
-"""Rule plot_recognisers: see leam.analyses.examples.figure."""
+"""Rule plot_recognisers: see leam.analyses.examples.figure.plot_recognisers."""
 
 from leam import joblog
-from leam.analyses.examples.figure import plot_recognisers
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.examples.figure import plot_recognisers
 
 plot_recognisers(
     {model: snakemake.input[f"maps_{model}"] for model in snakemake.params.models},

@@ -1,10 +1,10 @@
-"""Rule plot_regions: see leam.analyses.regions.figure."""
+"""Rule plot_regions: see leam.analyses.regions.figure.plot_regions."""
 
 from leam import joblog
-from leam.analyses.regions.figure import plot_regions
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.regions.figure import plot_regions
 
 plot_regions(
     snakemake.input.regions,

@@ -1,10 +1,10 @@
-"""Rule plot_sensitivity: see leam.analyses.examples.figure."""
+"""Rule plot_sensitivity: see leam.analyses.examples.figure.plot_sensitivity."""
 
 from leam import joblog
-from leam.analyses.examples.figure import plot_sensitivity
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.examples.figure import plot_sensitivity
 
 plot_sensitivity(
     snakemake.input.maps,

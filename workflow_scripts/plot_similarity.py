@@ -1,10 +1,10 @@
-"""Rule plot_similarity: see leam.analyses.similarity.figure."""
+"""Rule plot_similarity: see leam.analyses.similarity.figure.plot_similarity."""
 
 from leam import joblog
-from leam.analyses.similarity.figure import plot_similarity
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.similarity.figure import plot_similarity
 
 plot_similarity(
     snakemake.input.similarity,

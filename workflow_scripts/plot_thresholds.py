@@ -1,10 +1,10 @@
-"""Rule plot_thresholds: see leam.analyses.regions.figure."""
+"""Rule plot_thresholds: see leam.analyses.regions.figure.plot_thresholds."""
 
 from leam import joblog
-from leam.analyses.regions.figure import plot_thresholds
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.regions.figure import plot_thresholds
 
 plot_thresholds(
     snakemake.input.regions,

@@ -1,10 +1,10 @@
-"""Rule render_sample: see leam.sample.rendering."""
+"""Rule render_sample: see leam.sample.rendering.render_sample."""
 
 from leam import joblog
-from leam.sample.rendering import render_sample
 
 joblog.start(snakemake.log[0])
 
+from leam.sample.rendering import render_sample
 
 source = snakemake.params.source
 render_sample(

@@ -1,4 +1,4 @@
-"""Rule scrape_images: see leam.scraping."""
+"""Rule scrape_images: see leam.scraping.scrape_images."""
 
 from leam import joblog
 

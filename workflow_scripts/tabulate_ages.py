@@ -1,10 +1,10 @@
-"""Rule tabulate_ages: see leam.analyses.ages.table."""
+"""Rule tabulate_ages: see leam.analyses.ages.table.tabulate_ages."""
 
 from leam import joblog
-from leam.analyses.ages.table import tabulate_ages
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.ages.table import tabulate_ages
 
 params = snakemake.params
 tabulate_ages(

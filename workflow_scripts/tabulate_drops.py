@@ -1,10 +1,10 @@
-"""Rule tabulate_drops: see leam.analyses.groups.table."""
+"""Rule tabulate_drops: see leam.analyses.groups.table.tabulate_drops."""
 
 from leam import joblog
-from leam.analyses.groups.table import tabulate_drops
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.groups.table import tabulate_drops
 
 params = snakemake.params
 tabulate_drops(

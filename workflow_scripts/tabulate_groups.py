@@ -1,10 +1,10 @@
-"""Rule tabulate_groups: see leam.analyses.groups.table."""
+"""Rule tabulate_groups: see leam.analyses.groups.table.tabulate_groups."""
 
 from leam import joblog
-from leam.analyses.groups.table import tabulate_groups
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.groups.table import tabulate_groups
 
 analysis = snakemake.params.analysis
 tabulate_groups(

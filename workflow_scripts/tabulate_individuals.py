@@ -1,10 +1,10 @@
-"""Rule tabulate_individuals: see leam.analyses.individuals.table."""
+"""Rule tabulate_individuals: see leam.analyses.individuals.table.tabulate_individuals."""
 
 from leam import joblog
-from leam.analyses.individuals.table import tabulate_individuals
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.individuals.table import tabulate_individuals
 
 models = snakemake.params.models
 tabulate_individuals(

@@ -1,10 +1,10 @@
-"""Rule tabulate_localisation: see leam.analyses.localisation.table."""
+"""Rule tabulate_localisation: see leam.analyses.localisation.table.tabulate_localisation."""
 
 from leam import joblog
-from leam.analyses.localisation.table import tabulate_localisation
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.localisation.table import tabulate_localisation
 
 analysis = snakemake.params.analysis
 tabulate_localisation(

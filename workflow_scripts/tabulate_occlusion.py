@@ -1,10 +1,10 @@
-"""Rule tabulate_occlusion: see leam.analyses.occlusion.table."""
+"""Rule tabulate_occlusion: see leam.analyses.occlusion.table.tabulate_occlusion."""
 
 from leam import joblog
-from leam.analyses.occlusion.table import tabulate_occlusion
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.occlusion.table import tabulate_occlusion
 
 params = snakemake.params
 tabulate_occlusion(

@@ -1,10 +1,10 @@
-"""Rule tabulate_regions: see leam.analyses.regions.table."""
+"""Rule tabulate_regions: see leam.analyses.regions.table.tabulate_regions."""
 
 from leam import joblog
-from leam.analyses.regions.table import tabulate_regions
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.regions.table import tabulate_regions
 
 analysis = snakemake.params.analysis
 tabulate_regions(

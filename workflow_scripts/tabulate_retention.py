@@ -1,10 +1,10 @@
-"""Rule tabulate_retention: see leam.analyses.retention.table."""
+"""Rule tabulate_retention: see leam.analyses.retention.table.tabulate_retention."""
 
 from leam import joblog
-from leam.analyses.retention.table import tabulate_retention
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.retention.table import tabulate_retention
 
 tabulate_retention(
     snakemake.input.links,

@@ -1,4 +1,4 @@
-"""Rule tabulate_scraping: see leam.scraping."""
+"""Rule tabulate_scraping: see leam.scraping.tabulate_scraping."""
 
 from leam import joblog
 

@@ -1,10 +1,10 @@
-"""Rule tabulate_similarity: see leam.analyses.similarity.table."""
+"""Rule tabulate_similarity: see leam.analyses.similarity.table.tabulate_similarity."""
 
 from leam import joblog
-from leam.analyses.similarity.table import tabulate_similarity
 
 joblog.start(snakemake.log[0])
 
+from leam.analyses.similarity.table import tabulate_similarity
 
 analysis = snakemake.params.analysis
 pairs, nulls = (

@@ -1,10 +1,10 @@
-"""Rule train_recogniser: see leam.sample.training."""
+"""Rule train_recogniser: see leam.sample.training.train_recogniser."""
 
 from leam import joblog
-from leam.sample.training import train_recogniser
 
 joblog.start(snakemake.log[0])
 
+from leam.sample.training import train_recogniser
 
 train_recogniser(
     snakemake.wildcards.model,

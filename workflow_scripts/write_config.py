@@ -1,4 +1,4 @@
-"""Rule write_config: see leam.config."""
+"""Rule write_config: see leam.config.write_config."""
 
 from leam import joblog
 

@@ -4,7 +4,7 @@
 
 The work: one identity of 12 images, 132 ordered pairs, nine layers, one map per pair and layer. The others compute one
 polarity, ours both. The floor is 132 bare image-backwards to the first layer, batched alike, without hooks on other
-layers and without reductions; the folded floor is the same on the network that ours runs on (``leam.recognisers.folding``).
+layers and without reductions; the folded floor is the same on the network that ours runs on (``folding``).
 The others run in the process as PyTorch comes, ours with the settings that compute_maps makes (``maps.tune_cpu``); the
 figures named untuned and tuned compare on equal settings. The contestants take turns and medians are taken, as machines
 are shared; only ratios count.

@@ -1,4 +1,4 @@
-"""The user's table of people: gender and ethnicity, for comparing groups (METHOD 6)."""
+"""The user's table of people: gender and ethnicity, for comparing groups (docs/method.md 6)."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ LOSSY_QUALITY = 80  # of photographs and heat; sets and regions are exact
 def pixel_levels(grid_map: np.ndarray, top_percents: list[float]) -> np.ndarray:
     """The smallest pixel set that each pixel of a map (G, G) is in: (G, G) uint8, counted from 0.
 
-    The sets are those of METHOD 2.5, for the image map: top p %, then the full activation; OUTSIDE where in none.
+    The sets of docs/method.md 2.5, for the image map: top p %, then the full activation; OUTSIDE where in none.
     """
     flat = grid_map.ravel()
     levels = np.full(flat.size, OUTSIDE, np.uint8)

@@ -172,7 +172,7 @@ People = dict[str, list[str]]  # identity -> its images, sorted
 
 
 def read_age(image: str) -> int | None:
-    """Age in years from an image's name in FG-NET's style, ``NNNAyy[letter].JPG`` (METHOD 6); None for other names."""
+    """Age in years from a name in FG-NET's style, ``NNNAyy[letter].JPG`` (docs/method.md 6); None for other names."""
     found = FGNET_NAME.fullmatch(image)
     return int(found[2]) if found else None
 
@@ -291,7 +291,7 @@ def list_links(
 ) -> None:
     """Write links.parquet: identity, image, url, rect, height, width, shard (all text), sorted by identity and image.
 
-    source : see `list_identities` and, for kind "imdb_face", `leam.sources.imdb_face.choose_links`; url is the address, or the
+    source : see `list_identities` and, for kind "imdb_face", `imdb_face.choose_links`; url is the address, or the
         picture's path within the folder. rect (xmin ymin xmax ymax), height and width, in pixels of the picture that
         was published, are "" for sources without them.
     rejected : where the rows of an IMDb-Face list that cannot be used are written (line, reason)

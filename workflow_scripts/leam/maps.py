@@ -247,7 +247,7 @@ def sort_keys(values: Tensor, low_bits: Tensor) -> Tensor:
 
 
 class RegionCounter:
-    """Counts the activated pixels of every pixel set per region, from one partial sort per map (METHOD 2.5).
+    """Counts the activated pixels of every pixel set per region, from one partial sort per map (docs/method.md 2.5).
 
     top p % : the round(p / 100 * G * G) largest pixels that are > 0, at least 1, ties by the lowest index;
     full activation : pixels above 1 % of the maximum. A map of zeros counts nowhere.
@@ -387,8 +387,9 @@ def leam_blocks(
     The batch is halved, and the block done again, when memory runs out.
 
     Yields for b anchors: anchors (b,), embeddings (b, D) of unit norm, counts (2, b (N-1), L, T, R), nonfinite (the
-    number of maps that were not finite, taken as empty), and for layer l maps.l (2, b, h, w), the image maps (METHOD
-    4: mean over the anchor's pairs of the pair maps, each normalised to sum 1), and pair_maps.l (2, b (N-1), h, w).
+    number of maps that were not finite, taken as empty), and for layer l maps.l (2, b, h, w), the image maps
+    (docs/method.md 4: mean over the anchor's pairs of the pair maps, each normalised to sum 1),
+    and pair_maps.l (2, b (N-1), h, w).
 
     Raises UnusableImagesError when an embedding is zero or not finite.
     """

@@ -78,13 +78,13 @@ TOP_1 = "1"  # the threshold name of the top 1 %
 
 
 def resize_regions(regions: np.ndarray, side: int) -> np.ndarray:
-    """Region maps (N, S, S) uint8 -> (N, side, side), nearest neighbour at pixel centres (METHOD 2.4)."""
+    """Region maps (N, S, S) uint8 -> (N, side, side), nearest neighbour at pixel centres (docs/method.md 2.4)."""
     nearest = ((np.arange(side) + 0.5) * regions.shape[-1] / side).astype(int)
     return regions[:, nearest[:, None], nearest]
 
 
 def set_size(percent: float, pixels: int) -> int:
-    """How many pixels the top p % of the grid are (METHOD 2.5): round(p / 100 * G * G), at least 1."""
+    """How many pixels the top p % of the grid are (docs/method.md 2.5): round(p / 100 * G * G), at least 1."""
     return max(1, int(percent / 100 * pixels + 0.5))
 
 

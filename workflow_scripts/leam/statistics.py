@@ -10,7 +10,7 @@ from scipy.stats import rankdata, wilcoxon
 
 
 def bootstrap_weights(identities: int, samples: int, seed: int) -> np.ndarray:
-    """(B, I) weights that sum to 1: identities drawn with replacement, the unit of inference (METHOD 2.7)."""
+    """(B, I) weights that sum to 1: identities drawn with replacement, the unit of inference (docs/method.md 2.7)."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(identities, np.full(identities, 1 / identities), samples) / identities
 

@@ -46,7 +46,7 @@ class Pictures:
 
 @dataclass
 class Faces:
-    """The usable faces of one identity, everything in the crop's frame (DESIGN: faces/{shard}.h5).
+    """The usable faces of one identity, everything in the crop's frame (docs/formats.md: faces/{shard}.h5).
 
     crops : (N, S, S, 3) uint8 RGB; regions : (N, S, S) uint8 in FaRL order;
     landmarks : (N, 68, 2) float32 px; points : (N, 5, 2) float32 px (eyes, nose tip, mouth corners; the picture's
@@ -63,7 +63,7 @@ class Faces:
 
 @dataclass
 class IdentityMaps:
-    """LEAM of one identity under one recogniser (DESIGN: maps/{model}/{shard}.h5).
+    """LEAM of one identity under one recogniser (docs/formats.md: maps/{model}/{shard}.h5).
 
     pairs : (P, 2) int16, anchor and positive, sorted; cosine : (P,) float32; embeddings : (N, D) float32, unit norm
     maps : {polarity: {layer: (N, h, w)}} image maps at native size, each summing to 1 (0 where every pair's is empty)

@@ -1,4 +1,4 @@
-"""Parsing: the region of every pixel of a crop, by FaRL's face parser (METHOD 2.2).
+"""Parsing: the region of every pixel of a crop, by FaRL's face parser (docs/method.md 2.2).
 
 The parser looks at its own upright view of a face, which five points place in the picture. The view is cut from the
 whole picture and the answer is read at the pixels of the crop, so that neither the crop's margin nor its mode changes

@@ -1,6 +1,6 @@
 """Faces: from a picture to the crop, its region map and its landmarks, all in one frame.
 
-Detection, parsing and landmarks have modules of their own; frames and pixel coordinates are those of `leam.faces.frames`.
+Detection, parsing and landmarks have modules of their own; frames and pixel coordinates are those of `frames`.
 
 Shape letters: N images of one identity, H, W a picture's height and width, S side of a crop.
 """

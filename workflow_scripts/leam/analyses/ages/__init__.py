@@ -1,4 +1,4 @@
-"""Similarity against the difference in age, unoccluded and occluded (paper RQ7, table 24; METHOD 6).
+"""Similarity against the difference in age, unoccluded and occluded (paper RQ7, table 24; docs/method.md 6).
 
 Ages stand in the names of the images, as in FG-NET (`NNNAyy[letter]`). Only the anchor of a pair is occluded: by the
 top p % of its image map under the guide's first layer, or by random pixels.
@@ -6,7 +6,7 @@ top p % of its image map under the guide's first layer, or by random pixels.
 Shape letters: N images of one identity, K pixels that a ranking holds, I identities, G side of the common grid.
 """
 
-PERCENTS = (0.1, 1.0)  # occluded, percent of the grid (METHOD 6)
+PERCENTS = (0.1, 1.0)  # occluded, percent of the grid (docs/method.md 6)
 UNOCCLUDED = "none"  # the kind of pairs as they are
 CELL = ["kind", "guide", "layer", "polarity", "percent"]
 COLUMNS = ["model", *CELL, "identity", "image", "partner", "age_difference_years", "cosine", "untrained"]

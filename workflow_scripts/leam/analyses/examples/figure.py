@@ -215,7 +215,7 @@ def plot_expressions(
 
 
 def top_set(grid_map: np.ndarray, percent: float) -> np.ndarray:
-    """The round(p / 100 * G * G) largest pixels above 0 of (G, G), at least 1, ties by lowest index (METHOD 2.5)."""
+    """The round(p / 100 * G * G) largest > 0 of (G, G), at least 1, ties by lowest index (docs/method.md 2.5)."""
     chosen = np.zeros(grid_map.size, bool)
     chosen[np.argsort(-grid_map.ravel(), kind="stable")[: set_size(percent, grid_map.size)]] = True
     return (chosen & (grid_map.ravel() > 0)).reshape(grid_map.shape)
@@ -311,7 +311,7 @@ def plot_recognisers(
     """One image under every recogniser: the first, middle and last layer down. The most ordinary image
     (``choose_image`` of those that all recognisers have).
 
-    Under each map its Bhattacharyya coefficient with that of the first recogniser (METHOD 4).
+    Under each map its Bhattacharyya coefficient with that of the first recogniser (docs/method.md 4).
     """
     chosen = choose_image(list_shared_images(maps), seed)
     shard, depths = chosen["shard"], ["first layer", "middle layer", "last layer"]

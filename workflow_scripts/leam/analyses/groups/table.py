@@ -1,4 +1,4 @@
-"""Do recognisers treat groups of people differently? Drops and shares by gender and ethnicity (paper RQ7, METHOD 6).
+"""Do recognisers treat groups differently? Drops and shares by gender and ethnicity (paper RQ7, docs/method.md 6).
 
 Images of one person are not independent of each other, so a test over images finds differences between groups that
 are only differences between a few people; the test over identity means does not. Both are given, since the paper has

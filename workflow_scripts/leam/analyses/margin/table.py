@@ -1,4 +1,4 @@
-"""Calibration: the crop margin at which the regions take as much of the crops as in the paper (METHOD 2.3).
+"""Calibration: the crop margin at which the regions take as much of the crops as in the paper (docs/method.md 2.3).
 
 Shape letters: M margins, F faces of an identity, R = 19 regions, S side of a crop.
 """

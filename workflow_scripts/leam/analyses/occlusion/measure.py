@@ -1,4 +1,4 @@
-"""Occlusion: how much similarity is lost when the pixels that a map points at are blackened (paper RQ6, METHOD 5).
+"""Occlusion: how much similarity is lost when the pixels a map points at are blackened (paper RQ6, docs/method.md 5).
 
     drop_ij = cos(x_i, x_j) - cos(x_i occluded, x_j)        averaged over the partners j of the anchor i
 
@@ -147,7 +147,7 @@ def random_scores(seen: np.ndarray, seed: int, repeat: int, identity: str, image
 
 
 def order_pixels(scores: Tensor, count: int) -> Tensor:
-    """Scores (N, G, G) >= 0 -> (N, K) the pixels of the ``count`` largest, ties by lowest index (METHOD 2.5).
+    """Scores (N, G, G) >= 0 -> (N, K) the pixels of the ``count`` largest, ties by lowest index (docs/method.md 2.5).
 
     Where fewer are > 0 the rest is G * G, which is no pixel.
     """

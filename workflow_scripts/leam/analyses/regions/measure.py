@@ -25,7 +25,7 @@ def count_regions(
     model: str,
     grid: int = 112,
 ) -> None:
-    """Activated pixels per identity and region, all shards of one model (METHOD 2.6 and 2.7): two Parquet files.
+    """Activated pixels per identity and region, all shards of one model (docs/method.md 2.6, 2.7): two Parquet files.
 
     maps, faces : the shards' files, in the same order
     output : one row per polarity, layer, threshold, identity and region: ``count`` (pixels, over all pairs of the
@@ -33,7 +33,7 @@ def count_regions(
     share of all pixels of the same images), ``pairs``, ``empty_pairs`` (whose map is zero everywhere) and
     ``untrained``. Layer "all" is the whole model: the counts of its layers added up.
     images_output : ``percent`` of each single image (over its pairs as anchor) for the whole model, full activation and
-    top 1 % (METHOD 6): one row per polarity, threshold, identity, image and region.
+    top 1 % (docs/method.md 6): one row per polarity, threshold, identity, image and region.
     """
     tables, images, untrained = [], [], False
     for maps_path, faces_path in zip(maps, faces, strict=True):

@@ -17,7 +17,7 @@ def tabulate_retention(
 ) -> None:
     """retention.csv (per identity and in total: linked, kept, discarded) and discarded.csv (each with its reason).
 
-    Raises ValueError when an image was lost: linked must equal kept + discarded for every identity (METHOD 2.1).
+    Raises ValueError when an image was lost: linked must equal kept + discarded for each identity (docs/method.md 2.1).
     """
     linked = pd.read_parquet(links)
     linked = linked[linked["image"] != ""].groupby("identity").size()

@@ -1,4 +1,4 @@
-"""Frames in which maps of different images can be laid over each other (METHOD 4).
+"""Frames in which maps of different images can be laid over each other (docs/method.md 4).
 
 A frame is a similarity transform (rotation, one scale, shift; no shear) from the grid pixels of an image's crop to
 those of a target, the one that brings the image's 68 landmarks closest to the target's:

@@ -1,4 +1,4 @@
-"""How alike are two images' maps, of the same person and of different people? (paper 3.3 and RQ3; METHOD 4)
+"""How alike are two images' maps, of the same person and of different people? (paper 3.3 and RQ3; docs/method.md 4)
 
     BC(P, Q) = sum over pixels of sqrt(P Q)          (6), in [0, 1]
     EMD(P, Q), exact, in pixels of the common grid   (leam.transport)
@@ -78,7 +78,7 @@ def to_distributions(maps: Tensor) -> Tensor:
 
 
 def keep_top(maps: Tensor, percent: float = TOP_PERCENT) -> Tensor:
-    """Maps (n, G*G), zero outside their top p %: the largest pixels that are > 0, ties by lowest index (METHOD 2.5)."""
+    """Maps (n, G*G), zero outside their top p %: the largest pixels > 0, ties by lowest index (docs/method.md 2.5)."""
     size = set_size(percent, maps.shape[1])
     least = maps.topk(size, dim=1).values[:, -1:]
     above, level = maps > least, maps == least

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from leam import paper
+from leam import files, paper
 from leam.statistics import bootstrap_weights, interval, ratio, weighted_means
 
 SIMILARITY_CELL = ["kind", "layer", "region", "polarity", "frame", "part", "measure"]
@@ -97,10 +97,10 @@ def tabulate_similarity(
     """
     found = []
     for model, paths in pairs.items():
-        for files in (paths, nulls[model]):
-            untrained = pd.concat([pd.read_parquet(path, columns=["untrained"]) for path in files])["untrained"]
+        for chosen in (paths, nulls[model]):
+            untrained = pd.concat([pd.read_parquet(path, columns=["untrained"]) for path in chosen])["untrained"]
             if len(untrained):
-                table = compare_pairings(map(pd.read_parquet, files), bootstrap_samples, confidence, seed)
+                table = compare_pairings(map(pd.read_parquet, chosen), bootstrap_samples, confidence, seed)
                 found.append(table.assign(model=model, untrained=bool(untrained.any())))
     if not found:
         raise ValueError("no identity has two usable images, so there are no pairs; see the discarded images")

@@ -1,4 +1,4 @@
-"""The exact Earth Mover's Distance between maps, on their supports only (METHOD 4).
+"""The exact Earth Mover's Distance between maps, on their supports only (docs/method.md 4).
 
 A map is a *support*: its pixels (flat indices of the grid) and their masses, which sum to 1. The ground distance is the
 Euclidean one between pixel centres. Two reductions, both exact, come before POT's network simplex:

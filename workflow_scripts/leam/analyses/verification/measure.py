@@ -6,7 +6,7 @@ LEAM of a recogniser that fails here says little. Shape letters: N images, D emb
 import numpy as np
 from scipy.stats import rankdata
 
-FALSE_MATCH_RATE = 1e-3  # METHOD 5, decision view
+FALSE_MATCH_RATE = 1e-3  # docs/method.md 5, decision view
 MAX_IMPOSTORS = 2_000_000  # impostor pairs drawn at most; all of them when there are fewer
 
 
