@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow_scripts"
 ADAPTERS = sorted(SCRIPTS.glob("*.py"))
 MODULES = sorted(code.PACKAGE.rglob("*.py"))
+SHOWING = ("build_explorer", "calibrate_margin")  # they draw what they compute
 LIGHT = re.compile("tabulate|plot|assess|count|write")  # rules of tables and figures
 
 
@@ -113,6 +114,13 @@ def test_no_table_or_figure_loads_torch(adapter):
     imports = [node for node in ast.parse(adapter.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
     text = "\n".join(ast.unparse(node) for node in imports) + "\nimport sys\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", text], cwd=SCRIPTS, check=True)
+
+
+@pytest.mark.parametrize(
+    "adapter", [path for path in ADAPTERS if not LIGHT.match(path.stem)], ids=lambda path: path.stem
+)
+def test_no_stage_that_computes_knows_titles_or_the_papers_numbers(adapter):
+    assert adapter.stem in SHOWING or code.PACKAGE / "paper.py" not in code.closure(adapter)
 
 
 def test_the_packages_own_init_holds_nothing_but_the_version():

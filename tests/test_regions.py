@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import regions, storage
+from leam import paper, regions, storage
 from leam.analyses.regions import measure as regions_measure
 from leam.regions import REGIONS
 
 
 def test_region_order_is_farls():
-    assert len(REGIONS) == len(set(REGIONS)) == len(regions.REGION_TITLES) == 19
+    assert len(REGIONS) == len(set(REGIONS)) == len(paper.REGION_TITLES) == 19
     assert [REGIONS.index(name) for name in ("background", "face", "nose", "hair", "neck_l")] == [0, 2, 10, 14, 18]
-    assert regions.REGION_TITLES[REGIONS.index("rb")] == "right eyebrow"
-    assert regions.REGION_TITLES[REGIONS.index("le")] == "left eye"
+    assert paper.REGION_TITLES[REGIONS.index("rb")] == "right eyebrow"
+    assert paper.REGION_TITLES[REGIONS.index("le")] == "left eye"
 
 
 def test_celebamask_hq_holds_the_same_regions_in_another_order():

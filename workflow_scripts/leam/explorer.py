@@ -17,7 +17,8 @@ from PIL import Image
 
 from leam import files, storage
 from leam.maps import FULL_ACTIVATION, POLARITIES, Grid
-from leam.regions import FULL, REGION_TITLES, REGIONS, resize_regions, set_size
+from leam.paper import REGION_TITLES
+from leam.regions import FULL, REGIONS, resize_regions, set_size
 
 TEMPLATE = Path(__file__).with_name("explorer.html")
 OUTSIDE = 255  # the level of pixels in no set

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leam import files
-from leam.regions import FULL, REGION_TITLES, REGIONS, TOP_1
+from leam.paper import REGION_TITLES
+from leam.regions import FULL, REGIONS, TOP_1
 
 INK, MUTED = "#1a1a1a", "#8a8a8a"
 SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness

@@ -27,28 +27,6 @@ REGIONS = (
     "earr",
     "neck_l",
 )
-# The paper's names of the same regions, in the same order.
-REGION_TITLES = (
-    "background",
-    "neck",
-    "face",
-    "clothes",
-    "right ear",
-    "left ear",
-    "right eyebrow",
-    "left eyebrow",
-    "right eye",
-    "left eye",
-    "nose",
-    "inner mouth",
-    "lower lip",
-    "upper lip",
-    "hair",
-    "eyeglasses",
-    "hat",
-    "earrings",
-    "necklace",
-)
 # CelebAMask-HQ numbers the same regions differently; entry k is its name of label k, in our names.
 CELEBAMASK_HQ = (
     "background",

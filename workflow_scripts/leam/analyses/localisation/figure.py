@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import StrMethodFormatter
 
-from leam import plotting, regions, storage
+from leam import paper, plotting, regions, storage
 from leam.analyses.examples import figure as examples_figure
 from leam.analyses.localisation import MEAN, TRAINED
 from leam.methods import POLARITIES
@@ -64,7 +64,7 @@ def plot_localisation(
                     fontsize=8.5,
                 )
             axes[0].set_ylabel("enrichment of the region")
-            title = regions.REGION_TITLES[REGIONS.index(world)]
+            title = paper.REGION_TITLES[REGIONS.index(world)]
             left.suptitle(
                 f"Identity in the {title} only. AUC of the recogniser trained for it: {of_world['auc'].iloc[0]:.2f}",
                 x=0.01,

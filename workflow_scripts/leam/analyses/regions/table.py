@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from leam import files, paper
-from leam.regions import FULL, REGION_TITLES, REGIONS, TOP_1, WHOLE_MODEL
+from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL
 from leam.statistics import bootstrap_weights, interval, ratio, weighted_means
 
 CELL = ["polarity", "layer", "threshold", "region"]
@@ -99,7 +99,7 @@ def tabulate_regions(
 def _beside_paper(regions: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Rows of regions.csv with the paper's percent, the difference and the regions' areas; keys first."""
     joined = paper.beside_models(regions, table, keys, "percent")
-    joined["title"] = joined["region"].map(dict(zip(REGIONS, REGION_TITLES, strict=True)))
+    joined["title"] = joined["region"].map(dict(zip(REGIONS, paper.REGION_TITLES, strict=True)))
     joined["paper_area_percent"] = joined["region"].map(paper.base_rates())
     first = ["model", *CELL, "title", "percent", "paper", "difference", "paper_of"]
     return joined[[*first, "area_percent", "paper_area_percent", "untrained"]]
