@@ -6,8 +6,17 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-LIBRARY = os.path.join(workflow.basedir, "workflow_scripts", "leam")
+# found from this file: where leam is a module of another workflow, workflow.basedir is that one's
+LIBRARY = os.path.normpath(
+    os.path.join(workflow.current_basedir, "..", "workflow_scripts", "leam")
+)
 sys.path.insert(0, os.path.dirname(LIBRARY))
+# scripts of a user's own rules import leam too
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(
+        [*sys.path[:1], *filter(None, [os.getenv("PYTHONPATH")])]
+    )
+)
 
 from leam import config as settings
 from leam import joblog

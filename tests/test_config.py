@@ -54,7 +54,7 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             "significance.age_pattern is 'A.*', without a group; allowed: null or a regular expression",
         ),
         ({"significance": {"age_pattern": "("}}, "significance.age_pattern is '\\(': .*; allowed: null or a regular"),
-        ({"seeed": 1}, "config: seeed is no setting; allowed here: analysis, demographics"),
+        ({"seeed": 1}, "config: seeed is no setting; allowed here: analysis, custom_rules, demographics"),
         ({"faces": {"crop": "box"}}, "config: faces.crop is no setting; allowed here: batch, crop_margin, crop_mode"),
         ({"maps": {"top_percents": [0.1]}}, "maps.top_percents is .*; allowed: array, no entry twice, 1 among them"),
         ({"models": ["AF_R19"]}, "config: models: no recogniser is called 'AF_R19'; known are AF_R18"),
