@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from leam import config
 
@@ -34,6 +35,12 @@ def test_config_yaml_holds_the_defaults_of_the_schema():
     written = yaml.safe_load((ROOT / "config.yaml").read_text())
     assert config.complete({}) == written
     assert config.complete(written) == written
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_say_what_they_are_for_and_hold_settings_that_exist(path):
+    assert path.read_text().startswith("# For ")
+    Draft202012Validator(SCHEMA).validate(yaml.safe_load(path.read_text()))
 
 
 def test_recogniser_entries_of_the_schema_are_those_of_the_library():

@@ -1,12 +1,14 @@
 """What users add without touching a file of the repository: leam as a Snakemake module, and rules of their own."""
 
+import re
+
 import pandas as pd
 import pytest
 import yaml
 
 from test_workflow import ROOT, jobs, snakemake
 
-SMALL = {"source": {"sample": {"identities": 3, "images": 2, "size": 96}}, "localisation": {"when": "never"}}
+SMALL = {"source": {"sample": {"identities": 3, "images": 3, "size": 128}}, "localisation": {"when": "never"}}
 
 MODULE = """
 module leam:
@@ -60,7 +62,7 @@ def test_a_rule_of_the_parent_reads_what_the_module_makes(tmp_path):
     workflow = parent(tmp_path)
     snakemake("--cores", 1, *workflow, directory=tmp_path)
     assert (
-        (tmp_path / "pictures.txt").read_text() == str(len(pd.read_parquet(tmp_path / "results/links.parquet"))) == "6"
+        (tmp_path / "pictures.txt").read_text() == str(len(pd.read_parquet(tmp_path / "results/links.parquet"))) == "9"
     )
     merged = yaml.safe_load((tmp_path / "results/config.yaml").read_text())
     assert merged["source"]["sample"]["identities"] == 3 and merged["maps"]["grid"] == 112
@@ -76,45 +78,57 @@ def test_a_wrong_setting_of_the_module_is_one_sentence(tmp_path):
     assert "config: seed is -1; allowed: integer, at least 0" in text and "Traceback" not in text
 
 
+# ---------------------------------------------------------------------------------------------- the page's examples
+
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+
+
+def write_example(heading, directory):
+    """The files of a section of docs/extending.md: each block whose first line names one."""
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S).group(1)
+    for name, text in re.findall(r"^```\w+\n# (\S+)\n(.*?)^```", section, re.M | re.S):
+        file = directory / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text.replace("/path/to/leam", str(ROOT)))
+
+
+def make_smaller(file):
+    file.write_text(yaml.safe_dump(SMALL | yaml.safe_load(file.read_text())))
+    return "--configfile", file
+
+
+def test_the_example_of_a_table(tmp_path):
+    write_example("A table of your own", tmp_path)
+    smaller = make_smaller(tmp_path / "mine.yaml")
+    assert jobs(snakemake("-n", *smaller, directory=tmp_path))["tabulate_pictures"] == 1
+    snakemake("results/tables/pictures.csv", "--cores", 1, *smaller, directory=tmp_path)
+    assert pd.read_csv(tmp_path / "results/tables/pictures.csv")["pictures"].tolist() == [3, 3, 3]
+
+
+def test_the_example_of_a_figure(tmp_path):
+    write_example("A figure of your own", tmp_path)
+    smaller = make_smaller(tmp_path / "mine.yaml")
+    assert jobs(snakemake("-n", *smaller, directory=tmp_path))["plot_enrichment"] == 1
+    snakemake("results/figures/enrichment.png", "--cores", 2, *smaller, directory=tmp_path)
+    assert (tmp_path / "results/figures/enrichment.png").stat().st_size > 5000
+
+
+def test_the_example_of_a_module(tmp_path):
+    write_example("leam as a module", tmp_path)
+    workflow = ("--snakefile", tmp_path / "Snakefile")
+    assert jobs(snakemake("-n", "leam_all", *workflow, directory=tmp_path))["leam_compute_maps"] == 2
+    snakemake("--cores", 1, *workflow, directory=tmp_path)
+    assert (tmp_path / "people.txt").read_text() == "4 people\n"
+
+
 # ------------------------------------------------------------------------------------------------ rules of one's own
-
-RULES = """
-TABLES["pictures"] = results("tables/pictures.csv")
-
-
-rule tabulate_pictures:
-    input:
-        results("links.parquet"),
-    output:
-        TABLES["pictures"],
-    script:
-        "tabulate_pictures.py"
-"""
-SCRIPT = """
-import pandas as pd
-from leam import __version__
-
-links = pd.read_parquet(snakemake.input[0])
-links.groupby("identity").size().rename("pictures").to_csv(snakemake.output[0])
-"""
 
 
 @pytest.fixture
 def custom(tmp_path):
-    """A working directory with a user's rule, its script, and the settings that include it."""
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "pictures.smk").write_text(RULES)
-    (tmp_path / "mine" / "tabulate_pictures.py").write_text(SCRIPT)
-    file = tmp_path / "mine.yaml"
-    file.write_text(yaml.safe_dump(SMALL | {"custom_rules": ["mine/pictures.smk"]}))
-    return file
-
-
-def test_a_rule_of_ones_own_is_planned_by_rule_all_and_runs(custom, tmp_path):
-    assert jobs(snakemake("-n", "--configfile", custom, directory=tmp_path))["tabulate_pictures"] == 1
-    snakemake("results/tables/pictures.csv", "--cores", 1, "--configfile", custom, directory=tmp_path)
-    table = pd.read_csv(tmp_path / "results/tables/pictures.csv")
-    assert table["pictures"].tolist() == [2, 2, 2]
+    """A working directory with a user's rule and its script, and the settings that include it."""
+    write_example("A table of your own", tmp_path)
+    return tmp_path / "mine.yaml"
 
 
 def test_the_file_of_ones_own_rules_may_lie_in_the_home(custom, tmp_path, monkeypatch):
