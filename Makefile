@@ -5,7 +5,8 @@
 # make test-slurm   pass the tests on a real Slurm of one node, installed (as root, from Debian) and started for them
 # make help   every target
 
-PYTHON ?= python3.11
+# The environment is made by the first of these that is Python 3.11 to 3.14.
+PYTHON ?= python3.11 python3.12 python3.13 python3.14 python3
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 PROFILE ?= profiles/slurm
 BIN := .venv/bin
@@ -26,7 +27,14 @@ help:
 setup: .venv/.run
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	@for python in $(PYTHON); do \
+	    if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then \
+	        echo "The environment .venv is made by $$python ($$($$python --version))"; \
+	        exec $$python -m venv .venv; \
+	    fi; \
+	done; \
+	echo "None of $(PYTHON) is Python 3.11 to 3.14: install one, or say where it is: make PYTHON=/path/to/python3" >&2; \
+	exit 1
 
 .venv/.run: requirements.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet -r requirements.txt
@@ -42,8 +50,8 @@ demo: .venv/.run
 	@echo; echo "Report:  results/report.html"; echo "Tables:  results/tables/"; echo "Figures: results/figures/"; echo "Explorer: results/explorer/index.html"
 
 real: .venv/.run
-	$(SNAKEMAKE) --configfile tests/configs/real.yaml --config root=$(REAL)
-	$(SNAKEMAKE) --configfile tests/configs/real.yaml --config root=$(REAL) --report results/real/report.html
+	$(SNAKEMAKE) --configfile docs/examples/real.yaml --config root=$(REAL)
+	$(SNAKEMAKE) --configfile docs/examples/real.yaml --config root=$(REAL) --report results/real/report.html
 	@echo; echo "Report:  results/real/report.html"; echo "Tables:  results/real/tables/"; echo "Maps:    results/real/maps/"
 
 doctor: .venv/.run

@@ -8,7 +8,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: f"{workflow.basedir}/config.yaml"
+configfile: f"{workflow.current_basedir}/config.yaml"
 
 
 include: "rules/common.smk"
@@ -30,7 +30,16 @@ include: "rules/localisation.smk"
 include: "rules/explorer.smk"
 
 
-report: "rules/captions/workflow.rst"
+# Rules of the user's own: they see results(), TABLES and FIGURES, and may add to them.
+for path in settings.custom_rules(config):
+
+    include: path
+
+
+# As a module, leam leaves the head of the report to the workflow that uses it.
+if workflow.modifier.is_main_snakefile():
+
+    report: "rules/captions/workflow.rst"
 
 
 rule all:

@@ -6,8 +6,15 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-SCRIPTS = os.path.join(workflow.basedir, "workflow_scripts")
+# found from this file: where leam is a module of another workflow, workflow.basedir is that one's
+SCRIPTS = os.path.normpath(
+    os.path.join(workflow.current_basedir, "..", "workflow_scripts")
+)
 sys.path.insert(0, SCRIPTS)
+# scripts of a user's own rules import leam too
+os.environ.update(
+    PYTHONPATH=os.pathsep.join([SCRIPTS, *filter(None, [os.getenv("PYTHONPATH")])])
+)
 
 from leam import code, files, joblog
 from leam import config as settings

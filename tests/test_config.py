@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from leam import config, defaults
 from leam.recognisers.registry import Recogniser
@@ -63,6 +64,12 @@ def test_config_yaml_can_be_read():
     assert "images.\nmaps:\n" in text and "  # Name: or null.\n  name: null\n\n# List.\nlist: {}\n" in text
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_say_what_they_are_for_and_hold_settings_that_exist(path):
+    assert path.read_text().startswith("# For ")
+    Draft202012Validator(SCHEMA).validate(yaml.safe_load(path.read_text()))
+
+
 def test_recogniser_entries_of_the_schema_are_those_of_the_library():
     import dataclasses
 
@@ -79,7 +86,7 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             "significance.age_pattern is 'A.*', without a group; allowed: null or a regular expression",
         ),
         ({"significance": {"age_pattern": "("}}, "significance.age_pattern is '\\(': .*; allowed: null or a regular"),
-        ({"seeed": 1}, "config: seeed is no setting; allowed here: analysis, demographics"),
+        ({"seeed": 1}, "config: seeed is no setting; allowed here: analysis, custom_rules, demographics"),
         ({"faces": {"crop": "box"}}, "config: faces.crop is no setting; allowed here: batch, crop_margin, crop_mode"),
         ({"maps": {"top_percents": [0.1]}}, "maps.top_percents is .*; allowed: array, no entry twice, 1 among them"),
         ({"models": ["AF_R19"]}, "config: models: no recogniser is called 'AF_R19'; known are AF_R18"),

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from leam import fetching
+from leam import __version__, fetching
 from leam.fetching import Fetcher, LinkError, ScrapeSettings
 from picture_server import answer, drip, first, flood, hang_up, late, picture, redirect, serve, silence
 
@@ -201,7 +201,7 @@ def test_who_asks_is_said_and_nothing_else(server):
     assert status(server, answer(picture(), Set_Cookie="a=b")) == ("ok", 1)
     status(server, answer(picture()))
     headers = server.asks[-1].headers
-    assert headers["User-Agent"] == "leam/0.1.0 (+me@example.org)"
+    assert headers["User-Agent"] == f"leam/{__version__} (+me@example.org)"
     assert headers["Accept-Encoding"] == "identity"
     assert set(headers) == {"Host", "User-Agent", "Accept", "Accept-Encoding"}
 

@@ -397,9 +397,10 @@ def test_a_rerun_gives_the_same_bytes(tmp_path, faces_shard, narrow):
 
 KILLED = """
 import os, signal, sys
-from leam import maps, models, storage
+from leam import maps, storage
+from leam.recognisers import registry
 maps.torch.set_num_threads({threads})  # sums are taken in another order by another number of threads
-recogniser = models.recogniser("narrow", {entry!r})
+recogniser = registry.recogniser("narrow", {entry!r})
 def progress(names):
     for number, name in enumerate(names):
         if number == 2:

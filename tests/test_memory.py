@@ -12,9 +12,10 @@ from leam import maps, storage
 MEASURED = """
 import re
 import torch
-from leam import maps, models
+from leam import maps
+from leam.recognisers import registry
 torch.set_num_threads(1)
-recogniser = models.recogniser("narrow", {entry!r})
+recogniser = registry.recogniser("narrow", {entry!r})
 maps.compute_maps({faces!r}, {output!r}, recogniser, maps.MapSettings(grid=28, batch={batch}))
 print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1)) // 1024)
 """

@@ -36,7 +36,7 @@ def finished(tmp_path_factory):
             for suffix in (".png", ".regions.png"):
                 shutil.copy(picture.with_suffix(suffix), root / "faces" / person)
     (root / "faces" / people[0] / "99.png").write_text("this is no picture")
-    config, light = ROOT / "tests" / "configs" / "real.yaml", directory / "light.yaml"
+    config, light = ROOT / "docs" / "examples" / "real.yaml", directory / "light.yaml"
     light.write_text("occlusion: {percents: [1], layers: first, repeats: 1}")
     snakemake("--cores", 2, "--configfile", config, light, "--config", f"root={root}", directory=directory)
     return directory / "results" / "real", people
@@ -138,7 +138,7 @@ def test_occluding_where_a_map_points_hurts_more_than_elsewhere(finished):
 
 def test_whole_photographs_with_default_settings(tmp_path):
     """MTCNN, the parser and dlib through the rules: model files checked first, then crops at the detector's margin."""
-    config = ROOT / "tests" / "configs" / "photos.yaml"
+    config = ROOT / "docs" / "examples" / "photos.yaml"
     include = "source={folder: {include: [q02, several_faces]}}"
     target = "results/photos/faces/00000.h5"
     snakemake("--cores", 2, target, "--configfile", config, "--config", f"root={REAL}", include, directory=tmp_path)

@@ -118,7 +118,7 @@ def test_the_slurm_profile_plans_without_slurm(tmp_path):
 
 
 def test_a_thousand_identities_under_nine_models_are_ninety_gpu_jobs(tmp_path):
-    found = jobs(snakemake("-n", "--configfile", ROOT / "tests/configs/paper_scale.yaml", directory=tmp_path))
+    found = jobs(snakemake("-n", "--configfile", ROOT / "docs/examples/paper_scale.yaml", directory=tmp_path))
     assert (found["compute_maps"], found["parse_faces"], found["count_regions"]) == (90, 10, 9)
     assert (found["occlude_faces"], found["average_maps"]) == (90, 9)
 

@@ -315,7 +315,7 @@ main()
 
 
 def dry_run(name: str) -> DryRun:
-    path = ROOT / "tests" / "configs" / name
+    path = ROOT / "docs" / "examples" / name
     config = settings.complete(json.loads(json.dumps(settings.yaml.safe_load(path.read_text()))))
     command = [sys.executable, "-c", SNAKEMAKE, "-n", "-s", ROOT / "Snakefile", "--configfile", path]
     with tempfile.TemporaryDirectory() as folder:

@@ -22,10 +22,11 @@ from leam import storage
 JOB = """
 import sys, time
 import torch
-from leam import maps, models
+from leam import maps
+from leam.recognisers import registry
 faces, output, model, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
-recogniser = models.recogniser(model, {"untrained": True})
+recogniser = registry.recogniser(model, {"untrained": True})
 maps.compute_maps(faces, output, recogniser, maps.MapSettings(), device="cpu")
 """
 JOBS = 4

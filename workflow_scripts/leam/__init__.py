@@ -5,4 +5,4 @@ arrays, and only its outermost function touches files. Nothing here knows Snakem
 serve a notebook: ``from leam import maps``.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

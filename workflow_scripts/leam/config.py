@@ -151,6 +151,11 @@ def _contradictions(config: dict) -> list[str]:
                 faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
     if config["source"]["kind"] == "imdb_face":
         faults += _imdb_face(config)
+    faults += [
+        f"custom_rules: no such file: {path}; allowed: files of Snakemake rules, from the working directory"
+        for path in custom_rules(config)
+        if not Path(path).is_file()
+    ]
     faults += _similarity(config["similarity"], config["maps"]["grid"], config["analysis"]["polarity"])
     faults += _demographics(resolve(config, config["demographics"]))
     faults += _occlusion(config["occlusion"], config["models"])
@@ -249,6 +254,11 @@ def _localisation(config: dict) -> list[str]:
 def resolve(config: dict, path: str | None) -> str | None:
     """An input path as jobs use it: relative ones start from ``root``; a URL stays what it is."""
     return path if path is None or "://" in path else str(Path(config["root"]) / path)
+
+
+def custom_rules(config: dict) -> list[str]:
+    """The files of the user's own rules, as whole paths."""
+    return [str(Path(path).expanduser().absolute()) for path in config["custom_rules"]]
 
 
 def brings_labels(source: dict) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import aiohttp
 from yarl import URL
 
+from leam import __version__
 from leam.images import SIGNATURES, one_line
 
 STATUSES = {
@@ -63,7 +64,7 @@ class ScrapeSettings:
 
     contact: str
     hosts: tuple[str, ...]
-    user_agent: str = "leam/0.1.0"
+    user_agent: str = "leam"
     requests_per_second: float = 5
     connections_per_host: int = 4
     connections: int = 16
@@ -82,8 +83,9 @@ class ScrapeSettings:
     @property
     def headers(self) -> dict[str, str]:
         """Who asks, and for what; nothing compressed, so that a small answer cannot unfold into a huge one."""
+        agent = self.user_agent if "/" in self.user_agent else f"{self.user_agent}/{__version__}"
         return {
-            "User-Agent": f"{self.user_agent} (+{self.contact})",
+            "User-Agent": f"{agent} (+{self.contact})",
             "Accept": "image/jpeg, image/png, image/webp",
             "Accept-Encoding": "identity",
         }
