@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 ifneq ($(filter real,$(MAKECMDGOALS)),)
 ifndef REAL
-$(error Say where the photographs and recognisers are: make real REAL=path; tests/configs/real.yaml describes that folder)
+$(error Say where the photographs and recognisers are: make real REAL=path; docs/examples/real.yaml describes that folder)
 endif
 endif
 
