@@ -2,6 +2,13 @@
 # writes  results/faces/{shard}.h5: crops, the 19 regions, 68 landmarks; and every picture left out, with its reason
 #         results/face_models/files.json: path, SHA-256 and size of the model files, where any are needed
 
+# What fetch_face_models found, where model files are needed.
+FACE_MODELS = (
+    {"models": results("face_models/files.json")}
+    if settings.face_model_files(config)
+    else {}
+)
+
 if settings.face_model_files(config):
 
     rule fetch_face_models:

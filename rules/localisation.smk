@@ -6,6 +6,26 @@
 # Does LEAM find the region that carries the identity? `localisation.when` says in which runs it is part of `all`; it can be
 # asked for by name in any:  snakemake results/figures/localisation.png
 
+WORLDS = config["localisation"]["regions"]
+LOCALISATION = table_paths(
+    {"found": "localisation", "regions": "localisation_regions"}
+) | dict(zip(("png", "pdf"), figure_paths("localisation")))
+if settings.wants_localisation(config):
+    TABLES |= {
+        "localisation": LOCALISATION["found"],
+        "localisation_regions": LOCALISATION["regions"],
+    }
+    FIGURES += [LOCALISATION["png"], LOCALISATION["pdf"]]
+
+
+def world_weights(wildcards):
+    """The weights of the recognisers that are looked into in a world, as inputs where the files exist."""
+    return brought(settings.world_weights(config, wildcards.world))
+
+
+def shipped_world_weights(wildcards):
+    return shipped(settings.world_weights(config, wildcards.world))
+
 
 rule measure_localisation:
     input:
@@ -38,13 +58,13 @@ rule tabulate_localisation:
     output:
         found=report(
             LOCALISATION["found"],
-            caption="captions/localisation.rst",
+            caption="captions/localisation/localisation.rst",
             category="Localisation",
             labels={"shows": "Is the region that carries the identity found?"},
         ),
         regions=report(
             LOCALISATION["regions"],
-            caption="captions/localisation_regions.rst",
+            caption="captions/localisation/localisation_regions.rst",
             category="Localisation",
             labels={"shows": "Every region under every recogniser and control"},
         ),
@@ -71,7 +91,7 @@ rule plot_localisation:
     output:
         png=report(
             LOCALISATION["png"],
-            caption="captions/plot_localisation.rst",
+            caption="captions/localisation/plot_localisation.rst",
             category="Localisation",
             labels={"shows": "Enrichment of the region that carries the identity"},
         ),

@@ -8,6 +8,41 @@
 # occlude_faces is one process per model and shard. Finished identities are kept in a side file,
 # {shard}.parquet.journal, so that a job that was stopped goes on after the last of them.
 
+TABLES |= table_paths(
+    {
+        "occlusion": "occlusion",
+        "decisions": "decisions",
+        "person_specific": "person_specific",
+        "transfer": "transfer",
+        "table09": "table09_occlusion_drop",
+        "table21": "table21_occlusion_drop_by_model",
+    }
+)
+FIGURES += figure_paths(
+    "figure08_occlusion",
+    "decisions",
+    "transfer",
+    "person_specific",
+    "person_specific_layers",
+)
+DROPS = {
+    f"drops_{model}": [
+        results(f"occlusion/{model}/{shard}.parquet") for shard in SHARDS
+    ]
+    for model in MODELS
+}
+
+
+def guides_of_model(wildcards):
+    return settings.guides_of_model(config, wildcards.model)
+
+
+def guides_maps(wildcards):
+    return [
+        results(f"maps/{guide}/{wildcards.shard}.h5")
+        for guide in guides_of_model(wildcards)
+    ]
+
 
 rule average_maps:
     input:
@@ -59,37 +94,37 @@ rule tabulate_occlusion:
     output:
         person_specific=report(
             TABLES["person_specific"],
-            caption="captions/person_specific.rst",
+            caption="captions/occlusion/person_specific.rst",
             category="Occlusion",
             labels={"shows": "Is it person-specific? Every step, tested"},
         ),
         table09=report(
             TABLES["table09"],
-            caption="captions/table09.rst",
+            caption="captions/occlusion/table09.rst",
             category="Occlusion",
             labels={"shows": "Drop by occluded share (paper table 9)"},
         ),
         table21=report(
             TABLES["table21"],
-            caption="captions/table21.rst",
+            caption="captions/occlusion/table21.rst",
             category="Occlusion",
             labels={"shows": "Drop by recogniser (paper table 21)"},
         ),
         transfer=report(
             TABLES["transfer"],
-            caption="captions/transfer.rst",
+            caption="captions/occlusion/transfer.rst",
             category="Occlusion",
             labels={"shows": "Every guide under every recogniser"},
         ),
         decisions=report(
             TABLES["decisions"],
-            caption="captions/decisions.rst",
+            caption="captions/occlusion/decisions.rst",
             category="Occlusion",
             labels={"shows": "Genuine pairs lost"},
         ),
         occlusion=report(
             TABLES["occlusion"],
-            caption="captions/occlusion.rst",
+            caption="captions/occlusion/occlusion.rst",
             category="Occlusion",
             labels={"shows": "Every mean drop, with intervals"},
         ),
@@ -116,14 +151,14 @@ rule plot_person_specific:
     output:
         chain_png=report(
             results("figures/person_specific.png"),
-            caption="captions/plot_person_specific.rst",
+            caption="captions/occlusion/plot_person_specific.rst",
             category="Occlusion",
             labels={"shows": "Is it person-specific?"},
         ),
         chain_pdf=results("figures/person_specific.pdf"),
         layers_png=report(
             results("figures/person_specific_layers.png"),
-            caption="captions/plot_person_specific_layers.rst",
+            caption="captions/occlusion/plot_person_specific_layers.rst",
             category="Occlusion",
             labels={"shows": "The same, layer by layer"},
         ),
@@ -149,14 +184,14 @@ rule plot_occlusion:
     output:
         drop_png=report(
             results("figures/figure08_occlusion.png"),
-            caption="captions/plot_occlusion.rst",
+            caption="captions/occlusion/plot_occlusion.rst",
             category="Occlusion",
             labels={"shows": "Drop by occluded share (paper figure 8)"},
         ),
         drop_pdf=results("figures/figure08_occlusion.pdf"),
         lost_png=report(
             results("figures/decisions.png"),
-            caption="captions/plot_decisions.rst",
+            caption="captions/occlusion/plot_decisions.rst",
             category="Occlusion",
             labels={"shows": "Genuine pairs lost by occluded share"},
         ),
@@ -181,7 +216,7 @@ rule plot_transfer:
     output:
         png=report(
             results("figures/transfer.png"),
-            caption="captions/plot_transfer.rst",
+            caption="captions/occlusion/plot_transfer.rst",
             category="Occlusion",
             labels={"shows": "Whose maps hurt whom"},
         ),

@@ -4,6 +4,44 @@
 #         results/similarity/{model}/{shard}.null.parquet: those of the nulls
 #         results/tables/similarity.csv and the paper's tables 3 to 6; results/figures/similarity.png and .pdf
 
+TABLES |= table_paths(
+    {
+        "similarity": "similarity",
+        "table03": "table03_bc_same",
+        "table04": "table04_bc_different",
+        "table05": "table05_emd_same",
+        "table06": "table06_emd_different",
+    }
+)
+FIGURES += figure_paths("similarity")
+
+
+def shards_compared(wildcards):
+    """A shard, and those from which it takes different people to compare with."""
+    limit = config["similarity"]["partner_shards"]
+    others = link_lists.partner_shards(wildcards.shard, SHARDS, limit, config["seed"])
+    return [wildcards.shard, *others]
+
+
+def maps_compared(wildcards):
+    return [
+        results(f"maps/{wildcards.model}/{shard}.h5")
+        for shard in shards_compared(wildcards)
+    ]
+
+
+def faces_compared(wildcards):
+    return [results(f"faces/{shard}.h5") for shard in shards_compared(wildcards)]
+
+
+SIMILARITY = {
+    f"{kind}_{model}": [
+        results(f"similarity/{model}/{shard}{ending}.parquet") for shard in SHARDS
+    ]
+    for kind, ending in (("pairs", ""), ("nulls", ".null"))
+    for model in MODELS
+}
+
 
 rule average_population:
     input:
@@ -56,31 +94,31 @@ rule tabulate_similarity:
     output:
         similarity=report(
             TABLES["similarity"],
-            caption="captions/similarity.rst",
+            caption="captions/similarity/similarity.rst",
             category="Similarity",
             labels={"shows": "Same against different people, with nulls"},
         ),
         table03=report(
             TABLES["table03"],
-            caption="captions/table03.rst",
+            caption="captions/similarity/table03.rst",
             category="Similarity",
             labels={"shows": "BC, same person (paper table 3)"},
         ),
         table04=report(
             TABLES["table04"],
-            caption="captions/table04.rst",
+            caption="captions/similarity/table04.rst",
             category="Similarity",
             labels={"shows": "BC, different people (paper table 4)"},
         ),
         table05=report(
             TABLES["table05"],
-            caption="captions/table05.rst",
+            caption="captions/similarity/table05.rst",
             category="Similarity",
             labels={"shows": "EMD, same person (paper table 5)"},
         ),
         table06=report(
             TABLES["table06"],
-            caption="captions/table06.rst",
+            caption="captions/similarity/table06.rst",
             category="Similarity",
             labels={"shows": "EMD, different people (paper table 6)"},
         ),
@@ -105,7 +143,7 @@ rule plot_similarity:
     output:
         png=report(
             results("figures/similarity.png"),
-            caption="captions/plot_similarity.rst",
+            caption="captions/similarity/plot_similarity.rst",
             category="Similarity",
             labels={"shows": "Same against different people by layer"},
         ),

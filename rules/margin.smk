@@ -13,13 +13,13 @@ rule calibrate_margin:
     output:
         table=report(
             results("calibration/margin.csv"),
-            caption="captions/calibrate_margin.rst",
+            caption="captions/margin/calibrate_margin.rst",
             category="Faces",
             labels={"shows": "Area of the regions by crop margin"},
         ),
         png=report(
             results("calibration/margin.png"),
-            caption="captions/calibrate_margin.rst",
+            caption="captions/margin/calibrate_margin.rst",
             category="Faces",
             labels={"shows": "The crop margin closest to the paper"},
         ),

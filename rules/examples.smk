@@ -1,29 +1,16 @@
-# reads   results/tables/regions.csv; results/maps/{model}/*.h5 and results/faces/*.h5
-# writes  results/figures/*.png and .pdf
+# reads   results/maps/{model}/*.h5 and results/faces/*.h5
+# writes  results/figures: maps and pixel sets drawn over faces (the paper's figures 3 to 7)
 
-
-rule plot_regions:
-    input:
-        regions=TABLES["regions"],
-    output:
-        png=report(
-            results("figures/regions.png"),
-            caption="captions/plot_regions.rst",
-            category="Regions",
-            labels={"shows": "Shares and enrichment"},
-        ),
-        pdf=results("figures/regions.pdf"),
-    log:
-        results("logs/plot_regions.log"),
-    benchmark:
-        results("benchmarks/plot_regions.tsv")
-    conda:
-        "../envs/leam.yaml"
-    params:
-        code=code_of("plot_regions"),
-        analysis=lookup(within=config, dpath="analysis"),
-    script:
-        "../workflow_scripts/plot_regions.py"
+EXPRESSIONS = settings.chosen_faces(config)["landmarks"] != "none"
+FIGURES += figure_paths(
+    "person",
+    "recognisers",
+    *(
+        f"{figure}_{model}"
+        for figure in ("maps", "layers", "sensitivity", *["expressions"] * EXPRESSIONS)
+        for model in MODELS
+    ),
+)
 
 
 rule plot_maps:
@@ -33,7 +20,7 @@ rule plot_maps:
     output:
         png=report(
             results("figures/maps_{model}.png"),
-            caption="captions/plot_maps.rst",
+            caption="captions/examples/plot_maps.rst",
             category="Maps",
             labels={"shows": "Maps over the pictures", "recogniser": "{model}"},
         ),
@@ -52,30 +39,6 @@ rule plot_maps:
         "../workflow_scripts/plot_maps.py"
 
 
-rule plot_retention:
-    input:
-        retention=TABLES["retention"],
-        discarded=TABLES["discarded"],
-    output:
-        png=report(
-            results("figures/retention.png"),
-            caption="captions/plot_retention.rst",
-            category="Faces",
-            labels={"shows": "Images kept, and discarded by reason"},
-        ),
-        pdf=results("figures/retention.pdf"),
-    log:
-        results("logs/plot_retention.log"),
-    benchmark:
-        results("benchmarks/plot_retention.tsv")
-    conda:
-        "../envs/leam.yaml"
-    params:
-        code=code_of("plot_retention"),
-    script:
-        "../workflow_scripts/plot_retention.py"
-
-
 rule plot_layers:
     input:
         maps=maps_of_model,
@@ -83,7 +46,7 @@ rule plot_layers:
     output:
         png=report(
             results("figures/layers_{model}.png"),
-            caption="captions/plot_layers.rst",
+            caption="captions/examples/plot_layers.rst",
             category="Examples",
             labels={"shows": "Layer by layer", "recogniser": "{model}"},
         ),
@@ -108,7 +71,7 @@ rule plot_sensitivity:
     output:
         png=report(
             results("figures/sensitivity_{model}.png"),
-            caption="captions/plot_sensitivity.rst",
+            caption="captions/examples/plot_sensitivity.rst",
             category="Examples",
             labels={"shows": "Thresholds", "recogniser": "{model}"},
         ),
@@ -135,7 +98,7 @@ rule plot_expressions:
     output:
         png=report(
             results("figures/expressions_{model}.png"),
-            caption="captions/plot_expressions.rst",
+            caption="captions/examples/plot_expressions.rst",
             category="Examples",
             labels={"shows": "Mouth closed and open", "recogniser": "{model}"},
         ),
@@ -161,7 +124,7 @@ rule plot_person:
     output:
         png=report(
             results("figures/person.png"),
-            caption="captions/plot_person.rst",
+            caption="captions/examples/plot_person.rst",
             category="Examples",
             labels={"shows": "One person under every recogniser"},
         ),
@@ -189,7 +152,7 @@ rule plot_recognisers:
     output:
         png=report(
             results("figures/recognisers.png"),
-            caption="captions/plot_recognisers.rst",
+            caption="captions/examples/plot_recognisers.rst",
             category="Examples",
             labels={"shows": "One image under every recogniser"},
         ),
@@ -208,28 +171,3 @@ rule plot_recognisers:
         seed=config["seed"],
     script:
         "../workflow_scripts/plot_recognisers.py"
-
-
-rule plot_thresholds:
-    input:
-        regions=TABLES["regions"],
-    output:
-        png=report(
-            results("figures/thresholds_{model}.png"),
-            caption="captions/plot_thresholds.rst",
-            category="Regions",
-            labels={"shows": "Shares by threshold", "recogniser": "{model}"},
-        ),
-        pdf=results("figures/thresholds_{model}.pdf"),
-    log:
-        results("logs/plot_thresholds/{model}.log"),
-    benchmark:
-        results("benchmarks/plot_thresholds/{model}.tsv")
-    conda:
-        "../envs/leam.yaml"
-    params:
-        code=code_of("plot_thresholds"),
-        analysis=lookup(within=config, dpath="analysis"),
-        run=RUN,
-    script:
-        "../workflow_scripts/plot_thresholds.py"
