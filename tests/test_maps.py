@@ -142,7 +142,7 @@ def test_polarity_by_hand():
     with maps.Taps(Sums(), ("conv",)) as taps:
         embeddings, activations = taps.run(images)
         unit = functional.normalize(embeddings.detach())
-        batch = next(maps.pair_batches(activations, embeddings, torch.arange(2), unit))
+        batch = next(maps.pair_batches(activations, embeddings, maps.Anchors([2], torch.device("cpu")), unit))
     loss, similarity = batch.maps[0][:, 0]
     torch.testing.assert_close(similarity, 0.128 * torch.tensor([[1.0, 0], [2.0, 0]]))
     torch.testing.assert_close(loss, 0.096 * torch.tensor([[0, 1.5], [0, 2.5]]))

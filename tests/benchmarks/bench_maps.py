@@ -75,7 +75,7 @@ def run_ours(network, recogniser, x, found=None):
     with maps.Taps(network, recogniser.layers) as taps:
         embeddings, activations = taps.run(x)
         unit = maps.normalise(embeddings.detach())
-        for batch in maps.pair_batches(activations, embeddings, torch.arange(len(x), device=x.device), unit):
+        for batch in maps.pair_batches(activations, embeddings, maps.Anchors([len(x)], x.device), unit):
             if found is not None:
                 collect(found, batch.positives.cpu(), [layer[1] for layer in batch.maps])
 

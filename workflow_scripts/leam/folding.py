@@ -20,15 +20,23 @@ SAME = 0.999  # cosine of two embeddings of one picture that differ by rounding,
 
 
 def prepare(
-    network: nn.Module, layers: tuple[str, ...], input_size: tuple[int, int], device: torch.device
+    network: nn.Module,
+    layers: tuple[str, ...],
+    input_size: tuple[int, int],
+    device: torch.device,
+    precision: str = "float32",
 ) -> nn.Module:
-    """The network folded, on its device; on a CPU with channels last. As it came, if folding changes its embedding."""
+    """The network folded, on its device. As it came, if folding changes its embedding.
+
+    With channels last on a CPU, and on a GPU in tf32 and bf16, whose units want them so; in float32 they gain nothing.
+    """
     network = network.to(device)
     folded = fold(network, layers)
     if folded is not network and not _agree(network, folded, input_size, device):
         log.warning("this network, with fewer steps, gives other embeddings, and stays as it is: does it draw numbers?")
         folded = network
-    return order_channels_last(folded, input_size) if device.type == "cpu" else folded
+    plain = device.type != "cpu" and precision == "float32"
+    return folded if plain else order_channels_last(folded, input_size)
 
 
 @torch.no_grad()
@@ -147,10 +155,10 @@ def _per_channel(values: Tensor, x: Tensor) -> Tensor:
 
 
 def order_channels_last(network: nn.Module, input_size: tuple[int, int]) -> nn.Module:
-    """The same network with the channels of a pixel side by side in memory, which makes CPU convolutions quicker.
+    """The same network with the channels of a pixel side by side in memory, which makes convolutions quicker.
 
-    Above all strided and narrow ones, backwards: up to twice. A network that insists on the usual order (it calls
-    ``view`` on a convolution's output, say) keeps it.
+    On a CPU above all strided and narrow ones, backwards: up to twice. A network that insists on the usual order (it
+    calls ``view`` on a convolution's output, say) keeps it.
     """
 
     def order(memory_format: torch.memory_format) -> None:
@@ -159,9 +167,10 @@ def order_channels_last(network: nn.Module, input_size: tuple[int, int]) -> nn.M
                 module.to(memory_format=memory_format)
 
     order(torch.channels_last)
+    device = next((parameter.device for parameter in network.parameters()), None)
     try:
         with torch.no_grad():
-            network(torch.zeros(2, 3, *input_size))
+            network(torch.zeros(2, 3, *input_size, device=device))
     except RuntimeError:
         order(torch.contiguous_format)
     return network

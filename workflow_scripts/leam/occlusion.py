@@ -589,8 +589,11 @@ def networks(sources: Sources, rankings: list[Ranking], recogniser: Recogniser, 
         maps.tune_cpu()
     if any(ranking.kind == "shuffled" for ranking in rankings):
         permuted = shuffle_weights(models.build(recogniser, sources.seed), sources.seed)
-        sources.shuffled = folding.prepare(permuted, recogniser.layers, recogniser.input_size, device)
-    return folding.prepare(models.build(recogniser, sources.seed), (), recogniser.input_size, device)
+        sources.shuffled = folding.prepare(
+            permuted, recogniser.layers, recogniser.input_size, device, sources.precision
+        )
+    network = models.build(recogniser, sources.seed)
+    return folding.prepare(network, (), recogniser.input_size, device, sources.precision)
 
 
 def _measure(occluder: Occluder, orders: list[Tensor], rankings: list[Ranking]) -> Measured:
