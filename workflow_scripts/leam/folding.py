@@ -6,6 +6,7 @@ is.
 """
 
 import logging
+import operator
 
 import torch
 from torch import Tensor, fx, nn
@@ -55,13 +56,40 @@ def fold(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
     """
     kept = {id(module) for module in find_layers(network, layers).values()}
     try:
-        traced = fx.symbolic_trace(network)
+        traced = _graph_of(network)
     except Exception:  # control flow that depends on the data ends in any of many errors
         return network
+    _take_in_slopes(traced)
     _fold_into_convolutions(traced, kept)
     _freeze(traced, kept)
     traced.recompile()
     return traced.eval().requires_grad_(False)
+
+
+def _graph_of(network: nn.Module) -> fx.GraphModule:
+    """The calls of the network's modules. What comes as such a graph, as ONNX files do, is not traced but copied."""
+    if not isinstance(network, fx.GraphModule):
+        return fx.symbolic_trace(network)
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(network.graph, {}))
+    return fx.GraphModule(network, graph)
+
+
+def _take_in_slopes(traced: fx.GraphModule) -> None:
+    """Turn the PReLUs of ONNX files, called with their slope as a second input, into PyTorch's own, which hold it.
+
+    Those with a slope per channel, or a single one, can be; ONNX knows others too.
+    """
+    modules = dict(traced.named_modules())
+    for node in traced.graph.nodes:
+        if node.op == "call_module" and type(modules[node.target]).__name__ == "OnnxPReLU":
+            x, given = node.args
+            slope = operator.attrgetter(given.target)(traced) if given.op == "get_attr" else None
+            if slope is not None and (slope.numel() == 1 or (slope.ndim > 2 and slope.shape[-3] == slope.numel())):
+                prelu = nn.PReLU(slope.numel()).to(slope)
+                prelu.weight = nn.Parameter(slope.detach().flatten(), requires_grad=False)
+                traced.set_submodule(node.target, prelu)
+                node.args = (x,)
 
 
 def _fold_into_convolutions(traced: fx.GraphModule, kept: set[int]) -> None:
