@@ -3,6 +3,7 @@
 # make real   run on a folder of real photographs and recognisers: make real REAL=path
 # make doctor say what is missing for a run: make doctor CONFIG=mine.yaml VARIANT=profiles/slurm-besteffort
 # make test-slurm   pass the tests on a real Slurm of one node, installed (as root, from Debian) and started for them
+# make gpu    pass the tests that need a GPU, and time the engine on it: writes tests/benchmarks/gpu_<card>.txt
 # make help   every target
 
 PYTHON ?= python3.11
@@ -13,7 +14,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/laptop --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo real doctor test test-slurm lint unit dry-run verify-sample sample-weights format clean
+.PHONY: help setup demo real doctor test test-slurm gpu lint unit dry-run verify-sample sample-weights format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -49,6 +50,11 @@ test: lint dry-run unit
 
 test-slurm: .venv/.dev
 	tests/slurm/run.sh
+
+gpu: .venv/.dev
+	$(BIN)/python -m pytest tests/test_gpu.py
+	set -o pipefail; card=$$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1 | tr ' /' '__'); \
+	    PYTHONPATH=workflow_scripts:tests $(BIN)/python tests/benchmarks/bench_gpu.py | tee tests/benchmarks/gpu_$$card.txt
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
