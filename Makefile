@@ -51,6 +51,7 @@ test: lint dry-run unit
 test-slurm: .venv/.dev
 	tests/slurm/run.sh
 
+gpu: SHELL := bash
 gpu: .venv/.dev
 	$(BIN)/python -m pytest tests/test_gpu.py
 	set -o pipefail; card=$$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1 | tr ' /' '__'); \

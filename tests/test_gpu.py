@@ -61,10 +61,8 @@ def test_one_pass_gives_what_the_steps_give(shape, dtype):
     for formats in ((0, 0), (0, 1), (1, 0), (1, 1)):
         orders = [(torch.contiguous_format, torch.channels_last)[each] for each in formats]
         g, a = (torch.randn(shape, device=DEVICE).to(dtype).contiguous(memory_format=order) for order in orders)
-        found, expected = (
-            maps.weighted_activation(g[1:], a[1:]),
-            maps.weighted_activation(g[1:].double(), a[1:].double()),
-        )
+        found = maps.weighted_activation(g[1:], a[1:])
+        expected = maps.weighted_activation(g[1:].double(), a[1:].double())
         assert reduction.is_possible(g, a) and found.dtype == torch.float32
         assert off(found, expected) < 1e-5
 
