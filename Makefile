@@ -3,6 +3,7 @@
 # make real   run on a folder of real photographs and recognisers: make real REAL=path
 # make doctor say what is missing for a run: make doctor CONFIG=mine.yaml VARIANT=profiles/slurm-besteffort
 # make test-slurm   pass the tests on a real Slurm of one node, installed (as root, from Debian) and started for them
+# make gpu    pass the tests that need a GPU, and time the engine on it: writes tests/benchmarks/gpu_<card>.txt
 # make help   every target
 
 # The environment is made by the first of these that is Python 3.11 to 3.14.
@@ -13,13 +14,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/laptop --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo real doctor test test-slurm lint unit dry-run config verify-sample sample-weights format clean
-
-ifneq ($(filter real,$(MAKECMDGOALS)),)
-ifndef REAL
-$(error Say where the photographs and recognisers are: make real REAL=path; docs/examples/real.yaml describes that folder)
-endif
-endif
+.PHONY: help setup demo real doctor test test-slurm gpu config lint unit dry-run verify-sample sample-weights format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -62,6 +57,12 @@ test: lint dry-run unit
 
 test-slurm: .venv/.dev
 	tests/slurm/run.sh
+
+gpu: SHELL := bash
+gpu: .venv/.dev
+	$(BIN)/python -m pytest tests/test_gpu.py
+	set -o pipefail; card=$$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1 | tr ' /' '__'); \
+	    PYTHONPATH=workflow_scripts:tests $(BIN)/python tests/benchmarks/bench_gpu.py | tee tests/benchmarks/gpu_$$card.txt
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from onnx2torch.node_converters.activations import OnnxPReLU
+from torch import fx, nn
 
-from leam.recognisers import folding, networks
-from test_models import untrained
+from leam.recognisers import folding, networks, registry
+from test_models import export, untrained
 
 
 @torch.no_grad()
@@ -84,6 +85,45 @@ def test_folding_changes_nothing_but_the_steps(name, frozen):
     assert steps(folded, folding.Frozen) == frozen
     assert steps(folded, nn.BatchNorm2d) == steps(folded, nn.PReLU) == 0
     assert_same(network, folded, recogniser.layers, torch.randn(2, 3, *recogniser.input_size, dtype=torch.float64))
+
+
+def test_the_prelus_of_an_onnx_file_are_frozen_too(tmp_path, narrow):
+    network = prelus_with_slopes(with_statistics(networks.build(narrow)))
+    export(network, tmp_path / "m.onnx")
+    entry = {key: list(getattr(narrow, key)) for key in ("input_size", "mean", "std")}
+    entry |= {"architecture": "onnx", "weights": str(tmp_path / "m.onnx")}
+    entry |= {"layers": ["/layer1/layer1.0/conv2/Conv", "/layer4/layer4.1/conv2/Conv"]}
+    recogniser = registry.recogniser("pack", entry)
+    network = networks.build(recogniser).requires_grad_(False)
+    folded = folding.fold(network, recogniser.layers)
+    assert steps(folded, folding.Frozen) == 9 + 9  # PReLUs, and the BatchNorms that the export could not fold away
+    assert "OnnxPReLU" in {type(module).__name__ for module in network.modules()}  # the file's own network stays
+    x = torch.randn(2, 3, 112, 112)
+    torch.testing.assert_close(folded(x), network(x), rtol=0, atol=1e-5)
+    assert_same(network.double(), folded.double(), recogniser.layers, x.double())
+
+
+class Sloped(nn.Module):
+    """A PReLU as onnx2torch writes it, whose slope is any array that can be multiplied with its input."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.conv, self.prelu = nn.Conv2d(3, 4, 3), OnnxPReLU()
+        self.register_buffer("slope", torch.rand(shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "frozen"), [((1,), 1), ((1, 1, 1), 1), ((4, 1, 1), 1), ((1, 4, 1, 1), 1), ((4, 6, 6), 0), ((6,), 0)]
+)
+def test_slopes_are_taken_in_where_there_is_one_per_channel(shape, frozen):
+    owner, graph = Sloped(shape), fx.Graph()
+    x = graph.call_module("conv", (graph.placeholder("x"),))
+    x = graph.call_module("prelu", (x, graph.get_attr("slope")))
+    graph.output(graph.call_method("mean", (x, (2, 3))))
+    network = fx.GraphModule(owner, graph).eval().requires_grad_(False)
+    folded = folding.fold(network, ("conv",))
+    assert steps(folded, folding.Frozen) == frozen
+    assert_same(network.double(), folded.double(), ("conv",), torch.randn(2, 3, 8, 8, dtype=torch.float64))
 
 
 class Odd(nn.Module):

@@ -144,7 +144,7 @@ def test_polarity_by_hand():
     with maps.Taps(Sums(), ("conv",)) as taps:
         embeddings, activations = taps.run(images)
         unit = functional.normalize(embeddings.detach())
-        batch = next(maps.pair_batches(activations, embeddings, torch.arange(2), unit))
+        batch = next(maps.pair_batches(activations, embeddings, maps.Anchors([2], torch.device("cpu")), unit))
     loss, similarity = batch.maps[0][:, 0]
     torch.testing.assert_close(similarity, 0.128 * torch.tensor([[1.0, 0], [2.0, 0]]))
     torch.testing.assert_close(loss, 0.096 * torch.tensor([[0, 1.5], [0, 2.5]]))
@@ -173,6 +173,39 @@ def test_counts_equal_a_full_sort_with_ties():
         for m in range(4):
             expected = naive.count(grids[image, m].ravel(), regions[image].ravel(), maps.TOP_PERCENTS, len(REGIONS))
             np.testing.assert_array_equal(found[image, m], expected)
+
+
+def some_ties(side=40):
+    """Grids (3, 4, side, side) with ties, empty maps and nearly empty ones, that a margin suffices for, and regions."""
+    rng = np.random.default_rng(0)
+    grids = rng.integers(1, 400, (3, 4, side, side)).astype(np.float32)
+    grids[0, 0] = grids[1, 1] = grids[2, 3] = 0
+    grids[1, 1, 3, 4] = 2.0
+    grids[2, 3, 5, :20] = 2.0  # equal ones that end before the margin
+    return torch.from_numpy(grids), torch.from_numpy(rng.integers(0, 19, (3, side, side)).astype(np.uint8))
+
+
+def test_quick_counts_equal_a_full_sort_too():
+    grids, regions = some_ties()
+    counter = maps.QuickCounter(regions)
+    found = counter.count(grids)
+    assert counter.is_settled()
+    for image in range(3):
+        for m in range(4):
+            flat, labels = grids[image, m].flatten().numpy(), regions[image].flatten().numpy()
+            expected = naive.count(flat, labels, maps.TOP_PERCENTS, len(REGIONS))
+            np.testing.assert_array_equal(found[image, m], expected)
+    part = maps.QuickCounter(regions).count(grids[:2])  # of the first images alone
+    assert torch.equal(part, found[:2])
+
+
+@pytest.mark.parametrize(("equal", "settled"), [(160 + 127, True), (160 + 128, False), (1600, False)])
+def test_quick_counts_say_when_equal_pixels_reach_beyond_the_margin(equal, settled):
+    grids = torch.zeros(1, 1, 40, 40)
+    grids.flatten(2)[..., -equal:] = 1.0  # the largest set has 160 pixels
+    counter = maps.QuickCounter(torch.zeros(1, 40, 40, dtype=torch.uint8))
+    counter.count(grids)
+    assert counter.is_settled() == settled
 
 
 def test_ties_fall_to_the_lowest_index():
@@ -260,6 +293,53 @@ def test_many_images_are_filled_in_block_by_block(tmp_path, narrow):
     totals = [found.counts["similarity"].sum(3, dtype=int) for found in (one, two)]
     assert np.abs(totals[0] - totals[1]).max() <= 0.02 * 56 * 56
     assert one.pair_maps["loss"]["layer2.1.conv2"].shape == (20, 28, 28)
+
+
+def together(network, layers, xs, side=28, counter=None, **options):
+    regions = [(np.arange(side * side) % 19).astype(np.uint8).reshape(1, side, side).repeat(len(x), axis=0) for x in xs]
+    settings = maps.MapSettings(grid=side, **options)
+    return maps.leam_together(network, layers, xs, regions, settings, maps.Grid(side), counter)
+
+
+@pytest.mark.parametrize("counter", [maps.RegionCounter, maps.QuickCounter])
+def test_identities_in_one_block_get_what_each_gets_alone(counter):
+    network, recogniser = network_of("sample_arcface")
+    xs = [torch.randn(n, 3, 112, 112, dtype=torch.float64) for n in (3, 2, 5, 3)]
+    for x, found in zip(xs, together(network, recogniser.layers, xs, counter=counter, pair_maps=True), strict=True):
+        alone = engine(network, recogniser.layers, x, pair_maps=True)
+        assert found.keys() == alone.keys() - {"pairs", "cosine"}
+        for key, array in found.items():
+            np.testing.assert_allclose(array, alone[key], rtol=1e-9, atol=1e-12, err_msg=key)
+            assert array.dtype == np.asarray(alone[key]).dtype
+
+
+def test_the_backwards_of_a_block_are_those_of_its_largest_identity():
+    network, recogniser = network_of("sample_arcface")
+    backwards = []
+    network.layer3[0].conv1.register_full_backward_hook(lambda _m, _i, output: backwards.append(len(output[0])))
+    together(network, recogniser.layers, [torch.randn(n, 3, 112, 112, dtype=torch.float64) for n in (2, 4)])
+    assert backwards == [6, 6, 6]
+
+
+class Flat(nn.Module):
+    """Its maps are the same everywhere, so that every pixel ties with every other."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 1)
+
+    def forward(self, x):
+        return self.conv(x.mean((2, 3), keepdim=True).expand(-1, -1, 16, 16)).mean((2, 3))
+
+
+def test_ties_that_cannot_be_settled_are_counted_anew():
+    torch.manual_seed(0)
+    network = Flat().eval().requires_grad_(False)
+    xs = [torch.randn(n, 3, 16, 16) for n in (3, 2)]
+    alone = [engine(network, ("conv",), x)["counts"] for x in xs]
+    assert alone[0].any()
+    for found, expected in zip(together(network, ("conv",), xs, counter=maps.QuickCounter), alone, strict=True):
+        np.testing.assert_array_equal(found["counts"], expected)
 
 
 def test_other_errors_are_not_taken_for_memory():
@@ -501,7 +581,8 @@ def blind():
     return Blind()
 
 
-def test_an_image_without_an_embedding_is_recorded_and_the_run_goes_on(tmp_path):
+@pytest.mark.parametrize("together", [False, True])
+def test_an_image_without_an_embedding_is_recorded_and_the_run_goes_on(tmp_path, together):
     path = tmp_path / "faces.h5"
     with storage.create_shard(path, "faces") as shard:
         for identity, black in (("a", [1]), ("b", [0, 1]), ("c", [])):
@@ -510,7 +591,7 @@ def test_an_image_without_an_embedding_is_recorded_and_the_run_goes_on(tmp_path)
             storage.write_faces(shard, faces)
     entry = {"input_size": [28, 28], "mean": [0, 0, 0], "std": [255, 255, 255], "layers": ["conv"]}
     recogniser = registry.recogniser("blind", {"architecture": f"{__name__}:blind"} | entry)
-    maps.compute_maps(path, tmp_path / "maps.h5", recogniser, settings(grid=28))
+    maps.compute_maps(path, tmp_path / "maps.h5", recogniser, settings(grid=28, batch=12), together=together)
     with storage.open_shard(tmp_path / "maps.h5", "maps") as shard:
         assert storage.identities(shard) == ["a", "c"]
         assert storage.read_maps(shard, "a").images == ["00", "02"]
@@ -518,6 +599,105 @@ def test_an_image_without_an_embedding_is_recorded_and_the_run_goes_on(tmp_path)
     assert ("a", "01", maps.NO_EMBEDDING) in discarded
     assert ("b", "", "identity has fewer than two usable images") in discarded
     assert len([row for row in discarded if row[0] == "b"]) == 4
+
+
+# --------------------------------------------------------------------------- the stage with several people per block
+
+
+def read(path, **options):
+    with storage.open_shard(path, "maps") as shard:
+        return {name: storage.read_maps(shard, name, **options) for name in storage.identities(shard)}
+
+
+def assert_like(found, expected):
+    """The same maps but for rounding, which moves a pixel here and there across the edge of a set."""
+    assert list(found) == list(expected)
+    for name, person in found.items():
+        other = expected[name]
+        assert person.images == other.images
+        np.testing.assert_allclose(person.cosine, other.cosine, atol=1e-5)
+        for polarity in maps.POLARITIES:
+            for layer, array in person.maps[polarity].items():
+                np.testing.assert_allclose(array, other.maps[polarity][layer], rtol=1e-2, atol=1e-6)
+            one, two = (each.counts[polarity].astype(int) for each in (person, other))
+            assert np.abs(one - two).sum() < 1e-3 * two.sum()
+
+
+def test_a_file_of_several_people_per_block_is_that_of_one_at_a_time(tmp_path, faces_shard, narrow):
+    for shared in (False, True):  # 12 images in groups of 7 (c and a), and 5 (d and b)
+        given = settings(batch=7, pair_maps=True)
+        maps.compute_maps(faces_shard, tmp_path / str(shared), narrow, given, together=shared)
+    one, two = (read(tmp_path / str(shared), pair_maps=True) for shared in (True, False))
+    assert_like(one, two)
+    pair = [each["d"].pair_maps["similarity"]["layer2.1.conv2"].astype(float) for each in (one, two)]
+    np.testing.assert_allclose(*pair, atol=2e-3)
+
+
+def test_groups_hold_as_many_people_as_the_batch_has_room_for(faces_shard):
+    with storage.open_shard(faces_shard, "faces") as shard:
+        assert maps._groups(shard, list("abcd"), 7) == [["c", "a"], ["d", "b"]]
+        assert maps._groups(shard, list("abcd"), 3) == [["c"], ["a"], ["d"], ["b"]]
+        assert maps._groups(shard, list("abcd"), 100) == [["c", "a", "d", "b"]]
+
+
+def test_a_person_of_more_images_than_the_batch_has_blocks_of_their_own(tmp_path, faces_shard, narrow):
+    for shared in (False, True):
+        maps.compute_maps(faces_shard, tmp_path / str(shared), narrow, settings(batch=3), together=shared)
+    assert_like(read(tmp_path / "True"), read(tmp_path / "False"))
+
+
+@pytest.mark.parametrize("records", [1, 3])  # the first identity of a group has two: stopped within it, and after it
+def test_stopped_within_a_group_and_started_again_gives_the_undisturbed_file(
+    tmp_path, faces_shard, narrow, monkeypatch, records
+):
+    maps.compute_maps(faces_shard, tmp_path / "undisturbed.h5", narrow, settings(batch=7), together=True)
+    add, added = Journal.add, []
+
+    def stop(journal, name, **arrays):
+        if len(added) == records:
+            raise KeyboardInterrupt
+        added.append(name)
+        add(journal, name, **arrays)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Journal, "add", stop)
+        maps.compute_maps(faces_shard, tmp_path / "m.h5", narrow, settings(batch=7), together=True)
+    maps.compute_maps(faces_shard, tmp_path / "m.h5", narrow, settings(batch=7), together=True)
+    assert files.sha256(tmp_path / "m.h5") == files.sha256(tmp_path / "undisturbed.h5")
+
+
+def test_finished_groups_are_not_computed_again_and_time_is_kept(tmp_path, faces_shard, narrow, monkeypatch):
+    given, computed = (faces_shard, tmp_path / "m.h5", narrow, settings(batch=7)), []
+
+    def late(names):
+        yield names[0]
+        monkeypatch.setattr(maps.time, "monotonic", lambda: 1e12)
+        yield names[1]
+
+    with monkeypatch.context(), pytest.raises(maps.OutOfTimeError, match="with 2 of 4 identities done"):
+        maps.compute_maps(*given, minutes=60, together=True, progress=late)
+    monkeypatch.undo()
+    maps.compute_maps(*given, together=True, progress=lambda names: computed.extend(names) or names)
+    assert computed == ["d"]  # and b with it
+
+
+def test_out_of_memory_halves_the_group(tmp_path, faces_shard, narrow, monkeypatch, caplog):
+    maps.compute_maps(faces_shard, tmp_path / "whole.h5", narrow, settings(batch=12), together=True)
+    prepare = maps.folding.prepare
+
+    def refuse(_module, inputs):
+        if len(inputs[0]) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+
+    def refusing(*given):
+        network = prepare(*given)
+        network.register_forward_pre_hook(refuse)
+        return network
+
+    monkeypatch.setattr(maps.folding, "prepare", refusing)
+    maps.compute_maps(faces_shard, tmp_path / "halved.h5", narrow, settings(batch=12), together=True)
+    assert "memory ran out with 12 anchors at once" in caplog.text
+    assert_like(read(tmp_path / "halved.h5"), read(tmp_path / "whole.h5"))
 
 
 def test_a_gpu_that_was_asked_for_must_be_there():

@@ -102,7 +102,7 @@ def test_shares_by_gender_are_given(finished):
 
 def test_groups_are_tested_and_stand_beside_the_paper(finished):
     results, people = finished
-    tests = pd.read_csv(results / "significance.csv", dtype={"threshold": str})
+    tests = pd.read_csv(results / "tables" / "significance.csv", dtype={"threshold": str})
     assert set(tests["unit"]) == {"image", "identity"} and set(tests["model"]) == set(MODELS)
     whole = tests[tests["unit"] == "identity"].dropna(subset="p")
     assert ((whole["n_a"] + whole["n_b"]) == len(people)).all()

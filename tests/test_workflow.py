@@ -251,7 +251,7 @@ def test_groups_and_ages_are_asked_for_by_their_settings(few):
     snakemake("--cores", 2, *(f"results/{name}" for name in targets), "--configfile", file, directory=few)
     results = few / "results"
     assert all((results / name).stat().st_size > 1000 for name in targets)
-    tests = pd.read_csv(results / "significance.csv")
+    tests = pd.read_csv(results / "tables" / "significance.csv")
     assert set(tests["measure"]) == {"drop", "share"} and set(tests["n_a"]) <= {0, 1, 3}
     men = pd.read_csv(results / targets[0])
     drops = pd.concat([pd.read_parquet(path) for path in (results / "occlusion/sample_cosface").glob("*.parquet")])

@@ -47,11 +47,11 @@ def build(name: str, device: str, seed: int = 0) -> tuple[nn.Module, registry.Re
     return network.eval().to(device), recogniser
 
 
-def inputs(recogniser: registry.Recogniser, device: str, seed: int = 0) -> torch.Tensor:
-    """(12, 3, h, w): one smooth random face-like field with a variation per image."""
+def inputs(recogniser: registry.Recogniser, device: str, seed: int = 0, images: int = IMAGES) -> torch.Tensor:
+    """(images, 3, h, w): one smooth random face-like field with a variation per image."""
     random = torch.Generator().manual_seed(seed)
     shared = torch.randn(1, 3, 14, 14, generator=random)
-    own = torch.randn(IMAGES, 3, 14, 14, generator=random)
+    own = torch.randn(images, 3, 14, 14, generator=random)
     field = functional.interpolate(shared + 0.5 * own, size=recogniser.input_size, mode="bicubic")
     scale = 100.0 if recogniser.std[0] == 1.0 else 1.0
     return (scale * (field + 0.1 * torch.randn(field.shape, generator=random))).to(device)
@@ -76,7 +76,7 @@ def run_ours(network, recogniser, x, found=None):
     with maps.Taps(network, recogniser.layers) as taps:
         embeddings, activations = taps.run(x)
         unit = maps.normalise(embeddings.detach())
-        for batch in maps.pair_batches(activations, embeddings, torch.arange(len(x), device=x.device), unit):
+        for batch in maps.pair_batches(activations, embeddings, maps.Anchors([len(x)], x.device), unit):
             if found is not None:
                 collect(found, batch.positives.cpu(), [layer[1] for layer in batch.maps])
 

@@ -32,9 +32,10 @@ def measure(name: str, images: int, batch: int) -> int:
     regions = np.zeros((images, 112, 112), np.uint8)
     unit = functional.normalize(maps.embed(network, x, batch))
     with maps.Taps(network, recogniser.layers) as taps:
-        block = maps.Block(images, torch.arange(batch), regions, settings, grid)
-        embeddings, activations = taps.run(x[block.anchors])
-        for _, pairs in zip(range(2), maps.pair_batches(activations, embeddings, block.anchors, unit), strict=False):
+        anchors = maps.Anchors([images], torch.device("cpu"), 0, batch)
+        block = maps.Block(anchors, regions[:batch], settings, grid)
+        embeddings, activations = taps.run(x[:batch])
+        for _, pairs in zip(range(2), maps.pair_batches(activations, embeddings, anchors, unit), strict=False):
             block.add(pairs)
     return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()).group(1)) // 1024
 

@@ -23,7 +23,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from leam import files, storage
+from leam import files, reduction, storage
 from leam.journal import Journal
 from leam.methods import POLARITIES
 from leam.recognisers import folding, networks
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 TOP_PERCENTS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 5.0, 10.0)
 REGION_BITS = 5  # hold 19 regions
 CACHED = 2**20  # numbers that are multiplied at once on a CPU: 4 MB in float32
+MARGIN = 128  # pixels; the smallest maps, enlarged to 112 x 112, have 64 equal ones at each corner
 FULL_ACTIVATION = 0.01  # of the map's maximum
 NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
 NO_EMBEDDING = "embedding is zero or not finite"
@@ -153,6 +154,8 @@ def weighted_activation(gradient: Tensor, activation: Tensor) -> Tensor:
 
     ``gradient`` is that of the similarity. ReLU(g) * A is not ReLU(g * A): activations before BN are signed.
     """
+    if reduction.is_possible(gradient, activation):
+        return reduction.weighted_activation(gradient, activation)
     b, c, h, w = gradient.shape
     dtype = torch.promote_types(gradient.dtype, torch.float32)  # what comes in bf16 is multiplied and added in float32
     maps = gradient.new_empty(2, b, h, w, dtype=dtype)
@@ -168,34 +171,59 @@ def weighted_activation(gradient: Tensor, activation: Tensor) -> Tensor:
     return maps.relu_()
 
 
+class Anchors:
+    """The b anchors of a block and whom they meet: those of whole identities, the largest first, or a part of one.
+
+    Shift s = 1, 2, ... pairs the image at place p of an identity of n with the one at (p + s) mod n, as long as s < n:
+    after fewer shifts the anchors of small identities are done, and these stand last. All of it is on the device
+    beforehand, so that nothing waits for Python's numbers between two backwards.
+    """
+
+    def __init__(self, sizes: Sequence[int], device: torch.device, start: int = 0, stop: int | None = None):
+        """sizes : images of each identity, never rising; start, stop : the part of the images that are anchors."""
+        first, n = (np.repeat(each, sizes)[start:stop] for each in (np.cumsum([0, *sizes[:-1]]), sizes))
+        self.positions = np.arange(sum(sizes))[start:stop]  # (b,) among all images
+        place = self.positions - first
+        self.partners = max(sizes) - 1  # of the largest identity
+        met = np.stack([(place + shift) % n for shift in range(1, self.partners + 1)])  # (S, b)
+        self.active = [int((n > shift).sum()) for shift in range(1, self.partners + 1)]
+        table = np.stack([first + met, met - (met > place)])  # the slots are places among the n - 1 partners
+        self.positives, self.slots = torch.from_numpy(table).to(device)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
 @dataclass
 class PairBatch:
-    """Maps of b pairs that share no anchor: maps[l] is (2, b, h, w), polarity first, for layer l."""
+    """Maps of the pairs of one shift: maps[l] is (2, a, h, w), polarity first, for layer l and the first a anchors."""
 
-    anchors: Tensor  # (b,)
-    positives: Tensor  # (b,)
+    positives: Tensor  # (a,) among all images
+    slots: Tensor  # (a,) their places among the anchor's partners
     maps: list[Tensor]
 
 
-def pair_batches(activations: list[Tensor], block: Tensor, anchors: Tensor, unit: Tensor) -> Iterator[PairBatch]:
-    """Every ordered pair of the given anchors, one shift at a time: b pairs per backward.
+def pair_batches(activations: list[Tensor], block: Tensor, anchors: Anchors, unit: Tensor) -> Iterator[PairBatch]:
+    """Every ordered pair of the given anchors, one shift at a time: at most b pairs per backward.
 
     activations : recorded outputs for the anchors; block : (b, D) their embeddings, with the graph
-    anchors : (b,) their positions among the N images; unit : (N, D) unit embeddings, constants
+    unit : (N, D) unit embeddings of all images, constants
     """
-    n = len(unit)
     if not block.requires_grad:
         raise MapsError(NO_GRADIENT)
     block_unit = normalise(block)  # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|)
-    for shift in range(1, n):
-        positives = (anchors + shift) % n
+    for number, active in enumerate(anchors.active, 1):
+        positives, slots = (each[number - 1] for each in (anchors.positives, anchors.slots))
+        along = unit[positives]
+        along[active:] = 0  # these have met everyone
         gradients = torch.autograd.grad(
-            block_unit, activations, unit[positives], retain_graph=shift < n - 1, allow_unused=True
+            block_unit, activations, along, retain_graph=number < anchors.partners, allow_unused=True
         )
         if any(gradient is None for gradient in gradients):
             raise MapsError(NO_GRADIENT)
-        maps = [weighted_activation(g, a.detach()) for g, a in zip(gradients, activations, strict=True)]
-        yield PairBatch(anchors, positives, maps)
+        pairs = zip(gradients, activations, strict=True)
+        maps = [weighted_activation(g[:active], a.detach()[:active]) for g, a in pairs]
+        yield PairBatch(positives[:active], slots[:active], maps)
 
 
 # ----------------------------------------------------------------------------------------------------- the common grid
@@ -269,9 +297,10 @@ class RegionCounter:
         self.columns = torch.tensor([order.index(size) for size in self.sizes], device=regions.device)
 
     def count(self, grids: Tensor) -> Tensor:
-        """Maps (N, M, G, G), M of each image -> (N, M, T, R) int64; T: top-p sets, then full."""
+        """Maps (a, M, G, G), M of each of the first a images -> (a, M, T, R) int64; T: top-p sets, then full."""
         step = len(grids) if grids.is_cuda else 1  # on a CPU, what stays in its cache
-        parts = (tensor.split(step) for tensor in (grids.flatten(2).float(), self.low_bits, self.one_hot))
+        of_images = (tensor[: len(grids)] for tensor in (self.low_bits, self.one_hot))
+        parts = (tensor.split(step) for tensor in (grids.flatten(2).float(), *of_images))
         return torch.cat([self._count(*part) for part in zip(*parts, strict=True)])
 
     def _count(self, grids: Tensor, low_bits: Tensor, one_hot: Tensor) -> Tensor:
@@ -280,12 +309,44 @@ class RegionCounter:
 
     def _count_top(self, grids: Tensor, low_bits: Tensor) -> Tensor:
         keys = sort_keys(grids, low_bits.unsqueeze(1))
-        keys = keys.topk(len(self.cells), dim=2).values  # (b, M, K), largest first
+        return self._histogram(keys.topk(len(self.cells), dim=2).values)
+
+    def _histogram(self, keys: Tensor) -> Tensor:
+        """Keys (a, M, K), largest first -> (a, M, T - 1, R)."""
         region = keys & (2**REGION_BITS - 1)
         shape = (*keys.shape[:2], len(set(self.sizes)), len(REGIONS))
         histogram = torch.zeros(shape, dtype=torch.long, device=keys.device)
         histogram.flatten(2).scatter_add_(2, self.cells + region, (keys >= 2**32).long())  # only pixels > 0
         return histogram.cumsum(2)[:, :, self.columns]  # a larger set contains the smaller ones
+
+    def is_settled(self) -> bool:
+        """Whether every count so far is right."""
+        return True
+
+
+class QuickCounter(RegionCounter):
+    """The same counts, for GPUs: searched among the values alone, half as wide, and only what is found is ordered.
+
+    Which of several equal pixels a search finds is arbitrary, so it finds MARGIN more than the largest set has. Where
+    the equals of that set's last pixel reach beyond the margin too, counts may be wrong, and ``is_settled`` says so.
+    """
+
+    unsettled: Tensor | None = None  # number of such maps so far, on the device
+
+    def _count_top(self, grids: Tensor, low_bits: Tensor) -> Tensor:
+        size, pixels = len(self.cells), grids.shape[2]
+        found = grids.abs().view(torch.int32).topk(min(size + MARGIN, pixels), dim=2, sorted=False)
+        low_bits = low_bits.unsqueeze(1).expand(-1, grids.shape[1], -1).gather(2, found.indices)
+        keys = ((found.values.long() << 32) | low_bits).sort(dim=2, descending=True).values  # as of sort_keys
+        if keys.shape[2] < pixels:
+            values = keys >> 32
+            last = values[..., size - 1]
+            unsettled = ((last > 0) & (values[..., -1] == last)).sum()
+            self.unsettled = unsettled if self.unsettled is None else self.unsettled + unsettled
+        return self._histogram(keys[..., :size])
+
+    def is_settled(self) -> bool:
+        return self.unsettled is None or not self.unsettled.item()
 
 
 # ------------------------------------------------------------------------------------------------------ one identity
@@ -314,68 +375,110 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
 
 
 class Block:
-    """Gathers the maps of b anchors with all their N-1 positives: image maps, counts and, if asked for, pair maps."""
+    """Gathers the maps of b anchors with all their positives: image maps, counts and, if asked for, pair maps.
 
-    def __init__(self, n: int, anchors: Tensor, regions: np.ndarray, settings: MapSettings, grid: Grid):
-        """regions : (N, S, S) uint8 of all images; only the anchors' are used."""
-        self.n, self.anchors, self.grid, self.keep = n, anchors, grid, settings.pair_maps
-        placed = torch.from_numpy(resize_regions(regions[anchors.cpu().numpy()], grid.side))
-        self.counter = RegionCounter(placed.to(anchors.device), settings.top_percents)
+    All of it stays on the device until ``arrays``, the one wait of a block.
+    """
+
+    def __init__(
+        self,
+        anchors: Anchors,
+        regions: np.ndarray,
+        settings: MapSettings,
+        grid: Grid,
+        counter: type[RegionCounter] = RegionCounter,
+    ):
+        """regions : (b, S, S) uint8 of the anchors."""
+        self.anchors, self.grid, self.keep = anchors, grid, settings.pair_maps
+        self.device = anchors.slots.device
+        placed = torch.from_numpy(resize_regions(regions, grid.side))
+        self.counter = counter(placed.to(self.device), settings.top_percents)
+        self.nonfinite = torch.zeros(len(anchors), dtype=torch.long, device=self.device)  # of each anchor's maps
         self.sums: list[Tensor] = []  # per layer (2, b, h, w): pair maps, each summing to 1, added up
-        self.filled: list[Tensor] = []  # per layer (2, b): how many of them were not empty
-        self.counts: np.ndarray | None = None  # (2, b, N-1, L, T, R)
-        self.pair_maps: list[np.ndarray] = []  # per layer (2, b, N-1, h, w)
-        self.nonfinite = 0
+        self.filled: Tensor | None = None  # (L, 2, b): how many of them were not empty
+        self.counts: Tensor | None = None  # (2, b, N-1, L, T, R)
+        self.pair_maps: list[Tensor] = []  # per layer (2, b, N-1, h, w)
+        self.unit: Tensor | None = None  # (b, D) the anchors' embeddings
+        self.usable: Tensor | None = None  # (b,) whether they are some
 
     def add(self, batch: PairBatch) -> None:
         if self.counts is None:
             self._allocate(batch.maps)
-        totals = [m.sum((2, 3), keepdim=True) for m in batch.maps]  # (2, b, 1, 1)
-        finite = torch.stack(totals).isfinite()
-        maps = batch.maps
-        if not finite.all():
-            self.nonfinite += int((~finite).sum())
-            maps = [torch.where(f, m, 0) for f, m in zip(finite, maps, strict=True)]
-            totals = [torch.where(f, total, 0) for f, total in zip(finite, totals, strict=True)]
-        for layer, (m, total) in enumerate(zip(maps, totals, strict=True)):
-            self.sums[layer].addcmul_(m, torch.where(total > 0, 1 / total, 0))
-            self.filled[layer] += total.flatten(1) > 0
-        rows = np.arange(len(self.anchors))
-        slots = (batch.positives - (batch.positives > batch.anchors).long()).cpu().numpy()  # among the N-1 partners
-        self.counts[:, rows, slots] = self._count(maps)
-        for layer, kept in enumerate(self.pair_maps):
-            peak = maps[layer].amax((2, 3), keepdim=True)
-            kept[:, rows, slots] = torch.where(peak > 0, maps[layer] / peak, 0).half().cpu().numpy()
+        active = len(batch.slots)
+        totals = torch.stack([m.sum((2, 3)) for m in batch.maps])  # (L, 2, a)
+        finite = totals.isfinite()
+        self.nonfinite[:active] += (~finite).sum((0, 1))
+        maps = [torch.where(f[..., None, None], m, 0) for f, m in zip(finite, batch.maps, strict=True)]
+        totals = torch.where(finite, totals, 0)
+        self.filled[:, :, :active] += totals > 0
+        scales = torch.where(totals > 0, 1 / totals, 0)[..., None, None]
+        for total, m, scale in zip(self.sums, maps, scales, strict=True):
+            total[:, :active].addcmul_(m, scale)
+        rows = torch.arange(active, device=self.device)
+        self.counts[:, rows, batch.slots] = self._count(maps)
+        for m, kept in zip(maps, self.pair_maps, strict=self.keep):
+            peak = m.amax((2, 3), keepdim=True)
+            kept[:, rows, batch.slots] = torch.where(peak > 0, m / peak, 0).half()
 
     def _allocate(self, maps: list[Tensor]) -> None:
-        b, partners = len(self.anchors), self.n - 1
+        """The first shift has all anchors."""
+        b, partners = len(self.anchors), self.anchors.partners
         self.sums = [torch.zeros_like(m) for m in maps]
-        self.filled = [torch.zeros(m.shape[:2], dtype=torch.long, device=m.device) for m in maps]
-        dtype = np.uint16 if self.grid.side**2 < 2**16 else np.uint32
-        self.counts = np.zeros((2, b, partners, len(maps), len(self.counter.sizes) + 1, len(REGIONS)), dtype)
+        self.filled = torch.zeros(len(maps), 2, b, dtype=torch.long, device=self.device)
+        signed = torch.int16 if self.grid.side**2 < 2**16 else torch.int32  # read as unsigned
+        shape = (2, b, partners, len(maps), len(self.counter.sizes) + 1, len(REGIONS))
+        self.counts = torch.zeros(shape, dtype=signed, device=self.device)
         if self.keep:
-            self.pair_maps = [np.zeros((2, b, partners, *m.shape[2:]), np.float16) for m in maps]
+            self.pair_maps = [
+                torch.zeros(2, b, partners, *m.shape[2:], dtype=torch.half, device=m.device) for m in maps
+            ]
 
-    def _count(self, maps: list[Tensor]) -> np.ndarray:
-        grids = torch.stack([self.grid.place(m) for m in maps], dim=1)  # (2, L, b, G, G)
-        counts = self.counter.count(grids.flatten(0, 1).transpose(0, 1))  # (b, 2 * L, T, R)
-        return counts.unflatten(1, (2, len(maps))).transpose(0, 1).cpu().numpy()  # (2, b, L, T, R)
+    def _count(self, maps: list[Tensor]) -> Tensor:
+        grids = torch.stack([self.grid.place(m) for m in maps], dim=1)  # (2, L, a, G, G)
+        counts = self.counter.count(grids.flatten(0, 1).transpose(0, 1))  # (a, 2 * L, T, R)
+        return counts.unflatten(1, (2, len(maps))).transpose(0, 1).to(self.counts.dtype)  # (2, a, L, T, R)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What ``leam_blocks`` yields for these anchors."""
-        found = {
-            "anchors": self.anchors.cpu().numpy(),
-            "counts": _per_pair(self.counts),
-            "nonfinite": np.array(self.nonfinite),
-        }
+        """Of all anchors, on the host: usable (b,), nonfinite and embeddings (b, ...), maps.l (2, b, h, w), and with
+        room for the partners of the largest identity counts (2, b, N-1, L, T, R) and pair_maps.l (2, b, N-1, h, w).
+        """
+        found = {"usable": self.usable, "nonfinite": self.nonfinite, "embeddings": self.unit.float()}
         for layer, (total, filled) in enumerate(zip(self.sums, self.filled, strict=True)):
-            found[f"maps.{layer}"] = (total / filled.clamp(min=1)[..., None, None]).cpu().numpy()
-        return found | {f"pair_maps.{layer}": _per_pair(kept) for layer, kept in enumerate(self.pair_maps)}
+            found[f"maps.{layer}"] = total / filled.clamp(min=1)[..., None, None]
+        found |= {"counts": self.counts} | {f"pair_maps.{layer}": kept for layer, kept in enumerate(self.pair_maps)}
+        arrays = to_host(found)
+        unsigned = np.uint16 if self.counts.dtype is torch.int16 else np.uint32
+        return arrays | {"counts": arrays["counts"].view(unsigned)}
 
 
-def _per_pair(array: np.ndarray) -> np.ndarray:
-    """(2, b, N-1, ...) -> (2, b * (N-1), ...): pairs sorted by anchor, then positive."""
-    return array.reshape(2, -1, *array.shape[3:])
+def to_host(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """The tensors as arrays; from a GPU through pinned memory, with a single wait for all of them."""
+    if not any(tensor.is_cuda for tensor in tensors.values()):
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+    pinned = {}
+    for name, tensor in tensors.items():
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        pinned[name] = host.copy_(tensor, non_blocking=True)
+    torch.cuda.synchronize()
+    return {name: tensor.numpy() for name, tensor in pinned.items()}
+
+
+def _of_identity(arrays: dict[str, np.ndarray], rows: slice, first: int, partners: int) -> dict[str, np.ndarray]:
+    """What ``leam_blocks`` yields for the anchors in these rows of a block, which are of one identity.
+
+    first : the place of the first of them among its images; partners : how many each has
+    """
+    found = {
+        "anchors": np.arange(first, first + rows.stop - rows.start),
+        "embeddings": arrays["embeddings"][rows],
+        "nonfinite": arrays["nonfinite"][rows].sum(),
+    }
+    for key, array in arrays.items():
+        if key.startswith("maps."):
+            found[key] = array[:, rows]
+        elif key == "counts" or key.startswith("pair_maps."):  # pairs sorted by anchor, then positive
+            found[key] = array[:, rows, :partners].reshape(2, -1, *array.shape[3:])
+    return found
 
 
 def leam_blocks(
@@ -397,36 +500,97 @@ def leam_blocks(
     unit = unit_embeddings(embed(network, x, batch)) if n > batch else None
     with Taps(network, layers) as taps:
         while start < n:
-            anchors = torch.arange(start, min(start + batch, n), device=x.device)
-            block = Block(n, anchors, regions, settings, grid)
+            anchors, found = Anchors([n], x.device, start, min(start + batch, n)), None
             try:
-                unit = _compute_block(taps, x, unit, block)
+                found = _compute_block(taps, x, unit, anchors, regions, settings, grid, counter_for(x))
             except RuntimeError as error:
-                batch, block = _smaller_batch(error, len(anchors)), None
-            if block is not None:
-                yield block.arrays() | {"embeddings": unit[anchors].float().cpu().numpy()}
+                batch = _smaller_batch(error, len(anchors))
+            if found is not None:
+                yield _of_identity(found, slice(0, len(anchors)), start, n - 1)
                 start += len(anchors)
             elif unit is None:
                 unit = unit_embeddings(embed(network, x, batch))
 
 
-def _compute_block(taps: Taps, x: Tensor, unit: Tensor | None, block: Block) -> Tensor:
-    """Fill one block of anchors; where it is the whole identity, its own forward gives the positives (``unit``)."""
-    embeddings, activations = taps.run(x[block.anchors])
+def leam_together(
+    network: nn.Module,
+    layers: tuple[str, ...],
+    xs: list[Tensor],
+    regions: list[np.ndarray],
+    settings: MapSettings,
+    grid: Grid,
+    counter: type[RegionCounter] | None = None,
+) -> list[dict[str, np.ndarray]]:
+    """LEAM of several identities in one block, whatever their images are: what ``leam_blocks`` yields, of each.
+
+    A GPU computes a backward of one identity's images in little more than the time that starting it takes.
+    xs : (n, 3, height, width) of each identity, on the network's device, n >= 2; regions : (n, S, S) uint8 of each
+
+    Raises UnusableImagesError, of all images in the given order, when an embedding is zero or not finite.
+    """
+    order = sorted(range(len(xs)), key=lambda each: -len(xs[each]))
+    sizes = [len(xs[each]) for each in order]
+    x, placed = torch.cat([xs[each] for each in order]), np.concatenate([regions[each] for each in order])
+    anchors, ends = Anchors(sizes, x.device), np.cumsum(sizes)
+    rows = {each: slice(end - size, end) for each, size, end in zip(order, sizes, ends, strict=True)}
+    try:
+        with Taps(network, layers) as taps:
+            found = _compute_block(taps, x, None, anchors, placed, settings, grid, counter or counter_for(x))
+    except UnusableImagesError as error:
+        raise UnusableImagesError(np.concatenate([error.usable[rows[each]] for each in range(len(xs))])) from None
+    return [_of_identity(found, rows[each], 0, len(xs[each]) - 1) for each in range(len(xs))]
+
+
+def counter_for(x: Tensor) -> type[RegionCounter]:
+    """The counter that is quicker where ``x`` is."""
+    return QuickCounter if x.is_cuda else RegionCounter
+
+
+def _compute_block(
+    taps: Taps,
+    x: Tensor,
+    unit: Tensor | None,
+    anchors: Anchors,
+    regions: np.ndarray,
+    settings: MapSettings,
+    grid: Grid,
+    counter: type[RegionCounter],
+) -> dict[str, np.ndarray]:
+    """The ``arrays`` of one block, whose maps are counted anew where the counter could not settle all ties."""
+    placed = regions[anchors.positions]
+    found, is_settled = _fill(taps, x, unit, Block(anchors, placed, settings, grid, counter))
+    if not found["usable"].all():
+        raise UnusableImagesError(found["usable"])
+    return found if is_settled else _fill(taps, x, unit, Block(anchors, placed, settings, grid))[0]
+
+
+def _fill(taps: Taps, x: Tensor, unit: Tensor | None, block: Block) -> tuple[dict[str, np.ndarray], bool]:
+    """The ``arrays`` of a block and whether its ties are settled. Where it holds all images, its own forward gives the
+    positives (``unit``).
+    """
+    own = slice(block.anchors.positions[0], block.anchors.positions[-1] + 1)
+    embeddings, activations = taps.run(x[own])
     with torch.autocast(x.device.type, enabled=False):  # what bf16 rounds is the network, not the maps and their counts
-        unit = unit_embeddings(embeddings.detach()) if unit is None else unit
+        block.usable = is_usable(embeddings.detach())
+        unit = normalise(embeddings.detach()) if unit is None else unit
+        block.unit = unit[own]
         for pair_batch in pair_batches(activations, embeddings, block.anchors, unit):
             block.add(pair_batch)
-    return unit
+    return block.arrays(), block.counter.is_settled()
 
 
 def unit_embeddings(embeddings: Tensor) -> Tensor:
     """Embeddings (N, D) at unit norm. Raises UnusableImagesError when some are zero or not finite."""
-    norms = embeddings.norm(dim=1)
-    usable = norms.isfinite() & (norms > 0)
+    usable = is_usable(embeddings)
     if not usable.all():
         raise UnusableImagesError(usable.cpu().numpy())
     return normalise(embeddings)
+
+
+def is_usable(embeddings: Tensor) -> Tensor:
+    """(N,) whether an embedding (N, D) has a cosine."""
+    norms = embeddings.norm(dim=1)
+    return norms.isfinite() & (norms > 0)
 
 
 def normalise(embeddings: Tensor) -> Tensor:
@@ -511,14 +675,16 @@ def compute_maps(
     seed: int = 0,
     minutes: float | None = None,
     progress: Callable = iter,
+    together: bool | None = None,
 ) -> None:
     """LEAM of every identity of a shard under one recogniser: faces/{shard}.h5 -> maps/{model}/{shard}.h5.
 
     Finished identities go to a journal beside the output; a job that was stopped goes on after the last of them, and
     the output appears only when it is whole. minutes : the job's time limit; it stops itself before, and so long it
-    waits for another process that is writing the same shard, whose result it then takes over.
+    waits for another process that is writing the same shard, whose result it then takes over. together : several
+    identities per block, as many as ``settings.batch`` images hold; by default on a GPU alone.
 
-    Raises OutOfTimeError, MapsError, models.ModelError, storage.StorageError, and BlockingIOError when another
+    Raises OutOfTimeError, MapsError, registry.ModelError, files.StorageError, and BlockingIOError when another
     process is still writing the same shard.
     """
     output = Path(output)
@@ -533,9 +699,9 @@ def compute_maps(
             log.info("%s: another process has finished it", output)
         else:
             with storage.open_shard(faces, "faces") as shard:
-                _compute_identities(
-                    shard, journal, recogniser, settings, choose_device(device), seed, deadline, progress
-                )
+                where = choose_device(device)
+                joined = where.type == "cuda" if together is None else together
+                _compute_identities(shard, journal, recogniser, settings, where, seed, deadline, progress, joined)
                 _write_shard(shard, output, journal, recogniser, settings, described)
     except BaseException:
         journal.close()
@@ -585,18 +751,29 @@ def unfinished(
 
     Raises OutOfTimeError when the next identity might not be done by the ``deadline`` (of time.monotonic).
     """
-    longest = 0.0
-    missing = [name for name in names if name not in journal]
-    done = len(names) - len(missing)
-    for name in progress(missing):
+    for number, (name,) in unfinished_groups([[name] for name in names], journal, what, deadline, progress):
+        yield number, name
+
+
+def unfinished_groups(
+    groups: list[list[str]], journal: Journal, what: str, deadline: float, progress: Callable
+) -> Iterator[tuple[int, list[str]]]:
+    """``unfinished`` of groups of identities that are computed together: those that are not all in the journal, each
+    with the number of identities that are done with it. ``progress`` is given the first name of each.
+    """
+    longest, total = 0.0, sum(map(len, groups))
+    lacking = {group[0]: sum(name not in journal for name in group) for group in groups}
+    missing = [group for group in groups if lacking[group[0]]]
+    done = total - sum(lacking.values())
+    for first, group in zip(progress([group[0] for group in missing]), missing, strict=True):
         begun = time.monotonic()
         if begun + SAFETY * longest > deadline:
             raise OutOfTimeError(
-                f"stopped {what} before its time limit with {done} of {len(names)} identities done; "
+                f"stopped {what} before its time limit with {done} of {total} identities done; "
                 f"the next run goes on from there"
             )
-        done += 1
-        yield done, name
+        done += lacking[first]
+        yield done, group
         longest = max(longest, time.monotonic() - begun)
 
 
@@ -609,24 +786,44 @@ def _compute_identities(
     seed: int,
     deadline: float,
     progress: Callable,
+    together: bool,
 ) -> None:
     names = storage.identities(shard)
     done = sum(name in journal for name in names)
     log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
-    network = _network(recogniser, seed, device) if done < len(names) else None
-    for number, name in unfinished(names, journal, recogniser.name, deadline, progress):
+    network = _network(recogniser, seed, device, settings.precision) if done < len(names) else None
+    groups = _groups(shard, names, settings.batch) if together else [[name] for name in names]
+    for number, group in unfinished_groups(groups, journal, recogniser.name, deadline, progress):
         begun = time.monotonic()
-        found = storage.read_faces(shard, name)
+        found = [storage.read_faces(shard, name) for name in group]
         with arithmetic(settings.precision, device):
-            _compute_identity(network, recogniser, settings, found, device, journal)
-        seconds, n = time.monotonic() - begun, len(found.images)
-        log.info("%s (%d of %d): %d images, %.0f pairs/s", name, number, len(names), n, n * (n - 1) / seconds)
+            _compute_group(network, recogniser, settings, found, device, journal)
+        seconds, sizes = time.monotonic() - begun, [len(faces.images) for faces in found]
+        rate = sum(n * (n - 1) for n in sizes) / seconds
+        log.info("%s (%d of %d): %d images, %.0f pairs/s", ", ".join(group), number, len(names), sum(sizes), rate)
 
 
-def _network(recogniser: Recogniser, seed: int, device: torch.device) -> nn.Module:
+def _groups(shard: h5py.File, names: list[str], batch: int) -> list[list[str]]:
+    """The identities in groups of at most ``batch`` images, or of one identity, whose sizes are similar.
+
+    They follow from the shard alone, so that a job that was stopped goes on with the same ones, to the same bits.
+    """
+    sizes = {name: len(storage.read_images(shard, name)) for name in names}
+    groups, room = [], 0
+    for name in sorted(names, key=lambda name: -sizes[name]):  # in a group of unequal ones the small wait for the large
+        if sizes[name] > room:
+            groups.append([])
+            room = batch
+        groups[-1].append(name)
+        room -= sizes[name]
+    return groups
+
+
+def _network(recogniser: Recogniser, seed: int, device: torch.device, precision: str) -> nn.Module:
     if device.type == "cpu":
         tune_cpu()
-    return folding.prepare(networks.build(recogniser, seed), recogniser.layers, recogniser.input_size, device)
+    network = networks.build(recogniser, seed)
+    return folding.prepare(network, recogniser.layers, recogniser.input_size, device, precision)
 
 
 def choose_device(device: str) -> torch.device:
@@ -644,6 +841,54 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def _compute_group(
+    network: nn.Module,
+    recogniser: Recogniser,
+    settings: MapSettings,
+    group: list[storage.Faces],
+    device: torch.device,
+    journal: Journal,
+) -> None:
+    """LEAM of identities that share a block, into the journal; by halves when memory runs out."""
+    if len(group) == 1:
+        return _compute_identity(network, recogniser, settings, group[0], device, journal)
+    blocks = None
+    try:
+        blocks, usable = _blocks_of(network, recogniser, settings, group, device)
+    except RuntimeError as error:
+        _smaller_batch(error, sum(len(faces.images) for faces in group))
+    if blocks is None:
+        for half in (group[: len(group) // 2], group[len(group) // 2 :]):
+            _compute_group(network, recogniser, settings, half, device, journal)
+        return None
+    for faces, found, use in zip(group, blocks, usable, strict=True):
+        if faces.identity not in journal:  # it may be there already from a job that was stopped within the group
+            _record(journal, faces, use, found)
+    return None
+
+
+def _blocks_of(
+    network: nn.Module, recogniser: Recogniser, settings: MapSettings, group: list[storage.Faces], device: torch.device
+) -> tuple[list[list[dict[str, np.ndarray]]], list[np.ndarray]]:
+    """Of each identity its one block, or none where fewer than two images are usable, and which of them are."""
+    xs, grid = [networks.prepare(faces.crops, recogniser) for faces in group], Grid(settings.grid, recogniser.window)
+    usable, blocks = [np.ones(len(x), bool) for x in xs], [[] for _ in xs]
+    while whole := [each for each, use in enumerate(usable) if use.sum() >= 2]:
+        try:
+            chosen = [xs[each][usable[each]].to(device) for each in whole]
+            regions = [group[each].regions[usable[each]] for each in whole]
+            found = leam_together(network, recogniser.layers, chosen, regions, settings, grid)
+        except UnusableImagesError as error:
+            parts = np.split(error.usable, np.cumsum([usable[each].sum() for each in whole])[:-1])
+            for each, part in zip(whole, parts, strict=True):
+                usable[each][np.flatnonzero(usable[each])[~part]] = False
+            continue
+        for each, block in zip(whole, found, strict=True):
+            blocks[each].append(block)
+        break
+    return blocks, usable
+
+
 def _compute_identity(
     network: nn.Module,
     recogniser: Recogniser,
@@ -652,26 +897,35 @@ def _compute_identity(
     device: torch.device,
     journal: Journal,
 ) -> None:
-    """LEAM of one identity into the journal, block by block; the record under its own name says that it is whole.
+    """LEAM of one identity into the journal, block by block."""
+    x, grid = networks.prepare(faces.crops, recogniser), Grid(settings.grid, recogniser.window)
+    usable = np.ones(len(faces.images), bool)
+    while True:
+        blocks = []
+        if usable.sum() >= 2:
+            blocks = leam_blocks(
+                network, recogniser.layers, x[usable].to(device), faces.regions[usable], settings, grid
+            )
+        try:
+            return _record(journal, faces, usable, blocks)
+        except UnusableImagesError as error:
+            usable[np.flatnonzero(usable)[~error.usable]] = False
+
+
+def _record(
+    journal: Journal, faces: storage.Faces, usable: np.ndarray, blocks: Iterable[dict[str, np.ndarray]]
+) -> None:
+    """Add an identity's blocks to the journal; the record under its own name says that it is whole.
 
     Images whose embedding is zero or not finite are left out and named in ``dropped``.
     """
-    x = networks.prepare(faces.crops, recogniser)
-    grid, images = Grid(settings.grid, recogniser.window), np.array(faces.images)
-    usable, facts = np.ones(len(images), bool), {"blocks": 0}
-    while usable.sum() >= 2:
-        try:
-            found = leam_blocks(network, recogniser.layers, x[usable].to(device), faces.regions[usable], settings, grid)
-            facts = _add_blocks(journal, faces.identity, found)
-            break
-        except UnusableImagesError as error:
-            usable[np.flatnonzero(usable)[~error.usable]] = False
-    if usable.sum() < 2:
-        usable[:] = False
+    images = np.array(faces.images)
+    usable = usable if usable.sum() >= 2 else np.zeros_like(usable)
+    facts = _add_blocks(journal, faces.identity, blocks) if usable.any() else {"blocks": 0}
     journal.add(faces.identity, images=images[usable], dropped=images[~usable], **facts)
 
 
-def _add_blocks(journal: Journal, identity: str, blocks: Iterator[dict[str, np.ndarray]]) -> dict:
+def _add_blocks(journal: Journal, identity: str, blocks: Iterable[dict[str, np.ndarray]]) -> dict:
     embeddings, nonfinite = [], 0
     for number, block in enumerate(blocks):
         embeddings.append(block.pop("embeddings"))

@@ -6,6 +6,7 @@ is.
 """
 
 import logging
+import operator
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,15 +20,23 @@ SAME = 0.999  # cosine of two embeddings of one picture that differ by rounding,
 
 
 def prepare(
-    network: nn.Module, layers: tuple[str, ...], input_size: tuple[int, int], device: torch.device
+    network: nn.Module,
+    layers: tuple[str, ...],
+    input_size: tuple[int, int],
+    device: torch.device,
+    precision: str = "float32",
 ) -> nn.Module:
-    """The network folded, on its device; on a CPU with channels last. As it came, if folding changes its embedding."""
+    """The network folded, on its device. As it came, if folding changes its embedding.
+
+    With channels last on a CPU, and on a GPU in tf32 and bf16, whose units want them so; in float32 they gain nothing.
+    """
     network = network.to(device)
     folded = fold(network, layers)
     if folded is not network and not _agree(network, folded, input_size, device):
         log.warning("this network, with fewer steps, gives other embeddings, and stays as it is: does it draw numbers?")
         folded = network
-    return order_channels_last(folded, input_size) if device.type == "cpu" else folded
+    plain = device.type != "cpu" and precision == "float32"
+    return folded if plain else order_channels_last(folded, input_size)
 
 
 @torch.no_grad()
@@ -46,13 +55,40 @@ def fold(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
     """
     kept = {id(module) for module in find_layers(network, layers).values()}
     try:
-        traced = fx.symbolic_trace(network)
+        traced = _graph_of(network)
     except Exception:  # control flow that depends on the data ends in any of many errors
         return network
+    _take_in_slopes(traced)
     _fold_into_convolutions(traced, kept)
     _freeze(traced, kept)
     traced.recompile()
     return traced.eval().requires_grad_(False)
+
+
+def _graph_of(network: nn.Module) -> fx.GraphModule:
+    """The calls of the network's modules. What comes as such a graph, as ONNX files do, is not traced but copied."""
+    if not isinstance(network, fx.GraphModule):
+        return fx.symbolic_trace(network)
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(network.graph, {}))
+    return fx.GraphModule(network, graph)
+
+
+def _take_in_slopes(traced: fx.GraphModule) -> None:
+    """Turn the PReLUs of ONNX files, called with their slope as a second input, into PyTorch's own, which hold it.
+
+    Those with a slope per channel, or a single one, can be; ONNX knows others too.
+    """
+    modules = dict(traced.named_modules())
+    for node in traced.graph.nodes:
+        if node.op == "call_module" and type(modules[node.target]).__name__ == "OnnxPReLU":
+            x, given = node.args
+            slope = operator.attrgetter(given.target)(traced) if given.op == "get_attr" else None
+            if slope is not None and (slope.numel() == 1 or (slope.ndim > 2 and slope.shape[-3] == slope.numel())):
+                prelu = nn.PReLU(slope.numel()).to(slope)
+                prelu.weight = nn.Parameter(slope.detach().flatten(), requires_grad=False)
+                traced.set_submodule(node.target, prelu)
+                node.args = (x,)
 
 
 def _fold_into_convolutions(traced: fx.GraphModule, kept: set[int]) -> None:
@@ -146,10 +182,10 @@ def _per_channel(values: Tensor, x: Tensor) -> Tensor:
 
 
 def order_channels_last(network: nn.Module, input_size: tuple[int, int]) -> nn.Module:
-    """The same network with the channels of a pixel side by side in memory, which makes CPU convolutions quicker.
+    """The same network with the channels of a pixel side by side in memory, which makes convolutions quicker.
 
-    Above all strided and narrow ones, backwards: up to twice. A network that insists on the usual order (it calls
-    ``view`` on a convolution's output, say) keeps it.
+    On a CPU above all strided and narrow ones, backwards: up to twice. A network that insists on the usual order (it
+    calls ``view`` on a convolution's output, say) keeps it.
     """
 
     def order(memory_format: torch.memory_format) -> None:
@@ -158,9 +194,10 @@ def order_channels_last(network: nn.Module, input_size: tuple[int, int]) -> nn.M
                 module.to(memory_format=memory_format)
 
     order(torch.channels_last)
+    device = next((parameter.device for parameter in network.parameters()), None)
     try:
         with torch.no_grad():
-            network(torch.zeros(2, 3, *input_size))
+            network(torch.zeros(2, 3, *input_size, device=device))
     except RuntimeError:
         order(torch.contiguous_format)
     return network

@@ -571,8 +571,11 @@ def ready_networks(
         maps.tune_cpu()
     if any(ranking.kind == "shuffled" for ranking in rankings):
         permuted = shuffle_weights(networks.build(recogniser, sources.seed), sources.seed)
-        sources.shuffled = folding.prepare(permuted, recogniser.layers, recogniser.input_size, device)
-    return folding.prepare(networks.build(recogniser, sources.seed), (), recogniser.input_size, device)
+        sources.shuffled = folding.prepare(
+            permuted, recogniser.layers, recogniser.input_size, device, sources.precision
+        )
+    network = networks.build(recogniser, sources.seed)
+    return folding.prepare(network, (), recogniser.input_size, device, sources.precision)
 
 
 def _measure(occluder: Occluder, orders: list[Tensor], rankings: list[Ranking]) -> Measured:

@@ -1,0 +1,215 @@
+"""The engine on a GPU against itself on a CPU: ``make gpu``.
+
+What needs no GPU runs without one too; the rest is skipped there. LEAM_DEVICE=cpu tries all that can be tried.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import naive
+from conftest import make_faces
+from leam import files, maps, reduction, storage
+from leam.analyses.occlusion import measure as occlusion_measure
+from leam.recognisers import folding, networks
+from leam.regions import REGIONS
+
+DEVICE = maps.choose_device("auto")
+cuda = pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a GPU")
+triton = pytest.mark.skipif(DEVICE.type != "cuda" or reduction.triton is None, reason="needs a GPU and Triton")
+
+
+def prepared(recogniser, images, precision="float32"):
+    """The folded network, the input (images, 3, h, w) and the regions, on the device."""
+    network = folding.prepare(
+        networks.build(recogniser), recogniser.layers, recogniser.input_size, DEVICE, precision=precision
+    )
+    faces = make_faces("a", images)
+    return network, networks.prepare(faces.crops, recogniser).to(DEVICE), faces.regions
+
+
+def off(found, exact):
+    """The largest difference, as a share of the largest number."""
+    return float((found.double() - exact).abs().max() / exact.abs().max())
+
+
+def moved(found, expected):
+    """The share of counted pixels that lie in another region."""
+    found, expected = found.astype(int), expected.astype(int)
+    return np.abs(found - expected).sum() / expected.sum()
+
+
+@cuda
+@pytest.mark.parametrize(("precision", "least", "most"), [("float32", 0, 3e-6), ("tf32", 3e-6, 3e-3)])
+def test_precision_reaches_convolutions_and_products(precision, least, most):
+    x, w = torch.randn(8, 64, 56, 56, device=DEVICE), torch.randn(64, 64, 3, 3, device=DEVICE)
+    rows = x[0].flatten(1)
+    with maps.arithmetic(precision, DEVICE):
+        convolved, product = functional.conv2d(x, w), rows @ rows.T
+    errors = (
+        off(convolved, functional.conv2d(x.double(), w.double())),
+        off(product, rows.double() @ rows.double().T),
+    )
+    assert least <= min(errors) and max(errors) < most, errors
+
+
+@triton
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(5, 64, 112, 112), (3, 40, 9, 3), (13, 512, 7, 7)])
+def test_one_pass_gives_what_the_steps_give(shape, dtype):
+    for formats in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        orders = [(torch.contiguous_format, torch.channels_last)[each] for each in formats]
+        g, a = (torch.randn(shape, device=DEVICE).to(dtype).contiguous(memory_format=order) for order in orders)
+        found = maps.weighted_activation(g[1:], a[1:])
+        expected = maps.weighted_activation(g[1:].double(), a[1:].double())
+        assert reduction.is_possible(g, a) and found.dtype == torch.float32
+        assert off(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("counter", [maps.RegionCounter, maps.QuickCounter])
+def test_counts_equal_a_full_sort(counter):
+    rng = np.random.default_rng(0)
+    grids = rng.integers(0, 400, (2, 2, 40, 40)).astype(np.float32)
+    regions = rng.integers(0, 19, (2, 40, 40)).astype(np.uint8)
+    counted = counter(torch.from_numpy(regions).to(DEVICE)).count(torch.from_numpy(grids).to(DEVICE)).cpu()
+    for image in range(2):
+        for m in range(2):
+            flat, labels = grids[image, m].ravel(), regions[image].ravel()
+            expected = naive.count(flat, labels, maps.TOP_PERCENTS, len(REGIONS))
+            np.testing.assert_array_equal(counted[image, m], expected)
+
+
+def test_counts_of_enlarged_maps_equal_those_on_the_cpu():
+    random = torch.Generator().manual_seed(0)
+    regions = torch.randint(0, 19, (3, 112, 112), generator=random).to(torch.uint8)
+    grids = maps.Grid(112).place(torch.rand(3, 6, 7, 7, generator=random))  # many equal pixels at the corners
+    quick = maps.QuickCounter(regions.to(DEVICE))
+    assert torch.equal(quick.count(grids.to(DEVICE)).cpu(), maps.RegionCounter(regions).count(grids))
+    assert quick.is_settled()
+
+
+def test_pair_maps_equal_the_naive_loop(narrow):
+    network, x, _ = prepared(narrow, 3)
+    double = networks.build(narrow).double()
+    with maps.arithmetic("float32", DEVICE), maps.Taps(network, narrow.layers) as taps:
+        embeddings, activations = taps.run(x)
+        unit = maps.normalise(embeddings.detach())
+        batch = next(maps.pair_batches(activations, embeddings, maps.Anchors([3], DEVICE), unit))
+    image, positive = x[0].double().cpu(), x[int(batch.positives[0])].double().cpu()
+    for layer in (0, 4, 8):
+        expected = naive.pair_map(double, narrow.layers[layer], image, positive, "similarity")
+        differs = (batch.maps[layer][1, 0].cpu() - expected).abs() > 1e-4 * float(expected.max())
+        assert differs.float().mean() < 0.02  # an activation at a ReLU's kink may fall on its other side
+
+
+@pytest.fixture
+def small_shard(tmp_path):
+    path = tmp_path / "faces.h5"
+    with storage.create_shard(path, "faces") as shard:
+        for identity, images in zip("abcde", (3, 2, 5, 4, 9), strict=True):
+            storage.write_faces(shard, make_faces(identity, images))
+        storage.write_discarded(shard, [])
+    return path
+
+
+@pytest.mark.parametrize(("precision", "apart", "share"), [("float32", 1e-5, 0.005), ("tf32", 2e-3, 0.1)])
+def test_a_shard_is_that_of_the_cpu(small_shard, narrow, tmp_path, monkeypatch, precision, apart, share):
+    """Cosines within ``apart``; of the counted pixels at most ``share`` in another region. e is larger than a batch."""
+    found = {}
+    for device in ("cpu", DEVICE.type):
+        monkeypatch.setenv("LEAM_DEVICE", device)
+        settings = maps.MapSettings(batch=8, precision=precision if device == "cuda" else "float32")
+        maps.compute_maps(small_shard, tmp_path / device, narrow, settings, together=device != "cpu")
+        with storage.open_shard(tmp_path / device, "maps") as shard:
+            found[device] = {name: storage.read_maps(shard, name) for name in storage.identities(shard)}
+    assert list(found[DEVICE.type]) == list("abcde")
+    for name, expected in found["cpu"].items():
+        ours = found[DEVICE.type][name]
+        np.testing.assert_allclose(ours.cosine, expected.cosine, atol=apart)
+        for polarity in maps.POLARITIES:
+            assert moved(ours.counts[polarity], expected.counts[polarity]) < share
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_twice_the_same_bytes(small_shard, narrow, tmp_path, precision):
+    for name in ("one", "two"):
+        settings = maps.MapSettings(grid=56, batch=16, precision=precision)
+        maps.compute_maps(small_shard, tmp_path / name, narrow, settings, together=True)
+    assert files.sha256(tmp_path / "one") == files.sha256(tmp_path / "two")
+
+
+def test_bf16_rounds_the_network_and_not_the_counts(narrow):
+    network, x, regions = prepared(narrow, 3, "bf16")
+    with maps.arithmetic("bf16", DEVICE):
+        full = maps.leam(network, narrow.layers, x, regions)["counts"][..., -1, :]
+    assert (full[full >= 256] % 2 == 1).any()
+
+
+@cuda
+@pytest.mark.parametrize("together", [False, True])
+def test_memory_that_does_not_suffice_halves_the_batch(narrow, tmp_path, together, caplog):
+    wide = dataclasses.replace(narrow, arguments={"widths": [32, 32, 32, 32], "embedding_size": 16})
+    path, settings = tmp_path / "faces.h5", maps.MapSettings(grid=56, batch=48)
+    with storage.create_shard(path, "faces") as shard:
+        for identity in "abcdefgh" if together else "a":
+            storage.write_faces(shard, make_faces(identity, 6 if together else 48))
+        storage.write_discarded(shard, [])
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    maps.compute_maps(path, tmp_path / "whole", wide, settings)
+    held, total = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.6 * held / total)
+    try:
+        maps.compute_maps(path, tmp_path / "halved", wide, settings)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "memory ran out with" in caplog.text
+    read = []
+    for name in ("whole", "halved"):
+        with storage.open_shard(tmp_path / name, "maps") as shard:
+            read.append(storage.read_maps(shard, "a"))
+    np.testing.assert_allclose(read[0].cosine, read[1].cosine, atol=1e-5)
+    assert moved(read[1].counts["loss"], read[0].counts["loss"]) < 0.01
+
+
+@cuda
+def test_a_block_waits_for_the_gpu_at_its_end_alone(narrow):
+    """Two blocks that differ in their number of backwards wait equally often."""
+    network, _, _ = prepared(narrow, 2)
+    grid, settings, waits = maps.Grid(56), maps.MapSettings(grid=56), []
+    for images in (3, 6, 3, 6):  # the first of each size warms up
+        faces = make_faces("a", images)
+        xs, regions = [networks.prepare(faces.crops, narrow).to(DEVICE)] * 3, [faces.regions] * 3
+        with torch.profiler.profile(activities=list(torch.profiler.supported_activities())) as profiler:
+            maps.leam_together(network, narrow.layers, xs, regions, settings, grid)
+        names = [event.key for event in profiler.key_averages() for _ in range(event.count)]
+        waits.append(sum("Synchronize" in name or name == "aten::_local_scalar_dense" for name in names))
+    assert waits[2] == waits[3], waits
+
+
+def test_orders_of_pixels_equal_those_on_the_cpu():
+    scores = (torch.rand(3, 112, 112, generator=torch.Generator().manual_seed(1)) * 50).floor()
+    expected = occlusion_measure.order_pixels(scores, 1254)
+    assert torch.equal(occlusion_measure.order_pixels(scores.to(DEVICE), 1254).cpu(), expected)
+
+
+@pytest.mark.parametrize("fill", ["black", "blur"])
+def test_drops_are_those_of_the_cpu(narrow, fill):
+    scores = torch.rand(3, 56, 56, generator=torch.Generator().manual_seed(2))
+    found = []
+    for device in (torch.device("cpu"), DEVICE):
+        network = folding.prepare(networks.build(narrow), (), narrow.input_size, device)
+        x = networks.prepare(make_faces("a", 3).crops, narrow).to(device)
+        orders = occlusion_measure.order_pixels(scores.to(device), 400)
+        with maps.arithmetic("float32", device):
+            unit, filled = maps.normalise(maps.embed(network, x)), occlusion_measure.filling(fill, x, narrow)
+            occluder = occlusion_measure.Occluder(network, narrow, x, filled, unit, grid=56, batch=7)
+            found.append(occluder.measure(torch.arange(3, device=device), [orders], [[10, 200, 400]]))
+    expected, ours = found
+    np.testing.assert_array_equal(ours.pixels, expected.pixels)
+    np.testing.assert_allclose(ours.drop, expected.drop, atol=1e-5)
+    assert np.abs(expected.drop).max() > 1e-3
