@@ -79,7 +79,7 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"maps": {"batch": 0}}, "config: maps.batch is 0; allowed: integer, at least 1, in images"),
+        ({"maps": {"batch": 0}}, "config: maps.batch is 0; allowed: integer or null, at least 1, in images"),
         ({"maps": {"dtype": "half"}}, "config: maps.dtype is 'half'; allowed: float32 or float16"),
         (
             {"significance": {"age_pattern": "A\\d\\d"}},

@@ -174,4 +174,4 @@ def test_the_whole_on_one_screen(tmp_path):
 def test_wrong_settings_are_said_in_one_line(tmp_path):
     found = examine(tmp_path, maps={"batch": 0})
     assert found.returncode == 1
-    assert "settings   MISSING  config: maps.batch is 0; allowed: integer, at least 1" in found.stdout
+    assert "settings   MISSING  config: maps.batch is 0; allowed: integer or null, at least 1" in found.stdout

@@ -384,6 +384,18 @@ def test_bf16_rounds_the_network_and_not_the_counts():
     assert (full[full >= 256] % 2 == 1).any()
 
 
+def test_the_number_of_images_at_once_is_open_by_default(tmp_path, faces_shard, narrow):
+    assert maps.images_at_once(torch.device("cpu")) == 32
+    found = []
+    for batch in (None, 32):
+        output = tmp_path / f"{batch}.h5"
+        maps.compute_maps(faces_shard, output, narrow, settings(batch=batch))
+        with storage.open_shard(output, "maps") as shard:
+            found.append([storage.read_maps(shard, name) for name in storage.identities(shard)])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one.counts["loss"], two.counts["loss"])
+
+
 def test_hooks_are_always_removed():
     network, recogniser = network_of("sample_arcface")
     x = torch.randn(2, 3, 112, 112, dtype=torch.float64)

@@ -126,7 +126,7 @@ def test_a_thousand_identities_under_nine_models_are_ninety_gpu_jobs(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"maps": {"batch": "many"}}, "maps.batch is 'many'; allowed: integer, at least 1, in images"),
+        ({"maps": {"batch": "many"}}, "maps.batch is 'many'; allowed: integer or null, at least 1, in images"),
         (
             {
                 "source": {

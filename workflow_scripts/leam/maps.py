@@ -50,6 +50,7 @@ MARGIN = 128  # pixels; the smallest maps, enlarged to 112 x 112, have 64 equal 
 FULL_ACTIVATION = 0.01  # of the map's maximum
 NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
 NO_EMBEDDING = "embedding is zero or not finite"
+CPU_BATCH = 32  # images per forward and backward where there is no GPU
 SAFETY = 1.5  # an identity may take this many times the longest one so far
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 SHUTDOWN_S = 30  # kept free of a job's time at least, to start Python and to write the output
@@ -76,14 +77,15 @@ class OutOfTimeError(Exception):
 class MapSettings:
     """The settings of ``compute_maps``.
 
-    grid : side of the common grid, pixels; batch : anchors per forward and backward, the bound on memory
+    grid : side of the common grid, pixels; batch : images per forward and backward, the bound on memory; None takes
+        what ``images_at_once`` says
     pair_maps : store every pair's map too (float16); dtype : of the stored image maps, "float32" or "float16"
     precision : of the network's products, "float32", "tf32" or "bf16" (see ``arithmetic``)
     """
 
     grid: int = 112
     top_percents: tuple[float, ...] = TOP_PERCENTS
-    batch: int = 32
+    batch: int | None = 32
     pair_maps: bool = False
     dtype: str = "float32"
     precision: str = "float32"
@@ -701,12 +703,24 @@ def compute_maps(
             with storage.open_shard(faces, "faces") as shard:
                 where = choose_device(device)
                 joined = where.type == "cuda" if together is None else together
-                _compute_identities(shard, journal, recogniser, settings, where, seed, deadline, progress, joined)
+                bounded = dataclasses.replace(settings, batch=settings.batch or images_at_once(where))
+                _compute_identities(shard, journal, recogniser, bounded, where, seed, deadline, progress, joined)
                 _write_shard(shard, output, journal, recogniser, settings, described)
     except BaseException:
         journal.close()
         raise
     journal.remove()
+
+
+def images_at_once(device: torch.device) -> int:
+    """How many images share a block where the settings leave it open: on a GPU as many as its memory suggests.
+
+    128 fill a card of 80 GB with work (the dearest recogniser, VGG_16, takes about 0.26 GB each).
+    """
+    if device.type != "cuda":
+        return CPU_BATCH
+    memory_gb = torch.cuda.get_device_properties(device).total_memory / 1e9
+    return int(min(max(1.6 * memory_gb, 16), 128))
 
 
 def working_seconds(minutes: float | None) -> float:
