@@ -1,6 +1,7 @@
-# links -> images -> faces -> maps -> {regions, similarity, occlusion, significance} -> tables, figures -> report, explorer
+# links -> images -> faces -> maps -> analyses (regions, similarity, occlusion, ...) -> tables, figures -> report, explorer
 #
-# Every arrow is one rule file, one module of workflow_scripts/leam/, one folder under results/.
+# Every stage and every analysis is one file of rules, which declares its tables and figures at its head; its code stands in
+# workflow_scripts/leam/ under the same name (an analysis under analyses/), what it makes under results/.
 # {model} is a recogniser, {shard} a group of identities; both follow from the configuration alone.
 
 from snakemake.utils import min_version
@@ -12,6 +13,7 @@ configfile: f"{workflow.current_basedir}/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
 include: "rules/links.smk"
 include: "rules/images.smk"
 include: "rules/sample.smk"

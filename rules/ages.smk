@@ -5,17 +5,6 @@
 AGE_PATTERN = settings.age_pattern(config)
 
 
-def age_guides(wildcards):
-    """The recognisers whose maps measure_ages reads: its own, for its embeddings, and the guide's."""
-    return list(dict.fromkeys([wildcards.model, settings.paper_guide(config)]))
-
-
-def age_maps(wildcards):
-    return [
-        results(f"maps/{model}/{wildcards.shard}.h5") for model in age_guides(wildcards)
-    ]
-
-
 AGES = {
     f"ages_{model}": [results(f"ages/{model}/{shard}.parquet") for shard in SHARDS]
     for model in MODELS

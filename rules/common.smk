@@ -35,9 +35,7 @@ except (settings.ConfigError, ValueError) as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = config["models"]
-RUN = run_table.describe_run(
-    config, PEOPLE
-)  # the captions' sentence on how runs differ
+RUN = run_table.describe_run(config, PEOPLE)  # captions say how runs differ
 
 
 def results(path):
@@ -54,10 +52,8 @@ wildcard_constraints:
 
 # ------------------------------------------------------------------------------------------------------- outputs
 
-TABLES, FIGURES = (
-    {},
-    [],
-)  # what `all` asks for: every analysis adds its own at the head of its file
+# What `all` asks for: every analysis adds its own at the head of its file.
+TABLES, FIGURES = {}, []
 
 
 def table_paths(files):
@@ -78,32 +74,6 @@ def figure_paths(*names):
 def code_of(rule):
     """A digest of the rule's adapter and all of the library that it leads to: a changed formula runs it again."""
     return code.digest(os.path.join(SCRIPTS, f"{rule}.py"))
-
-
-def brought(paths):
-    """Those of some files that a user brings, as inputs."""
-    return [path for path in paths if not registry.is_shipped(path)]
-
-
-def shipped(paths):
-    """Digests of those of some files that ship: as parameters, so that a checkout may be moved."""
-    return [files.sha256(path) for path in paths if registry.is_shipped(path)]
-
-
-def recogniser_entry(wildcards):
-    return settings.recogniser_entry(config, wildcards.model)
-
-
-def shards_of(kind):
-    """The files of a stage for every shard."""
-    return [results(f"{kind}/{shard}.h5") for shard in SHARDS]
-
-
-def maps_of_model(wildcards):
-    return shards_of(f"maps/{wildcards.model}")
-
-
-MAPS = {f"maps_{model}": shards_of(f"maps/{model}") for model in MODELS}
 
 
 # Snakemake itself names what failed where it failed, perhaps thousands of lines before the end of a long run.

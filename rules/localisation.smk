@@ -18,15 +18,6 @@ if settings.wants_localisation(config):
     FIGURES += [LOCALISATION["png"], LOCALISATION["pdf"]]
 
 
-def world_weights(wildcards):
-    """The weights of the recognisers that are looked into in a world, as inputs where the files exist."""
-    return brought(settings.world_weights(config, wildcards.world))
-
-
-def shipped_world_weights(wildcards):
-    return shipped(settings.world_weights(config, wildcards.world))
-
-
 rule measure_localisation:
     input:
         weights=world_weights,

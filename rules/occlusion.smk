@@ -33,17 +33,6 @@ DROPS = {
 }
 
 
-def guides_of_model(wildcards):
-    return settings.guides_of_model(config, wildcards.model)
-
-
-def guides_maps(wildcards):
-    return [
-        results(f"maps/{guide}/{wildcards.shard}.h5")
-        for guide in guides_of_model(wildcards)
-    ]
-
-
 rule average_maps:
     input:
         maps=maps_of_model,

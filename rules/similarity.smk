@@ -16,24 +16,6 @@ TABLES |= table_paths(
 FIGURES += figure_paths("similarity")
 
 
-def shards_compared(wildcards):
-    """A shard, and those from which it takes different people to compare with."""
-    limit = config["similarity"]["partner_shards"]
-    others = link_lists.partner_shards(wildcards.shard, SHARDS, limit, config["seed"])
-    return [wildcards.shard, *others]
-
-
-def maps_compared(wildcards):
-    return [
-        results(f"maps/{wildcards.model}/{shard}.h5")
-        for shard in shards_compared(wildcards)
-    ]
-
-
-def faces_compared(wildcards):
-    return [results(f"faces/{shard}.h5") for shard in shards_compared(wildcards)]
-
-
 SIMILARITY = {
     f"{kind}_{model}": [
         results(f"similarity/{model}/{shard}{ending}.parquet") for shard in SHARDS

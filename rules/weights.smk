@@ -2,21 +2,6 @@
 # writes  results/weights/{model}.ok: path, SHA-256, size, origin, licence (JSON); a wrong file stops the run here
 
 
-def weights_of(wildcards):
-    """The weights' file of a model where it has one and it exists; fetch_weights says what is missing."""
-    entry = registry.recogniser(wildcards.model, recogniser_entry(wildcards))
-    exists = entry.weights and not entry.untrained and os.path.isfile(entry.weights)
-    return [entry.weights] if exists else []
-
-
-def weights_file(wildcards):
-    return brought(weights_of(wildcards))
-
-
-def shipped_weights(wildcards):
-    return shipped(weights_of(wildcards))
-
-
 rule fetch_weights:
     input:
         weights_file,

@@ -242,6 +242,47 @@ def test_a_second_run_finds_nothing_to_do(few):
     assert "Nothing to be done" in snakemake("--cores", 1, "--configfile", few / "few.yaml", directory=few)
 
 
+def checkout(folder):
+    """A copy of this checkout's own files elsewhere, with their times."""
+    for name in ("Snakefile", "config.yaml", "rules", "envs", "workflow_scripts"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy2
+        copy(source, folder / name)
+    return folder / "Snakefile"
+
+
+def planned(snakefile, directory, file):
+    """{rules that a checkout would run in a folder with results} by Snakemake itself."""
+    command = [sys.executable, "-m", "snakemake", "-s", snakefile, "--directory", directory, "-n", "--quiet", "rules"]
+    found = subprocess.run([*command, "--configfile", file], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+    return set(re.findall(r"^(\w+) +\d+$", found.stdout, re.M)) - {"total", "all"}
+
+
+def test_a_moved_checkout_and_moved_results_run_nothing_again(few, tmp_path):
+    (tmp_path / "code of mine").mkdir()
+    moved = shutil.copytree(few, tmp_path / "results of mine")
+    assert planned(checkout(tmp_path / "code of mine"), moved, moved / "few.yaml") == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "some", "none"),
+    [
+        ("faces/frames.py", {"parse_faces", "measure_localisation"}, {"render_sample", "fetch_weights"}),
+        ("sample/training.py", {"measure_localisation"}, {"parse_faces", "compute_maps", "plot_regions"}),
+        ("paper.py", {"tabulate_regions", "plot_regions"}, {"compute_maps", "parse_faces", "occlude_faces"}),
+        ("plotting.py", {"plot_regions"}, {"tabulate_regions", "compute_maps"}),
+        ("doctor.py", set(), {"write_config", "compute_maps", "plot_regions"}),
+    ],
+)
+def test_a_changed_formula_runs_again_what_comes_from_it(few, tmp_path, module, some, none):
+    snakefile = checkout(tmp_path)
+    path = tmp_path / "workflow_scripts" / "leam" / module
+    path.write_text(path.read_text() + "\nCHANGED = 1\n")
+    found = planned(snakefile, few, few / "few.yaml")
+    assert some <= found and not found & none
+
+
 def test_groups_and_ages_are_asked_for_by_their_settings(few):
     """The rendered people have neither: a table gives them a gender, and the images' numbers stand for ages."""
     (few / "people.csv").write_text("identity,gender\ns000,female\ns001,male\ns002,male\n")
