@@ -14,6 +14,12 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/laptop --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+ifneq ($(filter real,$(MAKECMDGOALS)),)
+ifndef REAL
+$(error Say where the photographs and recognisers are: make real REAL=path; docs/examples/real.yaml describes that folder)
+endif
+endif
+
 .PHONY: help setup demo real doctor test test-slurm gpu config lint unit dry-run verify-sample sample-weights format clean
 
 help:

@@ -100,8 +100,8 @@ def test_every_file_that_a_page_names_is_there():
 def test_every_setting_that_a_page_names_exists():
     settings, unknown = config.complete({}), []
     for page in PAGES:
-        for section, key in re.findall(r"`([a-z_]+)\.([a-z_]+)`", page.read_text()):
-            if key in ("csv", "parquet", "h5") or not isinstance(settings.get(section), dict):
+        for section, key in re.findall(r"`([a-z_]+)\.([a-z_]+)`", page.read_text().partition("<!-- imports -->")[0]):
+            if key in ("csv", "parquet", "h5", "py", "smk") or not isinstance(settings.get(section), dict):
                 continue
             if section != "recognisers" and key not in settings[section]:
                 unknown.append(f"{page.name}: {section}.{key}")

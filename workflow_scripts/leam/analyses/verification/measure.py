@@ -6,6 +6,8 @@ LEAM of a recogniser that fails here says little. Shape letters: N images, D emb
 import numpy as np
 from scipy.stats import rankdata
 
+from leam import storage
+
 FALSE_MATCH_RATE = 1e-3  # docs/method.md 5, decision view
 MAX_IMPOSTORS = 2_000_000  # impostor pairs drawn at most; all of them when there are fewer
 
@@ -57,3 +59,34 @@ def threshold_at(impostor: np.ndarray, false_match_rate: float = FALSE_MATCH_RAT
         return float("nan")
     ordered = np.sort(impostor)[::-1]
     return float(ordered[int(false_match_rate * len(ordered))])
+
+
+def verify(model: str, paths: list[str], seed: int = 0) -> dict[str, object]:
+    """The row of one model in verification.csv, from its maps files of all shards."""
+    embeddings, identities, untrained = _embeddings(paths)
+    genuine, impostor = split_pairs(embeddings, identities, seed)
+    threshold = threshold_at(impostor)
+    return {
+        "model": model,
+        "untrained": untrained,
+        "identities": len(np.unique(identities)),
+        "images": len(identities),
+        "genuine_pairs": len(genuine),
+        "impostor_pairs": len(impostor),
+        "auc": area_under_curve(genuine, impostor),
+        "false_match_rate": FALSE_MATCH_RATE,
+        "threshold": threshold,
+        "true_match_rate": float((genuine > threshold).mean()) if len(genuine) and len(impostor) else float("nan"),
+    }
+
+
+def _embeddings(paths: list[str]) -> tuple[np.ndarray, np.ndarray, bool]:
+    embeddings, identities, untrained = [], [], False
+    for path in paths:
+        with storage.open_shard(path, "maps") as shard:
+            untrained = storage.is_untrained(shard)
+            for identity in storage.identities(shard):
+                found = storage.read_embeddings(shard, identity)
+                embeddings.append(found)
+                identities += [identity] * len(found)
+    return np.concatenate(embeddings or [np.empty((0, 1), np.float32)]), np.array(identities), untrained
