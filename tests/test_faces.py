@@ -405,7 +405,7 @@ def test_pyfacers_own_file_is_downloaded_once_and_checked(tmp_path, parser_setti
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr(parsing, "parser_url", lambda: f"{address}/parser.pt")
+        monkeypatch.setattr(faces_stage, "parser_url", lambda: f"{address}/parser.pt")
         digest = files.sha256(tmp_path / "parser.pt")
         section = parser_settings | {"parser_weights": "download", "parser_sha256": digest}
         for _ in range(2):
@@ -415,7 +415,7 @@ def test_pyfacers_own_file_is_downloaded_once_and_checked(tmp_path, parser_setti
         assert facts["parser_weights"]["path"] == str(tmp_path / "out" / "parser.pt")
         with pytest.raises(ValueError, match=r"faces\.parser_weights: .*has SHA-256"):
             faces_stage.fetch_face_models(tmp_path / "other" / "files.json", section | {"parser_sha256": "0" * 64})
-        monkeypatch.setattr(parsing, "parser_url", lambda: f"{address}/absent.pt")
+        monkeypatch.setattr(faces_stage, "parser_url", lambda: f"{address}/absent.pt")
         with pytest.raises(OSError, match=r"faces\.parser_weights: download from .*absent\.pt failed .*; give a path"):
             faces_stage.fetch_face_models(tmp_path / "third" / "files.json", section)
         server.shutdown()
