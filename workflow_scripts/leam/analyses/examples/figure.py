@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 
 from leam import storage
 from leam.plotting import STYLE, UNTRAINED, draw_map, label_rows, picture_grid, save, short_name
-from leam.plotting import STYLE as FIGURE_STYLE
 from leam.recognisers.registry import CROP_UNITS
 from leam.regions import set_size
 
@@ -165,7 +164,7 @@ def _show_rows(
     title: str, layers: list[str], rows: list[tuple[str, str, Example]], png: str | Path, pdf: str | Path
 ) -> None:
     """The picture and its maps of all layers across, one row per (label, polarity, example)."""
-    with pyplot.rc_context(FIGURE_STYLE):
+    with pyplot.rc_context(STYLE):
         figure, axes = picture_grid(len(rows), len(layers) + 1, title)
         for panels, (_, polarity, example) in zip(axes, rows, strict=True):
             panels[0].imshow(example.crop)
@@ -248,7 +247,7 @@ def plot_sensitivity(
     columns += [(f"> {fraction:g} of max", fraction_set, fraction) for fraction in FRACTIONS]
     shown = spread_over(layers)
     title = f"{model}: thresholds, {example.title}, polarity {polarity}"
-    with pyplot.rc_context(FIGURE_STYLE):
+    with pyplot.rc_context(STYLE):
         figure, axes = picture_grid(len(shown), len(columns) + 1, title, captions=True)
         for panels, layer in zip(axes, shown, strict=True):
             on_grid = example.on_grid(polarity, layer, grid)
@@ -342,7 +341,7 @@ def _show_recognisers(
     overlap: bool = False,
 ) -> None:
     """The picture and its map (G, G) under each recogniser across; overlap : write the BC with the first beneath."""
-    with pyplot.rc_context(FIGURE_STYLE):
+    with pyplot.rc_context(STYLE):
         figure, axes = picture_grid(len(rows), len(maps) + 1, title, captions=overlap)
         for panels, crop, row in zip(axes, crops, rows, strict=True):
             panels[0].imshow(crop)
