@@ -12,6 +12,7 @@ from leam.analyses import ages
 from leam.analyses.ages import measure as ages_measure
 from leam.analyses.ages import table as ages_table
 from leam.analyses.occlusion import measure as occlusion_measure
+from leam.grid import Grid
 from leam.recognisers import networks, registry
 
 GRID = 28
@@ -75,7 +76,7 @@ def test_occluded_pairs_against_a_naive_loop(measured):
     for row in rows.itertuples():
         person = next(each for each in people if each.identity == row.identity)
         i, j = person.images.index(row.image), person.images.index(row.partner)
-        placed = maps.Grid(GRID).place(torch.from_numpy(native[row.identity][i]).float()[None])[0].numpy()
+        placed = Grid(GRID).place(torch.from_numpy(native[row.identity][i]).float()[None])[0].numpy()
         order = np.argsort(-placed.ravel(), kind="stable")[: max(1, round(row.percent / 100 * GRID**2))]
         hidden = np.zeros(GRID * GRID, bool)
         hidden[order] = True

@@ -7,7 +7,7 @@ from scipy.ndimage import map_coordinates
 
 from leam import links
 from leam.analyses.similarity import alignment
-from leam.maps import Grid
+from leam.grid import Grid
 
 
 def face(seed=0):

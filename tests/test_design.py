@@ -10,7 +10,12 @@ START, END = "<!-- imports -->\n", "<!-- end of imports -->\n"
 ROOMS = ("sources", "faces", "sample", "recognisers", "methods", "analyses")
 COMPUTING = (
     "maps",
-    "reduction",
+    "methods",
+    "grid",
+    "pixel_sets",
+    "device",
+    "jobs",
+    "embedding",
     "recognisers",
     "faces",
     "sample",

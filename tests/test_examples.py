@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from conftest import make_faces
-from leam import maps, storage
+from leam import maps, pixel_sets, storage
 from leam.analyses.examples import figure as examples_figure
 from leam.files import sha256
+from leam.grid import FULL_ACTIVATION
 from leam.recognisers import registry
 
 IDENTITIES = {"a": 3, "b": 2, "c": 4, "d": 3}
@@ -131,18 +132,18 @@ def test_first_middle_and_last_layer():
 
 
 def test_sets_are_those_that_are_counted():
-    """The same sets as ``maps.RegionCounter`` counts, which the tests of maps hold against a naive loop."""
+    """The same sets as ``pixel_sets.RegionCounter`` counts, which the tests of maps hold against a naive loop."""
     rng = np.random.default_rng(0)
     grid_map = rng.integers(0, 40, (56, 56)).astype(np.float32)  # with many ties, and zeros
     regions = np.arange(56 * 56).reshape(1, 56, 56) % 19
     percents = (0.1, 1.0, 10.0)
-    counter = maps.RegionCounter(maps.torch.from_numpy(regions.astype(np.uint8)), percents)
+    counter = pixel_sets.RegionCounter(maps.torch.from_numpy(regions.astype(np.uint8)), percents)
     counted = counter.count(maps.torch.from_numpy(grid_map)[None, None])[0, 0].numpy()
     chosen = [examples_figure.top_set(grid_map, percent) for percent in percents]
     chosen.append(examples_figure.fraction_set(grid_map, examples_figure.FRACTIONS[-1]))
     for pixels, count in zip(chosen, counted, strict=True):
         np.testing.assert_array_equal(np.bincount(regions[0][pixels], minlength=19), count)
-    assert examples_figure.FRACTIONS[-1] == maps.FULL_ACTIVATION
+    assert examples_figure.FRACTIONS[-1] == FULL_ACTIVATION
     assert (
         not examples_figure.top_set(np.zeros((4, 4)), 50).any()
         and not examples_figure.fraction_set(np.zeros((4, 4)), 0.1).any()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from leam import explorer, files, maps, storage
 from leam.analyses.verification import table as verification_table
+from leam.grid import Grid
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_the_page_shows_the_maps_and_regions_of_the_files(page):
         regions = storage.read_regions(parsed, person["identity"])
     strip = recogniser["strips"][person["identity"]][found.images[0]]["loss"]
     levels, heat = (decode(strip[kind]).reshape(9, 56, 56, -1)[..., 0] for kind in ("levels", "heat"))
-    place = maps.Grid(56).place
+    place = Grid(56).place
     for layer, stored in enumerate(found.maps["loss"].values()):
         expected = place(torch.from_numpy(stored[0])).numpy()
         one_percent = recogniser["sets"].index("1")

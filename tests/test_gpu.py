@@ -12,14 +12,17 @@ from torch.nn import functional
 
 import naive
 from conftest import make_faces
-from leam import files, maps, reduction, storage
+from leam import device, embedding, files, maps, pixel_sets, storage
 from leam.analyses.occlusion import measure as occlusion_measure
+from leam.grid import TOP_PERCENTS, Grid
+from leam.methods import POLARITIES, cells_of, leam_triton
+from leam.methods.leam import LEAM, weighted_activation
 from leam.recognisers import folding, networks
 from leam.regions import REGIONS
 
-DEVICE = maps.choose_device("auto")
+DEVICE = device.choose_device("auto")
 cuda = pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a GPU")
-triton = pytest.mark.skipif(DEVICE.type != "cuda" or reduction.triton is None, reason="needs a GPU and Triton")
+triton = pytest.mark.skipif(DEVICE.type != "cuda" or leam_triton.triton is None, reason="needs a GPU and Triton")
 
 
 def prepared(recogniser, images, precision="float32"):
@@ -47,7 +50,7 @@ def moved(found, expected):
 def test_precision_reaches_convolutions_and_products(precision, least, most):
     x, w = torch.randn(8, 64, 56, 56, device=DEVICE), torch.randn(64, 64, 3, 3, device=DEVICE)
     rows = x[0].flatten(1)
-    with maps.arithmetic(precision, DEVICE):
+    with device.arithmetic(precision, DEVICE):
         convolved, product = functional.conv2d(x, w), rows @ rows.T
     errors = (
         off(convolved, functional.conv2d(x.double(), w.double())),
@@ -63,13 +66,13 @@ def test_one_pass_gives_what_the_steps_give(shape, dtype):
     for formats in ((0, 0), (0, 1), (1, 0), (1, 1)):
         orders = [(torch.contiguous_format, torch.channels_last)[each] for each in formats]
         g, a = (torch.randn(shape, device=DEVICE).to(dtype).contiguous(memory_format=order) for order in orders)
-        found = maps.weighted_activation(g[1:], a[1:])
-        expected = maps.weighted_activation(g[1:].double(), a[1:].double())
-        assert reduction.is_possible(g, a) and found.dtype == torch.float32
+        found = weighted_activation(g[1:], a[1:])
+        expected = weighted_activation(g[1:].double(), a[1:].double())
+        assert leam_triton.is_possible(g, a) and found.dtype == torch.float32
         assert off(found, expected) < 1e-5
 
 
-@pytest.mark.parametrize("counter", [maps.RegionCounter, maps.QuickCounter])
+@pytest.mark.parametrize("counter", [pixel_sets.RegionCounter, pixel_sets.QuickCounter])
 def test_counts_equal_a_full_sort(counter):
     rng = np.random.default_rng(0)
     grids = rng.integers(0, 400, (2, 2, 40, 40)).astype(np.float32)
@@ -78,26 +81,30 @@ def test_counts_equal_a_full_sort(counter):
     for image in range(2):
         for m in range(2):
             flat, labels = grids[image, m].ravel(), regions[image].ravel()
-            expected = naive.count(flat, labels, maps.TOP_PERCENTS, len(REGIONS))
+            expected = naive.count(flat, labels, TOP_PERCENTS, len(REGIONS))
             np.testing.assert_array_equal(counted[image, m], expected)
 
 
 def test_counts_of_enlarged_maps_equal_those_on_the_cpu():
     random = torch.Generator().manual_seed(0)
     regions = torch.randint(0, 19, (3, 112, 112), generator=random).to(torch.uint8)
-    grids = maps.Grid(112).place(torch.rand(3, 6, 7, 7, generator=random))  # many equal pixels at the corners
-    quick = maps.QuickCounter(regions.to(DEVICE))
-    assert torch.equal(quick.count(grids.to(DEVICE)).cpu(), maps.RegionCounter(regions).count(grids))
+    grids = Grid(112).place(torch.rand(3, 6, 7, 7, generator=random))  # many equal pixels at the corners
+    quick = pixel_sets.QuickCounter(regions.to(DEVICE))
+    assert torch.equal(quick.count(grids.to(DEVICE)).cpu(), pixel_sets.RegionCounter(regions).count(grids))
     assert quick.is_settled()
 
 
 def test_pair_maps_equal_the_naive_loop(narrow):
     network, x, _ = prepared(narrow, 3)
     double = networks.build(narrow).double()
-    with maps.arithmetic("float32", DEVICE), maps.Taps(network, narrow.layers) as taps:
+    with device.arithmetic("float32", DEVICE), maps.Taps(network, narrow.layers) as taps:
         embeddings, activations = taps.run(x)
-        unit = maps.normalise(embeddings.detach())
-        batch = next(maps.pair_batches(activations, embeddings, maps.Anchors([3], DEVICE), unit))
+        unit = embedding.normalise(embeddings.detach())
+        batch = next(
+            maps.pair_batches(
+                activations, cells_of((LEAM,), narrow.layers), embeddings, maps.Anchors([3], DEVICE), unit
+            )
+        )
     image, positive = x[0].double().cpu(), x[int(batch.positives[0])].double().cpu()
     for layer in (0, 4, 8):
         expected = naive.pair_map(double, narrow.layers[layer], image, positive, "similarity")
@@ -119,17 +126,17 @@ def small_shard(tmp_path):
 def test_a_shard_is_that_of_the_cpu(small_shard, narrow, tmp_path, monkeypatch, precision, apart, share):
     """Cosines within ``apart``; of the counted pixels at most ``share`` in another region. e is larger than a batch."""
     found = {}
-    for device in ("cpu", DEVICE.type):
-        monkeypatch.setenv("LEAM_DEVICE", device)
-        settings = maps.MapSettings(batch=8, precision=precision if device == "cuda" else "float32")
-        maps.compute_maps(small_shard, tmp_path / device, narrow, settings, together=device != "cpu")
-        with storage.open_shard(tmp_path / device, "maps") as shard:
-            found[device] = {name: storage.read_maps(shard, name) for name in storage.identities(shard)}
+    for where in ("cpu", DEVICE.type):
+        monkeypatch.setenv("LEAM_DEVICE", where)
+        settings = maps.MapSettings(batch=8, precision=precision if where == "cuda" else "float32")
+        maps.compute_maps(small_shard, tmp_path / where, narrow, settings, together=where != "cpu")
+        with storage.open_shard(tmp_path / where, "maps") as shard:
+            found[where] = {name: storage.read_maps(shard, name) for name in storage.identities(shard)}
     assert list(found[DEVICE.type]) == list("abcde")
     for name, expected in found["cpu"].items():
         ours = found[DEVICE.type][name]
         np.testing.assert_allclose(ours.cosine, expected.cosine, atol=apart)
-        for polarity in maps.POLARITIES:
+        for polarity in POLARITIES:
             assert moved(ours.counts[polarity], expected.counts[polarity]) < share
 
 
@@ -143,8 +150,8 @@ def test_twice_the_same_bytes(small_shard, narrow, tmp_path, precision):
 
 def test_bf16_rounds_the_network_and_not_the_counts(narrow):
     network, x, regions = prepared(narrow, 3, "bf16")
-    with maps.arithmetic("bf16", DEVICE):
-        full = maps.leam(network, narrow.layers, x, regions)["counts"][..., -1, :]
+    with device.arithmetic("bf16", DEVICE):
+        full = maps.explain(network, narrow.layers, x, regions)["counts"][..., -1, :]
     assert (full[full >= 256] % 2 == 1).any()
 
 
@@ -180,12 +187,12 @@ def test_memory_that_does_not_suffice_halves_the_batch(narrow, tmp_path, togethe
 def test_a_block_waits_for_the_gpu_at_its_end_alone(narrow):
     """Of two blocks, the one with more backwards does not wait for each of them."""
     network, _, _ = prepared(narrow, 2)
-    grid, settings, waits = maps.Grid(56), maps.MapSettings(grid=56), []
+    grid, settings, waits = Grid(56), maps.MapSettings(grid=56), []
     for images in (3, 15, 3, 15):  # the first of each size warms up
         faces = make_faces("a", images)
         xs, regions = [networks.prepare(faces.crops, narrow).to(DEVICE)] * 3, [faces.regions] * 3
         with torch.profiler.profile(activities=list(torch.profiler.supported_activities())) as profiler:
-            maps.leam_together(network, narrow.layers, xs, regions, settings, grid)
+            maps.map_together(network, cells_of((LEAM,), narrow.layers), xs, regions, settings, grid)
         names = [event.key for event in profiler.key_averages() for _ in range(event.count)]
         waits.append(sum("Synchronize" in name or name == "aten::_local_scalar_dense" for name in names))
     assert waits[3] - waits[2] < 12, waits  # twelve more backwards; a few waits come with profiling itself
@@ -201,14 +208,14 @@ def test_orders_of_pixels_equal_those_on_the_cpu():
 def test_drops_are_those_of_the_cpu(narrow, fill):
     scores = torch.rand(3, 56, 56, generator=torch.Generator().manual_seed(2))
     found = []
-    for device in (torch.device("cpu"), DEVICE):
-        network = folding.prepare(networks.build(narrow), (), narrow.input_size, device)
-        x = networks.prepare(make_faces("a", 3).crops, narrow).to(device)
-        orders = occlusion_measure.order_pixels(scores.to(device), 400)
-        with maps.arithmetic("float32", device):
-            unit, filled = maps.normalise(maps.embed(network, x)), occlusion_measure.filling(fill, x, narrow)
+    for where in (torch.device("cpu"), DEVICE):
+        network = folding.prepare(networks.build(narrow), (), narrow.input_size, where)
+        x = networks.prepare(make_faces("a", 3).crops, narrow).to(where)
+        orders = occlusion_measure.order_pixels(scores.to(where), 400)
+        with device.arithmetic("float32", where):
+            unit, filled = embedding.normalise(embedding.embed(network, x)), occlusion_measure.filling(fill, x, narrow)
             occluder = occlusion_measure.Occluder(network, narrow, x, filled, unit, grid=56, batch=7)
-            found.append(occluder.measure(torch.arange(3, device=device), [orders], [[10, 200, 400]]))
+            found.append(occluder.measure(torch.arange(3, device=where), [orders], [[10, 200, 400]]))
     expected, ours = found
     np.testing.assert_array_equal(ours.pixels, expected.pixels)
     np.testing.assert_allclose(ours.drop, expected.drop, atol=1e-5)

@@ -17,19 +17,22 @@ from torch.nn import functional
 
 import naive
 from conftest import make_faces
-from leam import files, journal, maps, storage
+from leam import device, files, jobs, journal, maps, pixel_sets, storage
+from leam.grid import TOP_PERCENTS, Grid
 from leam.journal import Journal
+from leam.methods import INPUT, POLARITIES, Reduction, cells_of
+from leam.methods.leam import LEAM, weighted_activation
 from leam.recognisers import networks, registry
 from leam.regions import REGIONS
 
 
-def sizes_of(side, percents=maps.TOP_PERCENTS):
+def sizes_of(side, percents=TOP_PERCENTS):
     return [max(1, round(percent / 100 * side * side)) for percent in percents]
 
 
-def engine(network, layers, x, side=28, **options):
+def engine(network, layers, x, side=28, reductions=(LEAM,), **options):
     regions = (np.arange(side * side) % 19).astype(np.uint8).reshape(1, side, side).repeat(len(x), axis=0)
-    return maps.leam(network, layers, x, regions, maps.MapSettings(grid=side, **options))
+    return maps.explain(network, layers, x, regions, maps.MapSettings(grid=side, **options), reductions=reductions)
 
 
 def naive_image_maps(network, layer, x, polarity):
@@ -89,7 +92,7 @@ def test_engine_equals_the_naive_loop(name, images, layers):
     found = engine(network, chosen, x)
     for number, layer in enumerate(chosen):
         module = f"{layer}.conv" if name == "IR_CASIA" else layer
-        for sign, polarity in enumerate(maps.POLARITIES):
+        for sign, polarity in enumerate(POLARITIES):
             expected = naive_image_maps(network, module, x, polarity)
             np.testing.assert_allclose(found[f"maps.{number}"][sign], expected, rtol=1e-7, atol=1e-14)
 
@@ -100,7 +103,7 @@ def test_engine_equals_the_naive_loop_with_in_place_activations():
     x = torch.randn(4, 3, 16, 16, dtype=torch.float64)
     found = engine(network, ("a", "b", "c"), x)
     for number, layer in enumerate("abc"):
-        for sign, polarity in enumerate(maps.POLARITIES):
+        for sign, polarity in enumerate(POLARITIES):
             expected = naive_image_maps(network, layer, x, polarity)
             np.testing.assert_allclose(found[f"maps.{number}"][sign], expected, rtol=1e-7)
 
@@ -114,10 +117,52 @@ def test_pair_maps_cosine_and_pairs_equal_the_naive_ones():
     for row, (i, j) in enumerate(found["pairs"]):
         cosine = functional.cosine_similarity(embeddings[i], embeddings[j], dim=0)
         assert found["cosine"][row] == pytest.approx(float(cosine), abs=1e-6)
-        for sign, polarity in enumerate(maps.POLARITIES):
+        for sign, polarity in enumerate(POLARITIES):
             expected = naive.pair_map(network, recogniser.layers[1], x[i], x[j], polarity)
             stored = found["pair_maps.1"][sign, row]
             np.testing.assert_allclose(stored, expected / expected.max(), atol=6e-4)  # float16
+
+
+def gradient_times_input(gradient, activation):
+    """What raises the cosine and what lowers it, apart: unlike LEAM, this looks at the image itself."""
+    product = (gradient * activation).sum(1)
+    return torch.stack((torch.relu(-product), torch.relu(product)))
+
+
+def gradient_size(gradient, _activation):
+    """One map and no polarity."""
+    return gradient.abs().sum(1)[None]
+
+
+def test_several_methods_share_their_backwards(monkeypatch):
+    network, recogniser = network_of("sample_arcface")
+    layers, x = recogniser.layers[:2], torch.randn(3, 3, 112, 112, dtype=torch.float64)
+    alone, calls, grad = engine(network, layers, x, pair_maps=True), [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *given, **options: calls.append(1) or grad(*given, **options))
+    reductions = (LEAM, Reduction("gradxinput", INPUT, gradient_times_input))
+    together = engine(network, layers, x, pair_maps=True, reductions=reductions)
+    assert len(calls) == 2  # the shifts of three images
+    assert [cell.name for cell in cells_of(reductions, layers)] == [*layers, "gradxinput@input"]
+    for number in range(2):
+        np.testing.assert_array_equal(together[f"maps.{number}"], alone[f"maps.{number}"])
+    np.testing.assert_array_equal(together["counts"][:, :, :2], alone["counts"])
+    for row, (i, j) in enumerate(together["pairs"]):
+        image = x[i : i + 1].clone().requires_grad_()
+        cosine = functional.cosine_similarity(network(image), network(x[j : j + 1]).detach()).sum()
+        product = (grad(cosine, image)[0] * image.detach()).sum(1)[0]
+        for sign, expected in enumerate((torch.relu(-product), torch.relu(product))):
+            np.testing.assert_allclose(together["pair_maps.2"][sign, row], expected / expected.max(), atol=6e-4)
+
+
+def test_signs_are_the_methods_own_matter():
+    network, recogniser = network_of("sample_arcface")
+    x = torch.randn(3, 3, 112, 112, dtype=torch.float64)
+    unsigned = Reduction("size", "layers", gradient_size, signs=("any",))
+    found = engine(network, recogniser.layers[:2], x, pair_maps=True, reductions=(unsigned,))
+    assert found["maps.1"].shape[:2] == (1, 3) and found["counts"].shape[:3] == (1, 6, 2)
+    assert found["pair_maps.0"].shape[:2] == (1, 6) and (found["maps.0"].sum((2, 3)) - 1 < 1e-6).all()
+    with pytest.raises(maps.MapsError, match=r"same signs; these have leam: loss/similarity, size: any"):
+        engine(network, recogniser.layers[:2], x, reductions=(LEAM, unsigned))
 
 
 class Sums(nn.Module):
@@ -144,7 +189,11 @@ def test_polarity_by_hand():
     with maps.Taps(Sums(), ("conv",)) as taps:
         embeddings, activations = taps.run(images)
         unit = functional.normalize(embeddings.detach())
-        batch = next(maps.pair_batches(activations, embeddings, maps.Anchors([2], torch.device("cpu")), unit))
+        batch = next(
+            maps.pair_batches(
+                activations, cells_of((LEAM,), ("conv",)), embeddings, maps.Anchors([2], torch.device("cpu")), unit
+            )
+        )
     loss, similarity = batch.maps[0][:, 0]
     torch.testing.assert_close(similarity, 0.128 * torch.tensor([[1.0, 0], [2.0, 0]]))
     torch.testing.assert_close(loss, 0.096 * torch.tensor([[0, 1.5], [0, 2.5]]))
@@ -154,7 +203,7 @@ def test_relu_of_the_gradient_not_of_the_product():
     """With a negative activation under a positive gradient, ReLU(g) * A subtracts and ReLU(g * A) would not."""
     gradient = torch.tensor([1.0, 1.0, -2.0]).view(1, 3, 1, 1)
     activation = torch.tensor([3.0, -1.0, -5.0]).view(1, 3, 1, 1)
-    loss, similarity = maps.weighted_activation(gradient, activation).flatten()
+    loss, similarity = weighted_activation(gradient, activation).flatten()
     assert similarity == 2.0  # 1*3 + 1*(-1)
     assert loss == 0.0  # 2*(-5) < 0
 
@@ -168,10 +217,10 @@ def test_counts_equal_a_full_sort_with_ties():
     grids[1, 1, 3, 4] = 2.0  # fewer positive pixels than any set but the smallest
     grids[2, 2] = rng.random((side, side), dtype=np.float32)
     regions = rng.integers(0, 19, (3, side, side)).astype(np.uint8)
-    found = maps.RegionCounter(torch.from_numpy(regions)).count(torch.from_numpy(grids)).numpy()
+    found = pixel_sets.RegionCounter(torch.from_numpy(regions)).count(torch.from_numpy(grids)).numpy()
     for image in range(3):
         for m in range(4):
-            expected = naive.count(grids[image, m].ravel(), regions[image].ravel(), maps.TOP_PERCENTS, len(REGIONS))
+            expected = naive.count(grids[image, m].ravel(), regions[image].ravel(), TOP_PERCENTS, len(REGIONS))
             np.testing.assert_array_equal(found[image, m], expected)
 
 
@@ -187,15 +236,15 @@ def some_ties(side=40):
 
 def test_quick_counts_equal_a_full_sort_too():
     grids, regions = some_ties()
-    counter = maps.QuickCounter(regions)
+    counter = pixel_sets.QuickCounter(regions)
     found = counter.count(grids)
     assert counter.is_settled()
     for image in range(3):
         for m in range(4):
             flat, labels = grids[image, m].flatten().numpy(), regions[image].flatten().numpy()
-            expected = naive.count(flat, labels, maps.TOP_PERCENTS, len(REGIONS))
+            expected = naive.count(flat, labels, TOP_PERCENTS, len(REGIONS))
             np.testing.assert_array_equal(found[image, m], expected)
-    part = maps.QuickCounter(regions).count(grids[:2])  # of the first images alone
+    part = pixel_sets.QuickCounter(regions).count(grids[:2])  # of the first images alone
     assert torch.equal(part, found[:2])
 
 
@@ -203,7 +252,7 @@ def test_quick_counts_equal_a_full_sort_too():
 def test_quick_counts_say_when_equal_pixels_reach_beyond_the_margin(equal, settled):
     grids = torch.zeros(1, 1, 40, 40)
     grids.flatten(2)[..., -equal:] = 1.0  # the largest set has 160 pixels
-    counter = maps.QuickCounter(torch.zeros(1, 40, 40, dtype=torch.uint8))
+    counter = pixel_sets.QuickCounter(torch.zeros(1, 40, 40, dtype=torch.uint8))
     counter.count(grids)
     assert counter.is_settled() == settled
 
@@ -211,12 +260,12 @@ def test_quick_counts_say_when_equal_pixels_reach_beyond_the_margin(equal, settl
 def test_ties_fall_to_the_lowest_index():
     grids = torch.ones(1, 1, 10, 10)
     regions = torch.arange(100).reshape(1, 10, 10).remainder(19).to(torch.uint8)
-    counts = maps.RegionCounter(regions, (2.0,)).count(grids)
+    counts = pixel_sets.RegionCounter(regions, (2.0,)).count(grids)
     assert counts[0, 0, 0].nonzero().flatten().tolist() == [0, 1]
 
 
 def test_sizes_of_the_pixel_sets():
-    counter = maps.RegionCounter(torch.zeros(1, 112, 112, dtype=torch.uint8))
+    counter = pixel_sets.RegionCounter(torch.zeros(1, 112, 112, dtype=torch.uint8))
     assert counter.sizes == sizes_of(112)
     assert (counter.sizes[0], counter.sizes[6]) == (1, 125)
 
@@ -228,10 +277,10 @@ def test_engine_counts_its_own_maps():
     found = engine(network, recogniser.layers[5:7], x, side=42)
     regions = torch.arange(42 * 42).remainder(19).numpy()
     for row, (i, j) in enumerate(found["pairs"]):
-        for sign, polarity in enumerate(maps.POLARITIES):
+        for sign, polarity in enumerate(POLARITIES):
             native = naive.pair_map(network, recogniser.layers[6], x[i], x[j], polarity)
             placed = functional.interpolate(native[None, None], size=(42, 42), mode="bilinear", align_corners=False)
-            expected = naive.count(placed.float().flatten().numpy(), regions, maps.TOP_PERCENTS, len(REGIONS))
+            expected = naive.count(placed.float().flatten().numpy(), regions, TOP_PERCENTS, len(REGIONS))
             counted = found["counts"][sign, row, 1].astype(int)
             assert counted.sum(1).tolist() == expected.sum(1).tolist()
             assert abs(counted - expected).sum() <= 0.01 * expected.sum()  # equal but for rounding among neighbours
@@ -241,12 +290,12 @@ def test_engine_counts_its_own_maps():
 def test_resizing_is_pytorchs_bilinear(native, grid):
     m = torch.rand(2, 3, native, native, dtype=torch.float64)
     expected = functional.interpolate(m, size=(grid, grid), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(maps.Grid(grid).place(m), expected)
+    torch.testing.assert_close(Grid(grid).place(m), expected)
 
 
 def test_a_window_is_placed_not_stretched():
     m = torch.rand(1, 112, 96, dtype=torch.float64)
-    placed = maps.Grid(112, (0, 8, 112, 104)).place(m)
+    placed = Grid(112, (0, 8, 112, 104)).place(m)
     torch.testing.assert_close(placed[..., 8:104], m)
     assert placed[..., :8].abs().sum() + placed[..., 104:].abs().sum() == 0
 
@@ -298,10 +347,10 @@ def test_many_images_are_filled_in_block_by_block(tmp_path, narrow):
 def together(network, layers, xs, side=28, counter=None, **options):
     regions = [(np.arange(side * side) % 19).astype(np.uint8).reshape(1, side, side).repeat(len(x), axis=0) for x in xs]
     settings = maps.MapSettings(grid=side, **options)
-    return maps.leam_together(network, layers, xs, regions, settings, maps.Grid(side), counter)
+    return maps.map_together(network, cells_of((LEAM,), layers), xs, regions, settings, Grid(side), counter)
 
 
-@pytest.mark.parametrize("counter", [maps.RegionCounter, maps.QuickCounter])
+@pytest.mark.parametrize("counter", [pixel_sets.RegionCounter, pixel_sets.QuickCounter])
 def test_identities_in_one_block_get_what_each_gets_alone(counter):
     network, recogniser = network_of("sample_arcface")
     xs = [torch.randn(n, 3, 112, 112, dtype=torch.float64) for n in (3, 2, 5, 3)]
@@ -338,7 +387,7 @@ def test_ties_that_cannot_be_settled_are_counted_anew():
     xs = [torch.randn(n, 3, 16, 16) for n in (3, 2)]
     alone = [engine(network, ("conv",), x)["counts"] for x in xs]
     assert alone[0].any()
-    for found, expected in zip(together(network, ("conv",), xs, counter=maps.QuickCounter), alone, strict=True):
+    for found, expected in zip(together(network, ("conv",), xs, counter=pixel_sets.QuickCounter), alone, strict=True):
         np.testing.assert_array_equal(found["counts"], expected)
 
 
@@ -353,9 +402,9 @@ def test_precision_is_set_for_the_block_and_restored():
     owners = (torch.backends, torch.backends.cuda.matmul, torch.backends.cudnn.conv)
     before = torch.backends.fp32_precision
     for precision, expected in (("float32", "ieee"), ("tf32", "tf32"), ("bf16", "ieee")):
-        with maps.arithmetic(precision, torch.device("cpu")):
+        with device.arithmetic(precision, torch.device("cpu")):
             assert [owner.fp32_precision for owner in owners] == [expected] * 3
-    with pytest.raises(KeyError), maps.arithmetic("bf16", torch.device("cpu")):
+    with pytest.raises(KeyError), device.arithmetic("bf16", torch.device("cpu")):
         assert torch.is_autocast_enabled("cpu")
         raise KeyError
     assert torch.backends.fp32_precision == before and not torch.is_autocast_enabled("cpu")
@@ -365,7 +414,7 @@ def test_bf16_maps_are_added_in_float32_and_close():
     network, recogniser = network_of("sample_arcface")
     network, x = network.float(), torch.randn(3, 3, 112, 112)
     exact = engine(network, recogniser.layers, x)
-    with maps.arithmetic("bf16", torch.device("cpu")):
+    with device.arithmetic("bf16", torch.device("cpu")):
         found = engine(network, recogniser.layers, x)
     for layer in range(9):
         assert found[f"maps.{layer}"].dtype == np.float32
@@ -378,14 +427,14 @@ def test_bf16_maps_are_added_in_float32_and_close():
 def test_bf16_rounds_the_network_and_not_the_counts():
     """A sum of pixels that went through bf16 would be even from 256 on, and divisible by 4 from 512 on."""
     network, recogniser = network_of("sample_arcface")
-    with maps.arithmetic("bf16", torch.device("cpu")):
+    with device.arithmetic("bf16", torch.device("cpu")):
         found = engine(network.float(), recogniser.layers, torch.randn(3, 3, 112, 112), side=112)
     full = found["counts"][..., -1, :]
     assert (full[full >= 256] % 2 == 1).any()
 
 
 def test_the_number_of_images_at_once_is_open_by_default(tmp_path, faces_shard, narrow):
-    assert maps.images_at_once(torch.device("cpu")) == 32
+    assert device.images_at_once(torch.device("cpu")) == 32
     found = []
     for batch in (None, 32):
         output = tmp_path / f"{batch}.h5"
@@ -458,7 +507,7 @@ def test_file_holds_what_the_contract_says(tmp_path, faces_shard, narrow):
     with storage.open_shard(output, "maps") as shard:
         assert storage.identities(shard) == list("abcd")
         assert list(shard.attrs["layers"]) == list(registry.IRESNET_LAYERS)
-        assert storage.read_thresholds(shard) == [f"{percent:g}" for percent in maps.TOP_PERCENTS] + ["full"]
+        assert storage.read_thresholds(shard) == [f"{percent:g}" for percent in TOP_PERCENTS] + ["full"]
         assert shard.attrs["untrained"] and shard.attrs["config_sha256"] == "x"
         found = storage.read_maps(shard, "c", pair_maps=True)
     assert found.pairs.shape == (12, 2) and found.pairs.dtype == np.int16
@@ -536,7 +585,7 @@ def test_a_journal_of_other_settings_is_started_anew(tmp_path, faces_shard, narr
 
 def test_a_job_stops_itself_before_its_time_is_over(tmp_path, faces_shard, narrow):
     output = tmp_path / "00000.h5"
-    with pytest.raises(maps.OutOfTimeError, match="0 of 4 identities done; the next run goes on from there"):
+    with pytest.raises(jobs.OutOfTimeError, match="0 of 4 identities done; the next run goes on from there"):
         maps.compute_maps(faces_shard, output, narrow, settings(), minutes=0.01)
     assert not output.exists()
     maps.compute_maps(faces_shard, output, narrow, settings(), minutes=60)
@@ -574,7 +623,7 @@ def test_what_another_process_finishes_meanwhile_is_taken_over(tmp_path, faces_s
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(None, np.inf), (1, 30), (120, 6840), (2880, 164160)])
 def test_time_is_kept_free_for_starting_and_writing(minutes, seconds):
-    assert maps.working_seconds(minutes) == seconds
+    assert jobs.working_seconds(minutes) == seconds
 
 
 class Blind(nn.Module):
@@ -628,7 +677,7 @@ def assert_like(found, expected):
         other = expected[name]
         assert person.images == other.images
         np.testing.assert_allclose(person.cosine, other.cosine, atol=1e-5)
-        for polarity in maps.POLARITIES:
+        for polarity in POLARITIES:
             for layer, array in person.maps[polarity].items():
                 np.testing.assert_allclose(array, other.maps[polarity][layer], rtol=1e-2, atol=1e-6)
             one, two = (each.counts[polarity].astype(int) for each in (person, other))
@@ -686,7 +735,7 @@ def test_finished_groups_are_not_computed_again_and_time_is_kept(tmp_path, faces
         monkeypatch.setattr(maps.time, "monotonic", lambda: 1e12)
         yield names[1]
 
-    with monkeypatch.context(), pytest.raises(maps.OutOfTimeError, match="with 2 of 4 identities done"):
+    with monkeypatch.context(), pytest.raises(jobs.OutOfTimeError, match="with 2 of 4 identities done"):
         maps.compute_maps(*given, minutes=60, together=True, progress=late)
     monkeypatch.undo()
     maps.compute_maps(*given, together=True, progress=lambda names: computed.extend(names) or names)
@@ -716,4 +765,4 @@ def test_a_gpu_that_was_asked_for_must_be_there():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(maps.MapsError, match="a GPU was asked for"):
-        maps.choose_device("cuda")
+        device.choose_device("cuda")

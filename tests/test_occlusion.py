@@ -15,6 +15,7 @@ from leam.analyses import occlusion
 from leam.analyses.occlusion import averages
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.analyses.verification import table as verification_table
+from leam.grid import Grid
 from leam.recognisers import networks, registry
 
 GRID = 28
@@ -147,7 +148,7 @@ def test_drops_equal_a_naive_loop(finished):
     for recogniser in recognisers:
         with storage.open_shard(folder / recogniser.name / "00000.h5", "maps") as shard:
             found[recogniser.name] = {name: storage.read_maps(shard, name).maps for name in "abcd"}
-        grids[recogniser.name] = maps.Grid(GRID, recogniser.window)
+        grids[recogniser.name] = Grid(GRID, recogniser.window)
     circle = averages.other_identities(list("abcd"), 0)
     threshold = verification_table.verify("small", [folder / "small" / "00000.h5"])["threshold"]
     network = networks.build(recognisers[0], 0)
@@ -246,7 +247,7 @@ def test_a_recogniser_that_looks_at_one_patch_is_hurt_there_and_nowhere_else(tmp
     assert abs(drops["centre", 1]) < 1e-6  # the disc ends before the patch: rows 20 to 47, columns 64 to 91
     with storage.open_shard(tmp_path / "patch" / "00000.h5", "maps") as shard:
         found = torch.from_numpy(storage.read_layer_maps(shard, "a", "loss", "conv"))
-    pixels = occlusion_measure.order_pixels(maps.Grid(GRID).place(found), 39)
+    pixels = occlusion_measure.order_pixels(Grid(GRID).place(found), 39)
     rows, columns = pixels // GRID, pixels % GRID
     assert ((rows >= 4) & (rows <= 12) & (columns >= 15) & (columns <= 23)).all()
 

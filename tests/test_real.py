@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from leam import files, maps, storage
+from leam.grid import Grid
+from leam.methods import POLARITIES
 from test_workflow import snakemake
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +59,7 @@ def test_every_map_is_finite_and_none_is_empty(finished):
                 found = storage.read_maps(shard, identity)
                 seen.append((path.parent.name, identity))
                 assert found.nonfinite == 0
-                for polarity in maps.POLARITIES:
+                for polarity in POLARITIES:
                     assert (found.counts[polarity].sum(3) > 0).all(), (path, identity)
                     for layer, array in found.maps[polarity].items():
                         assert np.isfinite(array).all() and (array.max((1, 2)) > 0).all(), (path, identity, layer)
@@ -71,7 +73,7 @@ def test_a_recogniser_that_sees_a_window_marks_nothing_outside_it(finished):
     with storage.open_shard(results / "maps/mobilefacenet_casia/00000.h5", "maps") as shard:
         found = storage.read_maps(shard, people[0])
     assert found.maps["loss"]["conv1/conv/Conv"].shape[1:] == (56, 48)
-    grid = maps.Grid(112, (0, 8, 112, 104))
+    grid = Grid(112, (0, 8, 112, 104))
     placed = grid.place(maps.torch.from_numpy(found.maps["loss"]["conv1/conv/Conv"])).numpy()
     assert placed[:, :, :8].max() == placed[:, :, 104:].max() == 0
     assert (placed[:, :, 8:104].sum((1, 2)) > 0).all()

@@ -33,8 +33,11 @@ import torch
 from torch import nn
 
 from conftest import make_faces
-from leam import maps, reduction, storage
+from leam import device, embedding, maps, pixel_sets, storage
+from leam.grid import Grid
 from leam.journal import Journal
+from leam.methods import cells_of, leam_triton
+from leam.methods.leam import LEAM
 from leam.recognisers import folding, networks, registry
 
 PARTS = ("env", "engine", "choices", "busy", "write", "occlusion", "projection")
@@ -94,21 +97,23 @@ class Case:
     xs: list[torch.Tensor]
     regions: list[np.ndarray]
 
-    def counts(self, counter: type[maps.RegionCounter] | None = None) -> None:
-        settings, grid = maps.MapSettings(), maps.Grid(112, self.recogniser.window)
-        maps.leam_together(self.network, self.recogniser.layers, self.xs, self.regions, settings, grid, counter)
+    def counts(self, counter: type[pixel_sets.RegionCounter] | None = None) -> None:
+        settings, grid = maps.MapSettings(), Grid(112, self.recogniser.window)
+        maps.map_together(
+            self.network, cells_of((LEAM,), self.recogniser.layers), self.xs, self.regions, settings, grid, counter
+        )
 
     def alone(self) -> None:
-        maps.leam(self.network, self.recogniser.layers, self.xs[0], self.regions[0])
+        maps.explain(self.network, self.recogniser.layers, self.xs[0], self.regions[0])
 
     def floor(self) -> None:
         x = torch.cat(self.xs)
         anchors = maps.Anchors([len(each) for each in self.xs], x.device)
         with maps.Taps(self.network, self.recogniser.layers[:1]) as taps:
             embeddings, activations = taps.run(x)
-            unit, own = maps.normalise(embeddings.detach()), maps.normalise(embeddings)
+            unit, own = embedding.normalise(embeddings.detach()), embedding.normalise(embeddings)
             for positives in anchors.positives:
-                torch.autograd.grad(own, activations, unit[positives], retain_graph=True)
+                torch.autograd.grad(own, list(activations.values()), unit[positives], retain_graph=True)
 
 
 def case(bench: Bench, name: str, precision: str) -> Case:
@@ -122,11 +127,11 @@ def case(bench: Bench, name: str, precision: str) -> Case:
 
 def env(bench: Bench) -> None:
     card = torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU"
-    print(f"# {card}, torch {torch.__version__}, Python {sys.version.split()[0]}, Triton {bool(reduction.triton)}")
+    print(f"# {card}, torch {torch.__version__}, Python {sys.version.split()[0]}, Triton {bool(leam_triton.triton)}")
     side = 512 if bench.tiny else 8192
     square = torch.randn(side, side, device=bench.device)
     for precision in bench.precisions:
-        with maps.arithmetic(precision, bench.device):
+        with device.arithmetic(precision, bench.device):
             seconds = bench.seconds(lambda: square @ square)
         bench.figure(f"products_{precision}", 2 * side**3 / seconds / 1e12, "TFLOP/s")
 
@@ -135,7 +140,7 @@ def engine(bench: Bench) -> None:
     for name in bench.in_time(bench.models):
         for precision in bench.precisions:
             given = case(bench, name, precision)
-            with maps.arithmetic(precision, bench.device):
+            with device.arithmetic(precision, bench.device):
                 for what, work in (("counts", given.counts), ("floor", given.floor)):
                     bench.figure(f"{name}_{precision}_{what}", bench.ms_per_pair(work, bench.people), "ms/pair")
             del given
@@ -149,9 +154,9 @@ def choices(bench: Bench) -> None:
     name = bench.models[0]
     for precision in bench.in_time(bench.precisions):
         given = case(bench, name, precision)
-        with maps.arithmetic(precision, bench.device):
+        with device.arithmetic(precision, bench.device):
             bench.figure(f"{name}_{precision}_alone", bench.ms_per_pair(given.alone, 1), "ms/pair")
-            plain = bench.ms_per_pair(lambda given=given: given.counts(maps.RegionCounter), bench.people)
+            plain = bench.ms_per_pair(lambda given=given: given.counts(pixel_sets.RegionCounter), bench.people)
             bench.figure(f"{name}_{precision}_wide_keys", plain, "ms/pair")
             torch.backends.cudnn.deterministic = False
             bench.figure(f"{name}_{precision}_not_repeatable", bench.ms_per_pair(given.counts, bench.people), "ms/pair")
@@ -179,7 +184,7 @@ def busy(bench: Bench) -> None:
         return print("the share of time that the card works needs a card")
     for precision in bench.in_time(list(bench.precisions)):
         given = case(bench, bench.models[0], precision)
-        with maps.arithmetic(precision, bench.device):
+        with device.arithmetic(precision, bench.device):
             seconds = bench.seconds(given.counts)
             with torch.profiler.profile(activities=list(torch.profiler.supported_activities())) as profiler:
                 given.counts()
@@ -247,7 +252,7 @@ def occlusion(bench: Bench) -> None:
             network = folding.prepare(network, (), recogniser.input_size, bench.device, precision)
             for batch in (4,) if bench.tiny else FORWARDS:
                 x = torch.randn(batch, 3, *recogniser.input_size, device=bench.device)
-                with maps.arithmetic(precision, bench.device):
+                with device.arithmetic(precision, bench.device):
                     rate = batch / bench.seconds(lambda network=network, x=x: network(x))
                 bench.figure(f"{name}_{precision}_forwards_{batch}", rate, "1/s")
 

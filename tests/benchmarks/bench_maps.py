@@ -5,9 +5,9 @@
 The work: one identity of 12 images, 132 ordered pairs, nine layers, one map per pair and layer. The others compute one
 polarity, ours both. The floor is 132 bare image-backwards to the first layer, batched alike, without hooks on other
 layers and without reductions; the folded floor is the same on the network that ours runs on (``folding``).
-The others run in the process as PyTorch comes, ours with the settings that compute_maps makes (``maps.tune_cpu``); the
-figures named untuned and tuned compare on equal settings. The contestants take turns and medians are taken, as machines
-are shared; only ratios count.
+The others run in the process as PyTorch comes, ours with the settings that compute_maps makes
+(``device.tune_cpu``); the figures named untuned and tuned compare on equal settings. The contestants take turns and
+medians are taken, as machines are shared; only ratios count.
 
 Needs tests/benchmarks/requirements.txt.
 """
@@ -24,7 +24,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from leam import maps, paper
+from leam import device, embedding, maps, paper
+from leam.grid import Grid
+from leam.methods import cells_of
+from leam.methods.leam import LEAM
 from leam.recognisers import folding, networks, registry
 from leam.regions import REGIONS
 
@@ -73,17 +76,18 @@ def shifts(n: int):
 
 
 def run_ours(network, recogniser, x, found=None):
+    cells = cells_of((LEAM,), recogniser.layers)
     with maps.Taps(network, recogniser.layers) as taps:
         embeddings, activations = taps.run(x)
-        unit = maps.normalise(embeddings.detach())
-        for batch in maps.pair_batches(activations, embeddings, maps.Anchors([len(x)], x.device), unit):
+        unit = embedding.normalise(embeddings.detach())
+        for batch in maps.pair_batches(activations, cells, embeddings, maps.Anchors([len(x)], x.device), unit):
             if found is not None:
                 collect(found, batch.positives.cpu(), [layer[1] for layer in batch.maps])
 
 
 def run_ours_with_counts(network, recogniser, x, found=None):
     regions = (np.arange(112 * 112) % len(REGIONS)).astype(np.uint8).reshape(1, 112, 112).repeat(len(x), axis=0)
-    maps.leam(network, recogniser.layers, x, regions)
+    maps.explain(network, recogniser.layers, x, regions)
 
 
 def run_floor(network, recogniser, x, found=None):
@@ -92,7 +96,7 @@ def run_floor(network, recogniser, x, found=None):
         unit = functional.normalize(embeddings.detach())
         own = functional.normalize(embeddings)
         for positives in shifts(len(x)):
-            torch.autograd.grad(own, activations, unit[positives], retain_graph=True)
+            torch.autograd.grad(own, list(activations.values()), unit[positives], retain_graph=True)
 
 
 def run_grad_cam(network, recogniser, x, found=None):
@@ -234,7 +238,7 @@ def measure(name: str, device: str, rounds: int, contestants: list[str], precisi
     others = {contestant: network for contestant in contestants if contestant not in networks}
     plain = time_rounds(others | {"ours": network}, recogniser, x, rounds)
     if device == "cpu":
-        maps.tune_cpu()
+        device.tune_cpu()
     same = {contestant: network for contestant in ("floor", "torch_cam") if contestant in contestants}
     tuned = time_rounds(networks | same, recogniser, x, rounds)
     report(name, plain, tuned, device)
@@ -257,7 +261,7 @@ def time_rounds(networks: dict[str, nn.Module], recogniser, x, rounds: int) -> d
 
 def top_pixels(network, recogniser, x) -> np.ndarray:
     """Which pixels are in the top 1 % of the common grid: (132, L, 112 * 112) bool."""
-    grid, found = maps.Grid(112, recogniser.window), {}
+    grid, found = Grid(112, recogniser.window), {}
     run_ours(network, recogniser, x, found)
     placed = torch.stack([torch.stack([grid.place(m.double()) for m in found[pair]]) for pair in sorted(found)])
     pixels = placed.flatten(2)
@@ -272,7 +276,7 @@ def compare_precisions(network, folded, recogniser, x, device: str, name: str, p
     network.float()
     seconds = {}
     for precision in precisions:
-        with maps.arithmetic(precision, torch.device(device)):
+        with device.arithmetic(precision, torch.device(device)):
             found = top_pixels(folded, recogniser, x)
             started = time.perf_counter()
             run_ours(folded, recogniser, x)
@@ -317,7 +321,7 @@ def main() -> None:
         print(torch.cuda.get_device_name())
     seconds = {}
     for name in given.models:
-        with maps.arithmetic("float32", torch.device(given.device)):  # PyTorch's own default on a GPU is tf32
+        with device.arithmetic("float32", torch.device(given.device)):  # PyTorch's own default on a GPU is tf32
             seconds[name] = measure(name, given.device, given.rounds, given.contestants, precisions)
     if given.device == "cuda" and seconds.keys() >= PAPER_MODELS.keys():
         per_pair = sum(count * seconds[name] for name, count in PAPER_MODELS.items()) / (IMAGES * (IMAGES - 1))

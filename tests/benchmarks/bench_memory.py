@@ -17,25 +17,29 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from leam import maps
+from leam import device, embedding, maps
+from leam.grid import Grid
+from leam.methods import cells_of
+from leam.methods.leam import LEAM
 from leam.recognisers import folding, networks, registry
 
 
 def measure(name: str, images: int, batch: int) -> int:
     """Peak MB after two backwards of the first block of ``batch`` anchors of ``images``."""
-    maps.tune_cpu()
+    device.tune_cpu()
     recogniser = dataclasses.replace(registry.REGISTRY[name], untrained=True)
     network = networks.build(recogniser)
     network = folding.prepare(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
     x = torch.randn(images, 3, *recogniser.input_size)
-    grid, settings = maps.Grid(112), maps.MapSettings(batch=batch)
+    grid, settings = Grid(112), maps.MapSettings(batch=batch)
     regions = np.zeros((images, 112, 112), np.uint8)
-    unit = functional.normalize(maps.embed(network, x, batch))
+    unit = functional.normalize(embedding.embed(network, x, batch))
+    cells = cells_of((LEAM,), recogniser.layers)
     with maps.Taps(network, recogniser.layers) as taps:
         anchors = maps.Anchors([images], torch.device("cpu"), 0, batch)
         block = maps.Block(anchors, regions[:batch], settings, grid)
         embeddings, activations = taps.run(x[:batch])
-        for _, pairs in zip(range(2), maps.pair_batches(activations, embeddings, anchors, unit), strict=False):
+        for _, pairs in zip(range(2), maps.pair_batches(activations, cells, embeddings, anchors, unit), strict=False):
             block.add(pairs)
     return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()).group(1)) // 1024
 

@@ -98,7 +98,7 @@ class Work:
 
 
 def measure(name: str, images: int, device: str, settings: occlusion_measure.OcclusionSettings, rounds: int) -> None:
-    with tempfile.TemporaryDirectory() as folder, maps.arithmetic("float32", torch.device(device)):
+    with tempfile.TemporaryDirectory() as folder, device.arithmetic("float32", torch.device(device)):
         work, batch = Work(Path(folder), name, images, device, settings), settings.batch
         found = {shuffled: work.run(shuffled) for shuffled in (False, True)}
         counts = {shuffled: each.forwards for shuffled, each in found.items()}

@@ -26,12 +26,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from leam import config as settings
-from leam import links, maps, regions, scale, storage
+from leam import device, links, maps, regions, scale, storage
 from leam.analyses.occlusion import averages
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.analyses.similarity import measure as similarity_measure
 from leam.analyses.verification import table as verification_table
 from leam.faces import stage as faces_stage
+from leam.grid import TOP_PERCENTS
+from leam.methods import POLARITIES
 from leam.recognisers import folding, networks, registry
 from leam.sample import rendering
 
@@ -71,7 +73,7 @@ GPU_JOB_MB = 4900  # compute_maps on a CPU at its largest: IResNet-100, maps.bat
 def measure() -> dict:
     """The unit costs, as ``scale.unit_costs`` reads them."""
     torch.set_num_threads(1)
-    maps.tune_cpu()
+    device.tune_cpu()
     with tempfile.TemporaryDirectory() as folder:
         people = render(Path(folder))
         costs = picture_costs(Path(folder), people)
@@ -197,7 +199,7 @@ def maps_of(recogniser: registry.Recogniser, person: storage.Faces, n: int):
     network = networks.build(recogniser)
     network = folding.prepare(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
     x = networks.prepare(person.crops[:n], recogniser)
-    return lambda: maps.leam(network, recogniser.layers, x, person.regions[:n])
+    return lambda: maps.explain(network, recogniser.layers, x, person.regions[:n])
 
 
 def per_image_and_pair(totals: list[float]) -> tuple[float, float]:
@@ -261,7 +263,7 @@ def made_up_shards(
     """Files of the right shapes; embeddings of 512 numbers. The last threshold is the full activation."""
     rng = np.random.default_rng(0)
     names, pairs = [f"{number:02d}" for number in range(images)], maps.ordered_pairs(images)
-    sets = [*(f"{percent:g}" for percent in maps.TOP_PERCENTS), regions.FULL][-thresholds:]
+    sets = [*(f"{percent:g}" for percent in TOP_PERCENTS), regions.FULL][-thresholds:]
     counts = rng.integers(0, 900, (len(pairs), layers, thresholds, len(regions.REGIONS)), dtype=np.uint16)
     points = np.zeros((images, 68, 2), np.float32)
     described = {"model": "m", "layers": list(registry.IRESNET_LAYERS[:layers]), "thresholds": sets, "grid": grid}
@@ -279,8 +281,8 @@ def made_up_shards(
             embeddings = rng.standard_normal((images, 512)).astype(np.float32)
             embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
             cosine = (embeddings @ embeddings.T)[tuple(pairs.T)]
-            leam = dict.fromkeys(maps.POLARITIES, dict.fromkeys(described["layers"], flat))
-            both = dict.fromkeys(maps.POLARITIES, counts)
+            leam = dict.fromkeys(POLARITIES, dict.fromkeys(described["layers"], flat))
+            both = dict.fromkeys(POLARITIES, counts)
             storage.write_maps(shard, storage.IdentityMaps(identity, names, pairs, cosine, embeddings, leam, both))
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 
 from leam import files, storage
-from leam.maps import FULL_ACTIVATION, POLARITIES, Grid
+from leam.grid import FULL_ACTIVATION, Grid, largest_pixels, set_size
+from leam.methods import POLARITIES
 from leam.paper import REGION_TITLES
-from leam.regions import FULL, REGIONS, resize_regions, set_size
+from leam.regions import FULL, REGIONS, resize_regions
 
 TEMPLATE = Path(__file__).with_name("explorer.html")
 OUTSIDE = 255  # the level of pixels in no set
@@ -35,10 +35,9 @@ def pixel_levels(grid_map: np.ndarray, top_percents: list[float]) -> np.ndarray:
     if flat.max() <= 0:
         return levels.reshape(grid_map.shape)
     levels[flat / flat.max() > FULL_ACTIVATION] = len(top_percents)
-    order = np.argsort(-flat, kind="stable")
+    largest = largest_pixels(flat, max(top_percents))
     for level, percent in reversed(list(enumerate(top_percents))):
-        chosen = order[: set_size(percent, flat.size)]
-        levels[chosen[flat[chosen] > 0]] = level
+        levels[largest[: set_size(percent, flat.size)]] = level
     return levels.reshape(grid_map.shape)
 
 
@@ -127,7 +126,7 @@ def _recogniser(model: str, paths: list[str], people: list[tuple[int, storage.Fa
 
 
 def _grid(shard: h5py.File) -> Grid:
-    return Grid(int(shard.attrs["grid"]), tuple(json.loads(shard.attrs["recogniser"])["window"]))
+    return Grid(int(shard.attrs["grid"]), storage.read_window(shard))
 
 
 def _strips(found: storage.IdentityMaps, names: list[str], grid: Grid, sets: list[str]) -> dict:
@@ -139,7 +138,7 @@ def _strips(found: storage.IdentityMaps, names: list[str], grid: Grid, sets: lis
             continue
         strips[name] = {}
         for polarity, by_layer in found.maps.items():
-            placed = [grid.place(torch.from_numpy(maps[position])).numpy() for maps in by_layer.values()]
+            placed = [grid.place(maps[position]) for maps in by_layer.values()]
             heat = [255 * np.sqrt(m / m.max()) if m.max() > 0 else m for m in placed]  # roots keep weak places apart
             levels = [pixel_levels(m, top_percents) for m in placed]
             strips[name][polarity] = {

@@ -15,13 +15,9 @@ Shape letters: N images, P = N(N-1) ordered pairs, b anchors of a block, L layer
 G side of the common grid, K largest pixels, T thresholds, R regions, D embedding size.
 """
 
-import contextlib
-import ctypes
 import dataclasses
 import json
 import logging
-import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,46 +27,28 @@ import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from leam import files, reduction, storage
+from leam import files, storage
+from leam.device import arithmetic, choose_device, halve, images_at_once, tune_cpu
+from leam.embedding import UnusableImagesError, embed, is_usable, normalise, unit_embeddings
+from leam.grid import TOP_PERCENTS, Grid
+from leam.jobs import Job
 from leam.journal import Journal
-from leam.methods import POLARITIES
+from leam.methods import INPUT, Cell, Reduction, cells_of
+from leam.methods.leam import LEAM
+from leam.pixel_sets import QuickCounter, RegionCounter
 from leam.recognisers import folding, networks
-from leam.recognisers.registry import CROP_UNITS, Recogniser
-from leam.regions import FULL, REGIONS, resize_regions, set_size
+from leam.recognisers.registry import Recogniser
+from leam.regions import FULL, REGIONS, resize_regions
 
 log = logging.getLogger(__name__)
 
-
-TOP_PERCENTS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 5.0, 10.0)
-REGION_BITS = 5  # hold 19 regions
-CACHED = 2**20  # numbers that are multiplied at once on a CPU: 4 MB in float32
-MARGIN = 128  # pixels; the smallest maps, enlarged to 112 x 112, have 64 equal ones at each corner
-FULL_ACTIVATION = 0.01  # of the map's maximum
 NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
 NO_EMBEDDING = "embedding is zero or not finite"
-CPU_BATCH = 32  # images per forward and backward where there is no GPU
-SAFETY = 1.5  # an identity may take this many times the longest one so far
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
-SHUTDOWN_S = 30  # kept free of a job's time at least, to start Python and to write the output
-SHUTDOWN_SHARE = 0.05  # and this share of it: a long job is of a large shard
 
 
 class MapsError(Exception):
-    """LEAM cannot be computed for this network or these layers."""
-
-
-class UnusableImagesError(Exception):
-    """Images whose embedding is zero or not finite: they have no cosine. ``usable`` (N,) says which are not."""
-
-    def __init__(self, usable: np.ndarray):
-        super().__init__(f"{(~usable).sum()} of {len(usable)} embeddings are zero or not finite")
-        self.usable = usable
-
-
-class OutOfTimeError(Exception):
-    """The job stopped itself before its time limit; what is finished is kept and the next run goes on from there."""
+    """Maps cannot be computed for this network or these layers."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +56,9 @@ class MapSettings:
     """The settings of ``compute_maps``.
 
     grid : side of the common grid, pixels; batch : images per forward and backward, the bound on memory; None takes
-        what ``images_at_once`` says
+        what ``device.images_at_once`` says
     pair_maps : store every pair's map too (float16); dtype : of the stored image maps, "float32" or "float16"
-    precision : of the network's products, "float32", "tf32" or "bf16" (see ``arithmetic``)
+    precision : of the network's products, "float32", "tf32" or "bf16" (see ``device.arithmetic``)
     """
 
     grid: int = 112
@@ -96,18 +74,20 @@ def settings_of(section: dict) -> MapSettings:
     return MapSettings(**section | {"top_percents": tuple(section["top_percents"])})
 
 
-# ------------------------------------------------------------------------------------------------ equations 1 to 5
+# ------------------------------------------------------------------------------------------------ pairs in blocks
 
 
 class Taps:
-    """The outputs of chosen layers, recorded while a network runs; a context manager, so hooks are always removed.
+    """What stands at chosen places while a network runs: layers' outputs, or the INPUT itself.
 
-    The network goes on with a copy of each recorded output: an in-place activation after it, of whatever kind,
-    cannot overwrite it. Where no gradient reaches a layer from below (parameters are frozen), the graph starts there.
+    A context manager, so hooks are always removed. The network goes on with a copy of each recorded output: an
+    in-place activation after it, of whatever kind, cannot overwrite it. Where no gradient reaches a layer from below
+    (parameters are frozen), the graph starts there.
     """
 
-    def __init__(self, network: nn.Module, layers: tuple[str, ...]):
-        self.network, self.layers = network, layers
+    def __init__(self, network: nn.Module, places: tuple[str, ...]):
+        self.network, self.places = network, places
+        self.layers = tuple(place for place in places if place != INPUT)
         self._recorded: dict[str, Tensor] = {}
         self._running = False  # the network may be used for other things meanwhile, whose outputs are not recorded
         self._handles: list = []
@@ -134,9 +114,11 @@ class Taps:
 
         return record
 
-    def run(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Embeddings (b, D) of a batch, and the recorded outputs [(b, C, h, w)] in the order of ``layers``."""
+    def run(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Embeddings (b, D) of a batch, and what was recorded, {place: (b, C, h, w)}, in the order of ``places``."""
         self._recorded.clear()
+        if INPUT in self.places:
+            x = self._recorded[INPUT] = x.detach().requires_grad_()
         self._running = True
         try:
             with torch.enable_grad():
@@ -148,29 +130,7 @@ class Taps:
                 raise MapsError(f"layer {layer!r} does not run when an image is embedded")
             if self._recorded[layer].ndim != 4:
                 raise MapsError(f"layer {layer!r} gives {tuple(self._recorded[layer].shape)}; expected (N, C, h, w)")
-        return embeddings, [self._recorded[layer] for layer in self.layers]
-
-
-def weighted_activation(gradient: Tensor, activation: Tensor) -> Tensor:
-    """Equations 1-3 for both polarities: (b, C, h, w) twice -> (2, b, h, w), in the order of POLARITIES.
-
-    ``gradient`` is that of the similarity. ReLU(g) * A is not ReLU(g * A): activations before BN are signed.
-    """
-    if reduction.is_possible(gradient, activation):
-        return reduction.weighted_activation(gradient, activation)
-    b, c, h, w = gradient.shape
-    dtype = torch.promote_types(gradient.dtype, torch.float32)  # what comes in bf16 is multiplied and added in float32
-    maps = gradient.new_empty(2, b, h, w, dtype=dtype)
-    step = b if gradient.is_cuda else max(1, CACHED // (c * h * w))
-    product = torch.empty_like(gradient[:step], dtype=dtype)  # in its order of memory; on a CPU, what its cache holds
-    for start in range(0, b, step):
-        part = slice(start, start + step)
-        g, a = gradient[part].to(dtype), activation[part]
-        wa = product[: len(g)]
-        torch.sum(torch.clamp(g, max=0, out=wa).mul_(a), 1, out=maps[0, part])  # d(1 - cos) = -d cos
-        torch.sum(torch.clamp(g, min=0, out=wa).mul_(a), 1, out=maps[1, part])
-    maps[0].neg_()
-    return maps.relu_()
+        return embeddings, {place: self._recorded[place] for place in self.places}
 
 
 class Anchors:
@@ -198,18 +158,21 @@ class Anchors:
 
 @dataclass
 class PairBatch:
-    """Maps of the pairs of one shift: maps[l] is (2, a, h, w), polarity first, for layer l and the first a anchors."""
+    """Maps of the pairs of one shift: maps[l] is (S, a, h, w), of cell l and the first a anchors."""
 
     positives: Tensor  # (a,) among all images
     slots: Tensor  # (a,) their places among the anchor's partners
     maps: list[Tensor]
 
 
-def pair_batches(activations: list[Tensor], block: Tensor, anchors: Anchors, unit: Tensor) -> Iterator[PairBatch]:
+def pair_batches(
+    activations: dict[str, Tensor], cells: Sequence[Cell], block: Tensor, anchors: Anchors, unit: Tensor
+) -> Iterator[PairBatch]:
     """Every ordered pair of the given anchors, one shift at a time: at most b pairs per backward.
 
-    activations : recorded outputs for the anchors; block : (b, D) their embeddings, with the graph
-    unit : (N, D) unit embeddings of all images, constants
+    activations : {place: (b, C, h, w) what was recorded there for the anchors}; block : (b, D) their embeddings, with
+        the graph; unit : (N, D) unit embeddings of all images, constants
+    All cells take the same backward.
     """
     if not block.requires_grad:
         raise MapsError(NO_GRADIENT)
@@ -218,162 +181,20 @@ def pair_batches(activations: list[Tensor], block: Tensor, anchors: Anchors, uni
         positives, slots = (each[number - 1] for each in (anchors.positives, anchors.slots))
         along = unit[positives]
         along[active:] = 0  # these have met everyone
-        gradients = torch.autograd.grad(
-            block_unit, activations, along, retain_graph=number < anchors.partners, allow_unused=True
+        found = torch.autograd.grad(
+            block_unit, list(activations.values()), along, retain_graph=number < anchors.partners, allow_unused=True
         )
-        if any(gradient is None for gradient in gradients):
+        if any(gradient is None for gradient in found):
             raise MapsError(NO_GRADIENT)
-        pairs = zip(gradients, activations, strict=True)
-        maps = [weighted_activation(g[:active], a.detach()[:active]) for g, a in pairs]
+        gradients = dict(zip(activations, found, strict=True))
+        maps = [
+            cell.reduction.reduce(gradients[cell.place][:active], activations[cell.place].detach()[:active])
+            for cell in cells
+        ]
         yield PairBatch(positives[:active], slots[:active], maps)
 
 
-# ----------------------------------------------------------------------------------------------------- the common grid
-
-
-def resize_matrix(native: int, grid: int, start: float = 0.0, end: float = CROP_UNITS) -> Tensor:
-    """Bilinear resizing (align_corners=False) of ``native`` samples to ``grid`` ones, as a (grid, native) matrix.
-
-    The samples cover start..end of the crop (in 112ths); grid pixels whose centre lies outside get zero: a map is
-    placed where the recogniser looked, not stretched over what it never saw.
-    """
-    centres = (torch.arange(grid, dtype=torch.float64) + 0.5) * CROP_UNITS / grid
-    position = ((centres - start) / (end - start) * native - 0.5).clamp(0, native - 1)
-    lower = position.floor().long().clamp(max=max(native - 2, 0))
-    upper = (lower + 1).clamp(max=native - 1)
-    matrix = torch.zeros(grid, native, dtype=torch.float64)
-    rows = torch.arange(grid)
-    matrix[rows, lower] += 1 - (position - lower)
-    matrix[rows, upper] += position - lower
-    matrix[(centres <= start) | (centres >= end)] = 0
-    return matrix
-
-
-class Grid:
-    """Puts a recogniser's maps on the common grid, the same for every recogniser."""
-
-    def __init__(self, side: int, window: tuple[int, int, int, int] = (0, 0, CROP_UNITS, CROP_UNITS)):
-        self.side, self.window = side, window
-        self._matrices: dict[tuple, tuple[Tensor, Tensor]] = {}
-
-    def place(self, maps: Tensor) -> Tensor:
-        """(..., h, w) -> (..., G, G), non-negative."""
-        h, w = maps.shape[-2:]
-        if (h, w) == (self.side, self.side) and self.window == (0, 0, CROP_UNITS, CROP_UNITS):
-            return maps
-        key = (h, w, maps.dtype, maps.device)
-        if key not in self._matrices:
-            top, left, bottom, right = self.window
-            vertical = resize_matrix(h, self.side, top, bottom).to(maps)
-            horizontal = resize_matrix(w, self.side, left, right).T.contiguous().to(maps)
-            self._matrices[key] = vertical, horizontal
-        vertical, horizontal = self._matrices[key]
-        return vertical @ (maps @ horizontal)
-
-
-def sort_keys(values: Tensor, low_bits: Tensor) -> Tensor:
-    """int64 keys that order as the float32 values >= 0 do, then as ``low_bits`` (below 2**32) where these are equal."""
-    return (values.abs().view(torch.int32).long() << 32) | low_bits  # non-negative floats order as their bits do
-
-
-class RegionCounter:
-    """Counts the activated pixels of every pixel set per region, from one partial sort per map (docs/method.md 2.5).
-
-    top p % : the round(p / 100 * G * G) largest pixels that are > 0, at least 1, ties by the lowest index;
-    full activation : pixels above 1 % of the maximum. A map of zeros counts nowhere.
-    """
-
-    def __init__(self, regions: Tensor, top_percents: tuple[float, ...] = TOP_PERCENTS):
-        """regions : (N, G, G) uint8, on the device of the maps."""
-        regions = regions.flatten(1).long()  # (N, G*G)
-        pixels = regions.shape[1]
-        self.one_hot = functional.one_hot(regions, len(REGIONS)).float()  # (N, G*G, R)
-        # Below the bits of a value stand first the pixel's place from the end, so that ties fall to the lowest index
-        # whatever the sorting algorithm, then its region, so that a sorted key needs no looking up.
-        self.low_bits = (torch.arange(pixels - 1, -1, -1, device=regions.device) << REGION_BITS) | regions
-        self.sizes = [set_size(percent, pixels) for percent in top_percents]
-        order = sorted(set(self.sizes))
-        edges = torch.tensor(order, device=regions.device)
-        ranks = torch.arange(order[-1], device=regions.device)
-        self.cells = torch.bucketize(ranks, edges, right=True) * len(REGIONS)  # the smallest set a rank belongs to
-        self.columns = torch.tensor([order.index(size) for size in self.sizes], device=regions.device)
-
-    def count(self, grids: Tensor) -> Tensor:
-        """Maps (a, M, G, G), M of each of the first a images -> (a, M, T, R) int64; T: top-p sets, then full."""
-        step = len(grids) if grids.is_cuda else 1  # on a CPU, what stays in its cache
-        of_images = (tensor[: len(grids)] for tensor in (self.low_bits, self.one_hot))
-        parts = (tensor.split(step) for tensor in (grids.flatten(2).float(), *of_images))
-        return torch.cat([self._count(*part) for part in zip(*parts, strict=True)])
-
-    def _count(self, grids: Tensor, low_bits: Tensor, one_hot: Tensor) -> Tensor:
-        full = (grids / grids.amax(2, keepdim=True) > FULL_ACTIVATION).float() @ one_hot  # (N, M, R)
-        return torch.cat((self._count_top(grids, low_bits), full.long().unsqueeze(2)), dim=2)
-
-    def _count_top(self, grids: Tensor, low_bits: Tensor) -> Tensor:
-        keys = sort_keys(grids, low_bits.unsqueeze(1))
-        return self._histogram(keys.topk(len(self.cells), dim=2).values)
-
-    def _histogram(self, keys: Tensor) -> Tensor:
-        """Keys (a, M, K), largest first -> (a, M, T - 1, R)."""
-        region = keys & (2**REGION_BITS - 1)
-        shape = (*keys.shape[:2], len(set(self.sizes)), len(REGIONS))
-        histogram = torch.zeros(shape, dtype=torch.long, device=keys.device)
-        histogram.flatten(2).scatter_add_(2, self.cells + region, (keys >= 2**32).long())  # only pixels > 0
-        return histogram.cumsum(2)[:, :, self.columns]  # a larger set contains the smaller ones
-
-    def is_settled(self) -> bool:
-        """Whether every count so far is right."""
-        return True
-
-
-class QuickCounter(RegionCounter):
-    """The same counts, for GPUs: searched among the values alone, half as wide, and only what is found is ordered.
-
-    Which of several equal pixels a search finds is arbitrary, so it finds MARGIN more than the largest set has. Where
-    the equals of that set's last pixel reach beyond the margin too, counts may be wrong, and ``is_settled`` says so.
-    """
-
-    unsettled: Tensor | None = None  # number of such maps so far, on the device
-
-    def _count_top(self, grids: Tensor, low_bits: Tensor) -> Tensor:
-        size, pixels = len(self.cells), grids.shape[2]
-        found = grids.abs().view(torch.int32).topk(min(size + MARGIN, pixels), dim=2, sorted=False)
-        low_bits = low_bits.unsqueeze(1).expand(-1, grids.shape[1], -1).gather(2, found.indices)
-        keys = ((found.values.long() << 32) | low_bits).sort(dim=2, descending=True).values  # as of sort_keys
-        if keys.shape[2] < pixels:
-            values = keys >> 32
-            last = values[..., size - 1]
-            unsettled = ((last > 0) & (values[..., -1] == last)).sum()
-            self.unsettled = unsettled if self.unsettled is None else self.unsettled + unsettled
-        return self._histogram(keys[..., :size])
-
-    def is_settled(self) -> bool:
-        return self.unsettled is None or not self.unsettled.item()
-
-
 # ------------------------------------------------------------------------------------------------------ one identity
-
-
-@contextlib.contextmanager
-def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
-    """How convolutions and matrix products are computed, for the block; restored afterwards.
-
-    float32 : as such (PyTorch's own default on a GPU is tf32); tf32 : products rounded to 10 bits, on GPUs that can
-    bf16 : activations, gradients and products rounded to 7 bits (autocast), on GPUs and CPUs that can
-    Sums are kept in float32 in every case. On a GPU, cuDNN takes only algorithms that give the same bits every time.
-    """
-    repeatable, torch.backends.cudnn.deterministic = torch.backends.cudnn.deterministic, True
-    owners = (torch.backends, torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # before torch 2.14 the general
-    before = [owner.fp32_precision for owner in owners]  # setting does not reach cuDNN, whose own default is tf32
-    for owner in owners:
-        owner.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            yield
-    finally:
-        torch.backends.cudnn.deterministic = repeatable
-        for owner, setting in zip(owners, before, strict=True):
-            owner.fp32_precision = setting
 
 
 class Block:
@@ -396,10 +217,10 @@ class Block:
         placed = torch.from_numpy(resize_regions(regions, grid.side))
         self.counter = counter(placed.to(self.device), settings.top_percents)
         self.nonfinite = torch.zeros(len(anchors), dtype=torch.long, device=self.device)  # of each anchor's maps
-        self.sums: list[Tensor] = []  # per layer (2, b, h, w): pair maps, each summing to 1, added up
-        self.filled: Tensor | None = None  # (L, 2, b): how many of them were not empty
-        self.counts: Tensor | None = None  # (2, b, N-1, L, T, R)
-        self.pair_maps: list[Tensor] = []  # per layer (2, b, N-1, h, w)
+        self.sums: list[Tensor] = []  # per cell (S, b, h, w): pair maps, each summing to 1, added up
+        self.filled: Tensor | None = None  # (L, S, b): how many of them were not empty
+        self.counts: Tensor | None = None  # (S, b, N-1, L, T, R)
+        self.pair_maps: list[Tensor] = []  # per cell (S, b, N-1, h, w)
         self.unit: Tensor | None = None  # (b, D) the anchors' embeddings
         self.usable: Tensor | None = None  # (b,) whether they are some
 
@@ -407,7 +228,7 @@ class Block:
         if self.counts is None:
             self._allocate(batch.maps)
         active = len(batch.slots)
-        totals = torch.stack([m.sum((2, 3)) for m in batch.maps])  # (L, 2, a)
+        totals = torch.stack([m.sum((2, 3)) for m in batch.maps])  # (L, S, a)
         finite = totals.isfinite()
         self.nonfinite[:active] += (~finite).sum((0, 1))
         maps = [torch.where(f[..., None, None], m, 0) for f, m in zip(finite, batch.maps, strict=True)]
@@ -424,30 +245,30 @@ class Block:
 
     def _allocate(self, maps: list[Tensor]) -> None:
         """The first shift has all anchors."""
-        b, partners = len(self.anchors), self.anchors.partners
+        signs, b, partners = len(maps[0]), len(self.anchors), self.anchors.partners
         self.sums = [torch.zeros_like(m) for m in maps]
-        self.filled = torch.zeros(len(maps), 2, b, dtype=torch.long, device=self.device)
+        self.filled = torch.zeros(len(maps), signs, b, dtype=torch.long, device=self.device)
         signed = torch.int16 if self.grid.side**2 < 2**16 else torch.int32  # read as unsigned
-        shape = (2, b, partners, len(maps), len(self.counter.sizes) + 1, len(REGIONS))
+        shape = (signs, b, partners, len(maps), len(self.counter.sizes) + 1, len(REGIONS))
         self.counts = torch.zeros(shape, dtype=signed, device=self.device)
         if self.keep:
             self.pair_maps = [
-                torch.zeros(2, b, partners, *m.shape[2:], dtype=torch.half, device=m.device) for m in maps
+                torch.zeros(signs, b, partners, *m.shape[2:], dtype=torch.half, device=m.device) for m in maps
             ]
 
     def _count(self, maps: list[Tensor]) -> Tensor:
-        grids = torch.stack([self.grid.place(m) for m in maps], dim=1)  # (2, L, a, G, G)
-        counts = self.counter.count(grids.flatten(0, 1).transpose(0, 1))  # (a, 2 * L, T, R)
-        return counts.unflatten(1, (2, len(maps))).transpose(0, 1).to(self.counts.dtype)  # (2, a, L, T, R)
+        grids = torch.stack([self.grid.place(m) for m in maps], dim=1)  # (S, L, a, G, G)
+        counts = self.counter.count(grids.flatten(0, 1).transpose(0, 1))  # (a, S * L, T, R)
+        return counts.unflatten(1, (-1, len(maps))).transpose(0, 1).to(self.counts.dtype)  # (S, a, L, T, R)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Of all anchors, on the host: usable (b,), nonfinite and embeddings (b, ...), maps.l (2, b, h, w), and with
-        room for the partners of the largest identity counts (2, b, N-1, L, T, R) and pair_maps.l (2, b, N-1, h, w).
+        """Of all anchors, on the host: usable (b,), nonfinite and embeddings (b, ...), maps.l (S, b, h, w), and with
+        room for the partners of the largest identity counts (S, b, N-1, L, T, R) and pair_maps.l (S, b, N-1, h, w).
         """
         found = {"usable": self.usable, "nonfinite": self.nonfinite, "embeddings": self.unit.float()}
-        for layer, (total, filled) in enumerate(zip(self.sums, self.filled, strict=True)):
-            found[f"maps.{layer}"] = total / filled.clamp(min=1)[..., None, None]
-        found |= {"counts": self.counts} | {f"pair_maps.{layer}": kept for layer, kept in enumerate(self.pair_maps)}
+        for cell, (total, filled) in enumerate(zip(self.sums, self.filled, strict=True)):
+            found[f"maps.{cell}"] = total / filled.clamp(min=1)[..., None, None]
+        found |= {"counts": self.counts} | {f"pair_maps.{cell}": kept for cell, kept in enumerate(self.pair_maps)}
         arrays = to_host(found)
         unsigned = np.uint16 if self.counts.dtype is torch.int16 else np.uint32
         return arrays | {"counts": arrays["counts"].view(unsigned)}
@@ -466,7 +287,7 @@ def to_host(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def _of_identity(arrays: dict[str, np.ndarray], rows: slice, first: int, partners: int) -> dict[str, np.ndarray]:
-    """What ``leam_blocks`` yields for the anchors in these rows of a block, which are of one identity.
+    """What ``map_blocks`` yields for the anchors in these rows of a block, which are of one identity.
 
     first : the place of the first of them among its images; partners : how many each has
     """
@@ -479,34 +300,39 @@ def _of_identity(arrays: dict[str, np.ndarray], rows: slice, first: int, partner
         if key.startswith("maps."):
             found[key] = array[:, rows]
         elif key == "counts" or key.startswith("pair_maps."):  # pairs sorted by anchor, then positive
-            found[key] = array[:, rows, :partners].reshape(2, -1, *array.shape[3:])
+            found[key] = array[:, rows, :partners].reshape(len(array), -1, *array.shape[3:])
     return found
 
 
-def leam_blocks(
-    network: nn.Module, layers: tuple[str, ...], x: Tensor, regions: np.ndarray, settings: MapSettings, grid: Grid
+def map_blocks(
+    network: nn.Module,
+    cells: Sequence[Cell],
+    x: Tensor,
+    regions: np.ndarray,
+    settings: MapSettings,
+    grid: Grid,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """LEAM of one identity, at most ``settings.batch`` anchors at a time, so that memory does not grow with N.
+    """Maps of one identity, at most ``settings.batch`` anchors at a time, so that memory does not grow with N.
 
     x : (N, 3, height, width) the recogniser's input, on its device, N >= 2; regions : (N, S, S) uint8
     The batch is halved, and the block done again, when memory runs out.
 
-    Yields for b anchors: anchors (b,), embeddings (b, D) of unit norm, counts (2, b (N-1), L, T, R), nonfinite (the
-    number of maps that were not finite, taken as empty), and for layer l maps.l (2, b, h, w), the image maps
+    Yields for b anchors: anchors (b,), embeddings (b, D) of unit norm, counts (S, b (N-1), L, T, R), nonfinite (the
+    number of maps that were not finite, taken as empty), and for cell l maps.l (S, b, h, w), the image maps
     (docs/method.md 4: mean over the anchor's pairs of the pair maps, each normalised to sum 1),
-    and pair_maps.l (2, b (N-1), h, w).
+    and pair_maps.l (S, b (N-1), h, w).
 
     Raises UnusableImagesError when an embedding is zero or not finite.
     """
     n, start, batch = len(x), 0, settings.batch
     unit = unit_embeddings(embed(network, x, batch)) if n > batch else None
-    with Taps(network, layers) as taps:
+    with Taps(network, places_of(cells)) as taps:
         while start < n:
             anchors, found = Anchors([n], x.device, start, min(start + batch, n)), None
             try:
-                found = _compute_block(taps, x, unit, anchors, regions, settings, grid, counter_for(x))
+                found = _compute_block(taps, cells, x, unit, anchors, regions, settings, grid, counter_for(x))
             except RuntimeError as error:
-                batch = _smaller_batch(error, len(anchors))
+                batch = halve(len(anchors), error)
             if found is not None:
                 yield _of_identity(found, slice(0, len(anchors)), start, n - 1)
                 start += len(anchors)
@@ -514,16 +340,16 @@ def leam_blocks(
                 unit = unit_embeddings(embed(network, x, batch))
 
 
-def leam_together(
+def map_together(
     network: nn.Module,
-    layers: tuple[str, ...],
+    cells: Sequence[Cell],
     xs: list[Tensor],
     regions: list[np.ndarray],
     settings: MapSettings,
     grid: Grid,
     counter: type[RegionCounter] | None = None,
 ) -> list[dict[str, np.ndarray]]:
-    """LEAM of several identities in one block, whatever their images are: what ``leam_blocks`` yields, of each.
+    """Maps of several identities in one block, whatever their images are: what ``map_blocks`` yields, of each.
 
     A GPU computes a backward of one identity's images in little more than the time that starting it takes.
     xs : (n, 3, height, width) of each identity, on the network's device, n >= 2; regions : (n, S, S) uint8 of each
@@ -536,11 +362,16 @@ def leam_together(
     anchors, ends = Anchors(sizes, x.device), np.cumsum(sizes)
     rows = {each: slice(end - size, end) for each, size, end in zip(order, sizes, ends, strict=True)}
     try:
-        with Taps(network, layers) as taps:
-            found = _compute_block(taps, x, None, anchors, placed, settings, grid, counter or counter_for(x))
+        with Taps(network, places_of(cells)) as taps:
+            found = _compute_block(taps, cells, x, None, anchors, placed, settings, grid, counter or counter_for(x))
     except UnusableImagesError as error:
         raise UnusableImagesError(np.concatenate([error.usable[rows[each]] for each in range(len(xs))])) from None
     return [_of_identity(found, rows[each], 0, len(xs[each]) - 1) for each in range(len(xs))]
+
+
+def places_of(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Where the cells look, each place once."""
+    return tuple(dict.fromkeys(cell.place for cell in cells))
 
 
 def counter_for(x: Tensor) -> type[RegionCounter]:
@@ -550,6 +381,7 @@ def counter_for(x: Tensor) -> type[RegionCounter]:
 
 def _compute_block(
     taps: Taps,
+    cells: Sequence[Cell],
     x: Tensor,
     unit: Tensor | None,
     anchors: Anchors,
@@ -560,13 +392,15 @@ def _compute_block(
 ) -> dict[str, np.ndarray]:
     """The ``arrays`` of one block, whose maps are counted anew where the counter could not settle all ties."""
     placed = regions[anchors.positions]
-    found, is_settled = _fill(taps, x, unit, Block(anchors, placed, settings, grid, counter))
+    found, is_settled = _fill(taps, cells, x, unit, Block(anchors, placed, settings, grid, counter))
     if not found["usable"].all():
         raise UnusableImagesError(found["usable"])
-    return found if is_settled else _fill(taps, x, unit, Block(anchors, placed, settings, grid))[0]
+    return found if is_settled else _fill(taps, cells, x, unit, Block(anchors, placed, settings, grid))[0]
 
 
-def _fill(taps: Taps, x: Tensor, unit: Tensor | None, block: Block) -> tuple[dict[str, np.ndarray], bool]:
+def _fill(
+    taps: Taps, cells: Sequence[Cell], x: Tensor, unit: Tensor | None, block: Block
+) -> tuple[dict[str, np.ndarray], bool]:
     """The ``arrays`` of a block and whether its ties are settled. Where it holds all images, its own forward gives the
     positives (``unit``).
     """
@@ -576,48 +410,9 @@ def _fill(taps: Taps, x: Tensor, unit: Tensor | None, block: Block) -> tuple[dic
         block.usable = is_usable(embeddings.detach())
         unit = normalise(embeddings.detach()) if unit is None else unit
         block.unit = unit[own]
-        for pair_batch in pair_batches(activations, embeddings, block.anchors, unit):
+        for pair_batch in pair_batches(activations, cells, embeddings, block.anchors, unit):
             block.add(pair_batch)
     return block.arrays(), block.counter.is_settled()
-
-
-def unit_embeddings(embeddings: Tensor) -> Tensor:
-    """Embeddings (N, D) at unit norm. Raises UnusableImagesError when some are zero or not finite."""
-    usable = is_usable(embeddings)
-    if not usable.all():
-        raise UnusableImagesError(usable.cpu().numpy())
-    return normalise(embeddings)
-
-
-def is_usable(embeddings: Tensor) -> Tensor:
-    """(N,) whether an embedding (N, D) has a cosine."""
-    norms = embeddings.norm(dim=1)
-    return norms.isfinite() & (norms > 0)
-
-
-def normalise(embeddings: Tensor) -> Tensor:
-    """Embeddings (N, D) at unit norm, in float32 at least."""
-    return functional.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)))
-
-
-def embed(network: nn.Module, x: Tensor, batch: int = 32) -> Tensor:
-    """Embeddings (N, D) as the network gives them, without a graph; batches are halved when memory runs out."""
-    try:
-        with torch.no_grad():
-            return torch.cat([network(part) for part in x.split(batch)])
-    except RuntimeError as error:
-        batch = _smaller_batch(error, batch)
-    return embed(network, x, batch)
-
-
-def _smaller_batch(error: RuntimeError, batch: int) -> int:
-    """Half the batch if the error says that memory ran out; any other error is raised again."""
-    if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
-        raise error
-    if batch == 1:
-        raise MapsError("memory does not suffice for one image; take fewer layers or a larger machine") from error
-    log.warning("memory ran out with %d anchors at once; going on with %d", batch, batch // 2)
-    return batch // 2
 
 
 def ordered_pairs(n: int) -> np.ndarray:
@@ -625,17 +420,25 @@ def ordered_pairs(n: int) -> np.ndarray:
     return np.array([(i, j) for i in range(n) for j in range(n) if i != j], np.int16)
 
 
-def leam(
+def explain(
     network: nn.Module,
     layers: tuple[str, ...],
     x: Tensor,
     regions: np.ndarray,
     settings: MapSettings | None = None,
     grid: Grid | None = None,
+    reductions: tuple[Reduction, ...] = (LEAM,),
 ) -> dict[str, np.ndarray]:
-    """``leam_blocks``, joined: LEAM of one identity with all its images, and its pairs (P, 2) and cosine (P,)."""
-    settings = settings or MapSettings()
-    blocks = list(leam_blocks(network, layers, x, regions, settings, grid or Grid(settings.grid)))
+    """``map_blocks``, joined: maps of one identity with all its images, and its pairs (P, 2) and cosine (P,).
+
+    All reductions take the same backwards; ``methods.cells_of(reductions, layers)`` says which cell is which.
+    Raises MapsError when they do not have the same signs.
+    """
+    settings, cells = settings or MapSettings(), cells_of(reductions, layers)
+    if len({reduction.signs for reduction in reductions}) > 1:
+        names = ", ".join(f"{reduction.name}: {'/'.join(reduction.signs)}" for reduction in reductions)
+        raise MapsError(f"methods that are computed together must have the same signs; these have {names}")
+    blocks = list(map_blocks(network, cells, x, regions, settings, grid or Grid(settings.grid)))
     per_anchor = {"anchors", "embeddings"}
     joined = {
         key: np.concatenate([block[key] for block in blocks], axis=0 if key in per_anchor else 1)
@@ -648,22 +451,6 @@ def leam(
 
 
 # --------------------------------------------------------------------------------------------------------- the stage
-
-
-def tune_cpu() -> None:
-    """Process-wide settings that make maps on a CPU faster: denormals count as zero, and freed memory is kept.
-
-    By default glibc gives every large buffer back to the kernel when it is freed and takes it anew for the next
-    gradient; the page faults cost little on an idle machine and up to a third of a backward on a busy one. Elsewhere
-    than on glibc only denormals are set.
-    """
-    torch.set_flush_denormal(True)
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**30)
-    except (OSError, AttributeError):
-        return
 
 
 def compute_maps(
@@ -686,48 +473,21 @@ def compute_maps(
     waits for another process that is writing the same shard, whose result it then takes over. together : several
     identities per block, as many as ``settings.batch`` images hold; by default on a GPU alone.
 
-    Raises OutOfTimeError, MapsError, registry.ModelError, files.StorageError, and BlockingIOError when another
-    process is still writing the same shard.
+    Raises jobs.OutOfTimeError, MapsError, device.DeviceError, registry.ModelError, files.StorageError, and
+    BlockingIOError when another process is still writing the same shard.
     """
-    output = Path(output)
-    seconds = working_seconds(minutes)
-    deadline = time.monotonic() + seconds
+    job = Job(output, minutes, progress)
     work = _work(faces, recogniser, settings, seed)
     described = work | (attributes or {})
-    waits = seconds if minutes else 0
-    journal = Journal(output.with_name(output.name + ".journal"), files.digest(work), waits)
-    try:
-        if journal.waited and _is_finished(output, described):
-            log.info("%s: another process has finished it", output)
-        else:
-            with storage.open_shard(faces, "faces") as shard:
-                where = choose_device(device)
-                joined = where.type == "cuda" if together is None else together
-                bounded = dataclasses.replace(settings, batch=settings.batch or images_at_once(where))
-                _compute_identities(shard, journal, recogniser, bounded, where, seed, deadline, progress, joined)
-                _write_shard(shard, output, journal, recogniser, settings, described)
-    except BaseException:
-        journal.close()
-        raise
-    journal.remove()
-
-
-def images_at_once(device: torch.device) -> int:
-    """How many images share a block where the settings leave it open: on a GPU as many as its memory suggests.
-
-    128 fill a card of 80 GB with work (the dearest recogniser, VGG_16, takes about 0.26 GB each).
-    """
-    if device.type != "cuda":
-        return CPU_BATCH
-    memory_gb = torch.cuda.get_device_properties(device).total_memory / 1e9
-    return int(min(max(1.6 * memory_gb, 16), 128))
-
-
-def working_seconds(minutes: float | None) -> float:
-    """How long a job with this time limit may work, seconds: the rest is for starting and for writing the output."""
-    if not minutes:
-        return math.inf
-    return 60 * minutes - max(SHUTDOWN_S, SHUTDOWN_SHARE * 60 * minutes)
+    with job.journal(files.digest(work), lambda: _is_finished(job.output, described)) as journal:
+        if journal is None:
+            return
+        with storage.open_shard(faces, "faces") as shard:
+            where = choose_device(device)
+            joined = where.type == "cuda" if together is None else together
+            bounded = dataclasses.replace(settings, batch=settings.batch or images_at_once(where))
+            _compute_identities(shard, job, journal, recogniser, bounded, where, seed, joined)
+            _write_shard(shard, job.output, journal, recogniser, settings, described)
 
 
 def _is_finished(output: Path, attributes: dict[str, str]) -> bool:
@@ -758,48 +518,14 @@ def identify(recogniser: Recogniser) -> dict[str, str | bool]:
     }
 
 
-def unfinished(
-    names: list[str], journal: Journal, what: str, deadline: float, progress: Callable
-) -> Iterator[tuple[int, str]]:
-    """The identities that the journal has not, one after the other, each with its number among all from 1 on.
-
-    Raises OutOfTimeError when the next identity might not be done by the ``deadline`` (of time.monotonic).
-    """
-    for number, (name,) in unfinished_groups([[name] for name in names], journal, what, deadline, progress):
-        yield number, name
-
-
-def unfinished_groups(
-    groups: list[list[str]], journal: Journal, what: str, deadline: float, progress: Callable
-) -> Iterator[tuple[int, list[str]]]:
-    """``unfinished`` of groups of identities that are computed together: those that are not all in the journal, each
-    with the number of identities that are done with it. ``progress`` is given the first name of each.
-    """
-    longest, total = 0.0, sum(map(len, groups))
-    lacking = {group[0]: sum(name not in journal for name in group) for group in groups}
-    missing = [group for group in groups if lacking[group[0]]]
-    done = total - sum(lacking.values())
-    for first, group in zip(progress([group[0] for group in missing]), missing, strict=True):
-        begun = time.monotonic()
-        if begun + SAFETY * longest > deadline:
-            raise OutOfTimeError(
-                f"stopped {what} before its time limit with {done} of {total} identities done; "
-                f"the next run goes on from there"
-            )
-        done += lacking[first]
-        yield done, group
-        longest = max(longest, time.monotonic() - begun)
-
-
 def _compute_identities(
     shard: h5py.File,
+    job: Job,
     journal: Journal,
     recogniser: Recogniser,
     settings: MapSettings,
     device: torch.device,
     seed: int,
-    deadline: float,
-    progress: Callable,
     together: bool,
 ) -> None:
     names = storage.identities(shard)
@@ -807,7 +533,7 @@ def _compute_identities(
     log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
     network = _network(recogniser, seed, device, settings.precision) if done < len(names) else None
     groups = _groups(shard, names, settings.batch) if together else [[name] for name in names]
-    for number, group in unfinished_groups(groups, journal, recogniser.name, deadline, progress):
+    for number, group in job.unfinished_groups(groups, journal, recogniser.name):
         begun = time.monotonic()
         found = [storage.read_faces(shard, name) for name in group]
         with arithmetic(settings.precision, device):
@@ -840,21 +566,6 @@ def _network(recogniser: Recogniser, seed: int, device: torch.device, precision:
     return folding.prepare(network, recogniser.layers, recogniser.input_size, device, precision)
 
 
-def choose_device(device: str) -> torch.device:
-    """The device to compute on: "cpu", "cuda", or "auto", which is the GPU if there is one.
-
-    The environment variable LEAM_DEVICE overrules what is asked for (to try a GPU's profile on a CPU, for instance).
-
-    Raises MapsError when "cuda" is asked for and PyTorch sees none.
-    """
-    device = os.environ.get("LEAM_DEVICE", device)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise MapsError("a GPU was asked for, but PyTorch sees none: check the job's GPU request and the CUDA driver")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
-
-
 def _compute_group(
     network: nn.Module,
     recogniser: Recogniser,
@@ -870,7 +581,7 @@ def _compute_group(
     try:
         blocks, usable = _blocks_of(network, recogniser, settings, group, device)
     except RuntimeError as error:
-        _smaller_batch(error, sum(len(faces.images) for faces in group))
+        halve(sum(len(faces.images) for faces in group), error)
     if blocks is None:
         for half in (group[: len(group) // 2], group[len(group) // 2 :]):
             _compute_group(network, recogniser, settings, half, device, journal)
@@ -891,7 +602,7 @@ def _blocks_of(
         try:
             chosen = [xs[each][usable[each]].to(device) for each in whole]
             regions = [group[each].regions[usable[each]] for each in whole]
-            found = leam_together(network, recogniser.layers, chosen, regions, settings, grid)
+            found = map_together(network, cells_of((LEAM,), recogniser.layers), chosen, regions, settings, grid)
         except UnusableImagesError as error:
             parts = np.split(error.usable, np.cumsum([usable[each].sum() for each in whole])[:-1])
             for each, part in zip(whole, parts, strict=True):
@@ -917,9 +628,8 @@ def _compute_identity(
     while True:
         blocks = []
         if usable.sum() >= 2:
-            blocks = leam_blocks(
-                network, recogniser.layers, x[usable].to(device), faces.regions[usable], settings, grid
-            )
+            cells = cells_of((LEAM,), recogniser.layers)
+            blocks = map_blocks(network, cells, x[usable].to(device), faces.regions[usable], settings, grid)
         try:
             return _record(journal, faces, usable, blocks)
         except UnusableImagesError as error:
@@ -995,7 +705,7 @@ def _write_identity(
     group = storage.start_maps(shard, name, images, pairs, cosine, unit, int(facts["nonfinite"]))
     for number in range(int(facts["blocks"])):
         block = journal.get(_block_name(name, number))
-        counts = dict(zip(POLARITIES, block["counts"], strict=True))
+        counts = dict(zip(LEAM.signs, block["counts"], strict=True))
         maps, pair_maps = (_by_polarity(block, kind, layers) for kind in ("maps", "pair_maps"))
         storage.add_maps(group, int(block["anchors"][0]), counts, maps, pair_maps, dtype)
 
@@ -1006,5 +716,5 @@ def _by_polarity(block: dict[str, np.ndarray], kind: str, layers: tuple[str, ...
         return {}
     return {
         polarity: {layer: block[f"{kind}.{number}"][sign] for number, layer in enumerate(layers)}
-        for sign, polarity in enumerate(POLARITIES)
+        for sign, polarity in enumerate(LEAM.signs)
     }

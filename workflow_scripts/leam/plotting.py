@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from leam import files
 from leam.paper import REGION_TITLES
-from leam.regions import FULL, REGIONS, TOP_1
+from leam.regions import CROP_UNITS, FULL, REGIONS, TOP_1, Window
 
 INK, MUTED = "#1a1a1a", "#8a8a8a"
 SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
@@ -82,12 +82,12 @@ def label_rows(axes: np.ndarray, labels: list[str]) -> None:
         axis.set_ylabel(lines, rotation=0, ha="right", va="center", fontsize=7)
 
 
-def draw_map(axis: Axes, crop: np.ndarray, image_map: np.ndarray, window: list[int]) -> None:
+def draw_map(axis: Axes, crop: np.ndarray, image_map: np.ndarray, window: Window) -> None:
     """One image map (h, w) over its crop (S, S, 3), placed where the recogniser looked."""
     side = crop.shape[0]
     grey = crop.mean(2)
     axis.imshow(0.35 * 255 + 0.65 * grey, cmap="gray", vmin=0, vmax=255)
-    top, left, bottom, right = (edge * side / 112 - 0.5 for edge in window)
+    top, left, bottom, right = (edge * side / CROP_UNITS - 0.5 for edge in window)
     strength = image_map / max(float(image_map.max()), np.finfo(np.float32).tiny)
     axis.imshow(
         strength,

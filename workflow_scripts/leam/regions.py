@@ -49,6 +49,9 @@ CELEBAMASK_HQ = (
     "neck",
     "cloth",
 )
+Window = tuple[int, int, int, int]  # top, left, bottom, right of what a recogniser sees of the crop, in CROP_UNITS
+CROP_UNITS = 112  # pixels of a 112 x 112 crop, whatever the crop's real size
+WHOLE_CROP: Window = (0, 0, CROP_UNITS, CROP_UNITS)
 LABEL_ORDERS = {"farl": REGIONS, "celebamask_hq": CELEBAMASK_HQ}
 WHOLE_MODEL = "all"  # the layer name under which the counts of all layers stand
 FULL = "full"  # the threshold name of the full activation
@@ -59,11 +62,6 @@ def resize_regions(regions: np.ndarray, side: int) -> np.ndarray:
     """Region maps (N, S, S) uint8 -> (N, side, side), nearest neighbour at pixel centres (docs/method.md 2.4)."""
     nearest = ((np.arange(side) + 0.5) * regions.shape[-1] / side).astype(int)
     return regions[:, nearest[:, None], nearest]
-
-
-def set_size(percent: float, pixels: int) -> int:
-    """How many pixels the top p % of the grid are (docs/method.md 2.5): round(p / 100 * G * G), at least 1."""
-    return max(1, int(percent / 100 * pixels + 0.5))
 
 
 def area_percents(regions: np.ndarray) -> np.ndarray:

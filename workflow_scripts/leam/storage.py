@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from leam.files import StorageError, _SteadyFile, whole_file
+from leam.regions import Window
 
 SCHEMA = "leam-1"
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
@@ -437,7 +438,7 @@ def read_side(shard: h5py.File, identity: str) -> int:
     return shard[group_name(identity)]["regions"].shape[1]
 
 
-def read_window(shard: h5py.File) -> tuple[int, int, int, int]:
+def read_window(shard: h5py.File) -> Window:
     """The window of a maps file's recogniser: top, left, bottom, right in 112ths of the crop."""
     return tuple(json.loads(shard.attrs["recogniser"])["window"])
 

@@ -476,14 +476,14 @@ def _check_accounts(
 
 
 def tune(models: Models, threads: int | None) -> None:
-    """Process-wide settings of the networks: threads, and on the CPU those of ``maps.tune_cpu``.
+    """Process-wide settings of the networks: threads, and on the CPU those of ``device.tune_cpu``.
 
     Without them a batch of parsed faces takes up to twice as long as one face after another (page faults).
     """
     if models.detector or models.parser:
         import torch
 
-        from leam.maps import tune_cpu
+        from leam.device import tune_cpu
 
         tune_cpu()
         if threads is not None:

@@ -1,3 +1,47 @@
-"""Explanation methods: what a map shows, as the files and tables name it. Imports nothing heavy."""
+"""Explanation methods: what the maps of each show, and what the engine needs of it. Imports nothing heavy.
+
+Shape letters: b images, C channels, h, w a layer's map, S signs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 POLARITIES = ("loss", "similarity")  # which is differentiated; the order of the first axis of maps and counts
+LAYERS, INPUT = "layers", "input"  # where a method looks; INPUT is also the name of that place
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A method whose map of a pair follows from the gradient of the similarity and the activation at one place.
+
+    name : of the method; places : LAYERS, the chosen layers' outputs, or INPUT, the image as the network takes it
+    reduce : (gradient, activation), each (b, C, h, w) -> maps (S, b, h, w) >= 0, in the order of ``signs``
+    signs : what each map of the first axis shows, as files and tables name it
+    """
+
+    name: str
+    places: str
+    reduce: Callable
+    signs: tuple[str, ...] = POLARITIES
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method at one place: what one map is of."""
+
+    reduction: Reduction
+    place: str
+
+    @property
+    def name(self) -> str:
+        """``method@place``, as files and tables name it; LEAM's own cells have the names of the layers."""
+        return self.place if self.reduction.name == "leam" else f"{self.reduction.name}@{self.place}"
+
+
+def cells_of(reductions: tuple[Reduction, ...], layers: tuple[str, ...]) -> list[Cell]:
+    """Every method at every place of its own, method after method."""
+    return [
+        Cell(reduction, place)
+        for reduction in reductions
+        for place in (layers if reduction.places == LAYERS else (INPUT,))
+    ]

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 from leam.recognisers import architectures
-from leam.recognisers.registry import ARCHITECTURES, CROP_UNITS, ModelError, Recogniser, existing_weights, where_to_get
+from leam.recognisers.registry import ARCHITECTURES, ModelError, Recogniser, existing_weights, where_to_get
+from leam.regions import CROP_UNITS
 
 
 def build(recogniser: Recogniser, seed: int = 0) -> "nn.Module":

@@ -7,8 +7,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from leam.regions import CROP_UNITS, WHOLE_CROP, Window
+
 PACKAGE = Path(__file__).parents[1]
-CROP_UNITS = 112  # a recogniser's window is given in pixels of a 112 x 112 crop, whatever the crop's real size
 
 
 class ModelError(Exception):
@@ -35,7 +36,7 @@ class Recogniser:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     layers: tuple[str, ...]
-    window: tuple[int, int, int, int] = (0, 0, CROP_UNITS, CROP_UNITS)
+    window: Window = WHOLE_CROP
     colour: str = "rgb"
     arguments: dict = field(default_factory=dict)
     weights: str | None = None

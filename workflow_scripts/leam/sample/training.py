@@ -27,8 +27,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from leam import files, maps
+from leam import files
 from leam.analyses.verification.measure import area_under_curve, split_pairs
+from leam.embedding import embed
 from leam.recognisers import networks, registry
 from leam.recognisers.architectures import IResNet
 from leam.sample import people, rendering
@@ -248,7 +249,7 @@ def measure_verification(embeddings: np.ndarray, labels: np.ndarray) -> Verifica
 def verify_file(model: str, weights: str | Path, crops: np.ndarray, labels: np.ndarray) -> Verification:
     """Measure a weights file of the sample, loaded as the workflow loads it."""
     recogniser = registry.recogniser(model, {"weights": str(weights)})
-    embeddings = maps.embed(networks.build(recogniser), networks.prepare(crops, recogniser), batch=128)
+    embeddings = embed(networks.build(recogniser), networks.prepare(crops, recogniser), batch=128)
     return measure_verification(embeddings.numpy(), labels)
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from leam import files, maps, storage
+from leam import files, storage
 from leam.analyses.ages import CELL, COLUMNS, PERCENTS, UNOCCLUDED
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.config import FGNET_AGE
+from leam.device import arithmetic, choose_device
 from leam.recognisers import networks
 from leam.recognisers.registry import Recogniser
 
@@ -55,7 +56,7 @@ def measure_ages(
     the anchor (``image``) occluded, the mean over the draws of random pixels; kind "none" is unoccluded. Images
     without an age in their name, and anchors whose guide has no map of them, are left out, with a line in the log.
     """
-    where, tables = maps.choose_device(device), []
+    where, tables = choose_device(device), []
     with contextlib.ExitStack() as stack:
         parsed = stack.enter_context(storage.open_shard(faces, "faces"))
         opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
@@ -71,7 +72,7 @@ def measure_ages(
             if np.isnan(ages).any():
                 log.info("%s: %d of %d images have no age", identity, np.isnan(ages).sum(), len(ages))
             crops = storage.read_faces(parsed, identity).crops[storage.used_faces(own, parsed, identity)]
-            with maps.arithmetic(sources.precision, where):
+            with arithmetic(sources.precision, where):
                 x = networks.prepare(crops, recogniser).to(where)
                 occluder = occlusion_measure.Occluder(
                     network,

@@ -13,11 +13,10 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from leam import storage
+from leam.grid import Grid, largest_pixels
 from leam.plotting import STYLE, UNTRAINED, draw_map, label_rows, picture_grid, save, short_name
-from leam.recognisers.registry import CROP_UNITS
-from leam.regions import set_size
+from leam.regions import WHOLE_CROP, Window
 
-WHOLE = [0, 0, CROP_UNITS, CROP_UNITS]  # the window of a map on the common grid
 TOP_PERCENTS = (0.1, 0.5, 1, 2, 5, 10)  # of plot_sensitivity, percent of the grid
 FRACTIONS = (0.5, 0.25, 0.1, 0.05, 0.01)  # of the map's maximum; the last is the full activation
 INNER_LIPS = ((61, 67), (62, 66), (63, 65))  # upper and lower landmarks (iBUG 68)
@@ -117,7 +116,7 @@ class Example:
     image: str
     crop: np.ndarray
     maps: dict[str, dict[str, np.ndarray]]
-    window: list[int]
+    window: Window
 
     @property
     def title(self) -> str:
@@ -125,18 +124,14 @@ class Example:
 
     def on_grid(self, polarity: str, layer: str, side: int) -> np.ndarray:
         """The map on the common grid (G, G)."""
-        import torch
-
-        from leam.maps import Grid  # torch takes longer to load than the other figures to draw
-
-        return Grid(side, tuple(self.window)).place(torch.from_numpy(self.maps[polarity][layer])).numpy()
+        return Grid(side, self.window).place(self.maps[polarity][layer])
 
 
 def read_examples(maps: str, faces: str, identity: str, images: list[str]) -> list[Example]:
     """Images of one identity with their maps, from the files of its shard."""
     with storage.open_shard(maps, "maps") as shard, storage.open_shard(faces, "faces") as parsed:
         found, names = storage.read_maps(shard, identity), storage.read_images(parsed, identity)
-        crops, window = storage.read_faces(parsed, identity).crops, storage.read_recogniser(shard)["window"]
+        crops, window = storage.read_faces(parsed, identity).crops, storage.read_window(shard)
     examples = []
     for image in images:
         place = found.images.index(image)
@@ -216,8 +211,8 @@ def plot_expressions(
 def top_set(grid_map: np.ndarray, percent: float) -> np.ndarray:
     """The round(p / 100 * G * G) largest > 0 of (G, G), at least 1, ties by lowest index (docs/method.md 2.5)."""
     chosen = np.zeros(grid_map.size, bool)
-    chosen[np.argsort(-grid_map.ravel(), kind="stable")[: set_size(percent, grid_map.size)]] = True
-    return (chosen & (grid_map.ravel() > 0)).reshape(grid_map.shape)
+    chosen[largest_pixels(grid_map, percent)] = True
+    return chosen.reshape(grid_map.shape)
 
 
 def fraction_set(grid_map: np.ndarray, fraction: float) -> np.ndarray:
@@ -251,7 +246,7 @@ def plot_sensitivity(
         figure, axes = picture_grid(len(shown), len(columns) + 1, title, captions=True)
         for panels, layer in zip(axes, shown, strict=True):
             on_grid = example.on_grid(polarity, layer, grid)
-            draw_map(panels[0], example.crop, on_grid, WHOLE)
+            draw_map(panels[0], example.crop, on_grid, WHOLE_CROP)
             for axis, (_, choose, threshold) in zip(panels[1:], columns, strict=True):
                 _draw_set(axis, example.crop, choose(on_grid, threshold))
         for axis, name in zip(axes[0], ["map", *(name for name, _, _ in columns)], strict=True):
@@ -346,7 +341,7 @@ def _show_recognisers(
         for panels, crop, row in zip(axes, crops, rows, strict=True):
             panels[0].imshow(crop)
             for number, (axis, on_grid) in enumerate(zip(panels[1:], row, strict=True)):
-                draw_map(axis, crop, on_grid, WHOLE)
+                draw_map(axis, crop, on_grid, WHOLE_CROP)
                 if overlap and number:
                     axis.set_xlabel(f"BC {bhattacharyya(row[0], on_grid):.2f}", fontsize=6, labelpad=1)
         for axis, paths in zip(axes[0, 1:], maps.values(), strict=True):
@@ -379,7 +374,7 @@ def plot_maps(
     with storage.open_shard(maps[0], "maps") as shard:
         layers, model = storage.read_layers(shard), str(shard.attrs["model"])
         model += UNTRAINED * storage.is_untrained(shard)
-        window = storage.read_recogniser(shard)["window"]
+        window = storage.read_window(shard)
     with pyplot.rc_context(STYLE):
         figure, axes = picture_grid(len(layers) + 1, len(columns), f"{model}: LEAM, polarity {polarity}")
         for across, (found, crop, number) in enumerate(columns):

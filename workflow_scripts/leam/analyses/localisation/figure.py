@@ -1,6 +1,5 @@
 """Enrichment of the true region by layer, and maps over faces of the world."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +102,7 @@ def _plot_examples(figure: SubFigure, found: pd.DataFrame, faces_file: str, maps
     best = {p: rows.loc[rows["enrichment"].idxmax(), "layer"] for p, rows in found.groupby("polarity", sort=False)}
     people = examples_figure.choose_identities([maps_file], [faces_file], SHOWN, seed)
     with storage.open_shard(maps_file, "maps") as shard, storage.open_shard(faces_file, "faces") as parsed:
-        window = json.loads(shard.attrs["recogniser"])["window"]
+        window = storage.read_window(shard)
         for row, (person, crops) in zip(axes, people, strict=True):
             used = storage.used_faces(shard, parsed, person.identity)
             outline = storage.read_regions(parsed, person.identity)[used][0] == REGIONS.index(world)

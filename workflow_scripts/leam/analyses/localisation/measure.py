@@ -28,7 +28,10 @@ from leam.analyses.localisation import MEAN, SEED_OFFSET, SHARD, TRAINED
 from leam.analyses.regions import measure as regions_measure
 from leam.analyses.verification import table as verification_table
 from leam.faces import stage as faces_stage
-from leam.maps import POLARITIES, MapSettings
+from leam.grid import Grid
+from leam.maps import MapSettings
+from leam.methods import POLARITIES
+from leam.pixel_sets import RegionCounter
 from leam.recognisers import registry
 from leam.recognisers.registry import Recogniser
 from leam.regions import REGIONS, WHOLE_MODEL
@@ -150,7 +153,7 @@ def count_pixels(faces_path: str | Path, maps_path: str | Path, settings: MapSet
 
 def place_maps(image_maps: dict[str, dict[str, np.ndarray]], side: int) -> np.ndarray:
     """{polarity: {layer: (N, h, w)}} of an identity -> (2 L, G, G): the mean of its image maps, on the common grid."""
-    grid = maps.Grid(side)
+    grid = Grid(side)
     found = [image_maps[polarity][layer].mean(0) for polarity in POLARITIES for layer in image_maps[polarity]]
     return np.stack([grid.place(torch.from_numpy(image_map)).numpy() for image_map in found])
 
@@ -163,7 +166,7 @@ def centre_map(side: int) -> np.ndarray:
 
 def count_grids(grids: np.ndarray, labels: np.ndarray, settings: MapSettings) -> np.ndarray:
     """Maps (N, 2 L, G, G) on regions (N, G, G) -> (2, N, L, T, R), polarity first."""
-    counter = maps.RegionCounter(torch.from_numpy(labels), settings.top_percents)
+    counter = RegionCounter(torch.from_numpy(labels), settings.top_percents)
     counts = counter.count(torch.from_numpy(grids.copy())).numpy()
     return counts.reshape(len(grids), 2, -1, *counts.shape[2:]).swapaxes(0, 1)
 

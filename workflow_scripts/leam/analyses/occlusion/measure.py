@@ -40,12 +40,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from leam import files, maps, storage
+from leam import files, storage
 from leam.analyses.occlusion import COLUMNS, FREE, KINDS, OTHERS, PERCENTS, PLAN, averages
+from leam.device import arithmetic, choose_device, tune_cpu
+from leam.embedding import UnusableImagesError, embed, is_usable, normalise
+from leam.grid import Grid, input_pixels, set_size
+from leam.jobs import Job
 from leam.journal import Journal
+from leam.maps import MapSettings, explain, identify
+from leam.methods import POLARITIES
+from leam.pixel_sets import order_pixels
 from leam.recognisers import folding, networks
-from leam.recognisers.registry import CROP_UNITS, Recogniser
-from leam.regions import set_size
+from leam.recognisers.registry import Recogniser
+from leam.regions import CROP_UNITS
 
 log = logging.getLogger(__name__)
 EMPTY = np.zeros((1, 1, 1), np.float32)  # the map of an image that has none
@@ -67,7 +74,7 @@ class OcclusionSettings:
 
     percents: tuple[float, ...] = PERCENTS
     percent: float = 1.0
-    polarities: tuple[str, ...] = maps.POLARITIES
+    polarities: tuple[str, ...] = POLARITIES
     layers: str = "all"
     kinds: tuple[str, ...] = KINDS
     repeats: int = 3
@@ -117,18 +124,9 @@ def plan(settings: OcclusionSettings, model: str, layers: dict[str, list[str]]) 
     ]
 
 
-def input_pixels(recogniser: Recogniser, grid: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which row and column of the common grid each row (h,) and column (w,) of the input lies in: nearest neighbour."""
-    top, left, bottom, right = recogniser.window
-    return tuple(
-        ((start + (np.arange(side) + 0.5) * (end - start) / side) * grid / CROP_UNITS).astype(int)
-        for side, start, end in zip(recogniser.input_size, (top, left), (bottom, right), strict=True)
-    )
-
-
 def seen_pixels(recogniser: Recogniser, grid: int) -> np.ndarray:
     """(G, G) bool: the pixels of the common grid that some pixel of the input lies in."""
-    rows, columns = input_pixels(recogniser, grid)
+    rows, columns = input_pixels(recogniser.input_size, recogniser.window, grid)
     seen = np.zeros((grid, grid), bool)
     seen[np.ix_(np.unique(rows), np.unique(columns))] = True
     return seen
@@ -144,18 +142,6 @@ def random_scores(seen: np.ndarray, seed: int, repeat: int, identity: str, image
     """(G, G) in (0, 1], 0 where the recogniser sees nothing; the same for every recogniser that sees the same."""
     rng = np.random.default_rng([seed, repeat, *f"{identity}/{image}".encode()])
     return (1 - rng.random(seen.shape)) * seen
-
-
-def order_pixels(scores: Tensor, count: int) -> Tensor:
-    """Scores (N, G, G) >= 0 -> (N, K) the pixels of the ``count`` largest, ties by lowest index (docs/method.md 2.5).
-
-    Where fewer are > 0 the rest is G * G, which is no pixel.
-    """
-    flat = scores.flatten(1).float()  # (N, G*G)
-    pixels = flat.shape[1]
-    backwards = torch.arange(pixels - 1, -1, -1, device=flat.device)
-    keys = maps.sort_keys(flat, backwards).topk(min(count, pixels), dim=1).values
-    return torch.where(keys >= 2**32, pixels - 1 - (keys & (2**32 - 1)), pixels)
 
 
 def draw_masks(orders: Tensor, sizes: Tensor, grid: int, rows: Tensor, columns: Tensor) -> Tensor:
@@ -230,7 +216,8 @@ class Occluder:
     ):
         self.network, self.x, self.fill, self.unit = network, x, fill, unit
         self.grid, self.threshold, self.batch = grid, threshold, batch
-        self.rows, self.columns = (torch.from_numpy(each).to(x.device) for each in input_pixels(recogniser, grid))
+        lines = input_pixels(recogniser.input_size, recogniser.window, grid)
+        self.rows, self.columns = (torch.from_numpy(each).to(x.device) for each in lines)
         marks = np.random.default_rng(0).integers(1, 2**63 - 1, (grid, grid)) * seen_pixels(recogniser, grid)
         self.marks = torch.from_numpy(np.append(marks, 0)).to(x.device)  # 0: the input shows nothing of this pixel
 
@@ -278,7 +265,7 @@ class Occluder:
         """Embeddings (b, D) of the anchors (b,) without the first ``sizes`` (b,) pixels of their orders (b, K)."""
         hidden = draw_masks(orders, sizes, self.grid, self.rows, self.columns)
         occluded = torch.where(hidden, self.fill[anchors], self.x[anchors])
-        return maps.embed(self.network, occluded, self.batch)
+        return embed(self.network, occluded, self.batch)
 
     def cosines(self, order: Tensor, size: int) -> np.ndarray:
         """(N, N) of every image without the first ``size`` pixels of its order (N, K), with every image as it is.
@@ -288,23 +275,17 @@ class Occluder:
         anchors = torch.arange(len(self.x), device=self.x.device)
         blocks = anchors.split(self.batch)
         found = torch.cat([self._occluded(b, order[b], torch.full_like(b, size)) for b in blocks])
-        unusable = ~_usable(found) | (order[:, 0] >= self.grid**2)
-        cosines = maps.normalise(found) @ self.unit.T
+        unusable = ~is_usable(found) | (order[:, 0] >= self.grid**2)
+        cosines = normalise(found) @ self.unit.T
         return cosines.masked_fill(unusable[:, None], float("nan")).cpu().numpy()
 
     def _compare(self, found: Tensor, anchors: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (b, D) of the occluded anchors -> (b,) mean drop over the partners, (b,) how many are lost."""
         partners = self._partners(anchors)
-        before, after = self.unit[anchors] @ self.unit.T, maps.normalise(found) @ self.unit.T
+        before, after = self.unit[anchors] @ self.unit.T, normalise(found) @ self.unit.T
         drop = ((before - after).double() * partners).sum(1) / partners.sum(1)
         lost = ((before > self.threshold) & ~(after > self.threshold) & partners).sum(1).double()
-        return tuple(each.masked_fill(~_usable(found), float("nan")).cpu().numpy() for each in (drop, lost))
-
-
-def _usable(embeddings: Tensor) -> Tensor:
-    """(b, D) -> (b,) bool: finite, and not zero."""
-    norm = embeddings.float().norm(dim=1)
-    return norm.isfinite() & (norm > 0)
+        return tuple(each.masked_fill(~is_usable(found), float("nan")).cpu().numpy() for each in (drop, lost))
 
 
 def _at(of_pixels: Tensor, sizes: list[int]) -> np.ndarray:
@@ -359,7 +340,7 @@ class Sources:
         }
         self.grid, self.precision = int(own.attrs["grid"]), json.loads(own.attrs["settings"])["precision"]
         self.layers = {name: storage.read_layers(shard) for name, shard in guides.items()}
-        self.placed = {name: maps.Grid(self.grid, _window(shard)) for name, shard in guides.items()}
+        self.placed = {name: Grid(self.grid, storage.read_window(shard)) for name, shard in guides.items()}
         self.seen = seen_pixels(recogniser, self.grid)
         self.shuffled: nn.Module | None = None
         self._last: tuple[tuple, np.ndarray] = ((), EMPTY)  # the maps read last, which several kinds share
@@ -423,27 +404,23 @@ class Sources:
         layers = tuple(dict.fromkeys(ranking.layer for ranking in rankings if ranking.kind == "shuffled"))
         if not layers:
             return {}
-        settings = maps.MapSettings(grid=self.grid, top_percents=(1.0,), batch=self.batch)
+        settings = MapSettings(grid=self.grid, top_percents=(1.0,), batch=self.batch)
         regions = np.zeros((len(x), self.grid, self.grid), np.uint8)  # the counts per region are not used
         try:
-            found = maps.leam(self.shuffled, layers, x, regions, settings)
-        except maps.UnusableImagesError as error:
+            found = explain(self.shuffled, layers, x, regions, settings)
+        except UnusableImagesError as error:
             log.warning("%s: no maps under permuted weights, so no drops: %s", identity, error)
             return {}
         return {
             (polarity, layer): found[f"maps.{number}"][sign]
             for number, layer in enumerate(layers)
-            for sign, polarity in enumerate(maps.POLARITIES)
+            for sign, polarity in enumerate(POLARITIES)
         }
 
 
 def set_sizes(ranking: Ranking, grid: int) -> list[int]:
     """How many pixels of the grid a ranking occludes, per percent."""
     return [set_size(percent, grid**2) for percent in ranking.percents]
-
-
-def _window(shard: h5py.File) -> tuple[int, int, int, int]:
-    return tuple(json.loads(shard.attrs["recogniser"])["window"])
 
 
 def occlude_faces(
@@ -472,8 +449,7 @@ def occlude_faces(
     Finished identities go to a journal beside the output, as in ``maps.compute_maps``, with the same errors; and
     OcclusionError when the maps are of other faces or of another recogniser.
     """
-    output, seconds = Path(output), maps.working_seconds(minutes)
-    deadline = time.monotonic() + seconds
+    job = Job(output, minutes, progress)
     with contextlib.ExitStack() as stack:
         parsed = stack.enter_context(storage.open_shard(faces, "faces"))
         opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
@@ -484,19 +460,14 @@ def occlude_faces(
         planned = plan(settings, recogniser.name, sources.layers)
         rankings = [ranking for ranking in planned if not (alone and ranking.kind in OTHERS)]
         work = _work(opened, recogniser, settings, {"seed": seed}, totals)
-        waits = seconds if minutes else 0
-        journal = Journal(output.with_name(output.name + ".journal"), files.digest(work), waits)
-        stack.callback(journal.close)
-        if journal.waited and _is_finished(output, work):
-            log.info("%s: another process has finished it", output)
-        else:
-            where = maps.choose_device(device)
-            _occlude_identities(parsed, journal, sources, rankings, recogniser, settings, where, deadline, progress)
-            table = _table(opened, recogniser, rankings, journal)
-            table.attrs = work
-            with files.whole_file(output) as part:
-                table.to_parquet(part, index=False)
-        journal.remove()
+        journal = stack.enter_context(job.journal(files.digest(work), lambda: _is_finished(job.output, work)))
+        if journal is None:
+            return
+        _occlude_identities(parsed, job, journal, sources, rankings, recogniser, settings, choose_device(device))
+        table = _table(opened, recogniser, rankings, journal)
+        table.attrs = work
+        with files.whole_file(job.output) as part:
+            table.to_parquet(part, index=False)
 
 
 def _is_finished(output: Path, work: dict[str, str | bool]) -> bool:
@@ -507,7 +478,7 @@ def _is_finished(output: Path, work: dict[str, str | bool]) -> bool:
 def check(opened: dict[str, h5py.File], faces_sha256: str, recogniser: Recogniser) -> None:
     """The embeddings in the maps file must be those of this recogniser, and all maps those of these faces."""
     own = opened[recogniser.name]
-    for key, value in maps.identify(recogniser).items():
+    for key, value in identify(recogniser).items():
         if own.attrs[key] != value:
             raise OcclusionError(f"{own.filename} was made with another {key} than now; run compute_maps again")
     for shard in opened.values():
@@ -521,7 +492,7 @@ def _work(
     opened: dict[str, h5py.File], recogniser: Recogniser, settings: OcclusionSettings, drawn: dict, totals: str | Path
 ) -> dict[str, str | bool]:
     """Everything the drops depend on, as the attributes that the output carries."""
-    return maps.identify(recogniser) | {
+    return identify(recogniser) | {
         "guides": {name: files.digest({k: str(v) for k, v in shard.attrs.items()}) for name, shard in opened.items()},
         "averages_sha256": files.sha256(totals),
         "settings": json.dumps(dataclasses.asdict(settings) | drawn, sort_keys=True),
@@ -531,14 +502,13 @@ def _work(
 
 def _occlude_identities(
     parsed: h5py.File,
+    job: Job,
     journal: Journal,
     sources: Sources,
     rankings: list[Ranking],
     recogniser: Recogniser,
     settings: OcclusionSettings,
     device: torch.device,
-    deadline: float,
-    progress: Callable,
 ) -> None:
     own = sources.guides[recogniser.name]
     names = storage.identities(own)
@@ -547,10 +517,10 @@ def _occlude_identities(
     if done == len(names):
         return
     network = ready_networks(sources, rankings, recogniser, device)
-    for number, name in maps.unfinished(names, journal, recogniser.name, deadline, progress):
+    for number, name in job.unfinished(names, journal, recogniser.name):
         begun, images = time.monotonic(), storage.read_images(own, name)
         crops = storage.read_faces(parsed, name).crops[storage.used_faces(own, parsed, name)]
-        with maps.arithmetic(sources.precision, device):
+        with arithmetic(sources.precision, device):
             x = networks.prepare(crops, recogniser).to(device)
             unit = torch.from_numpy(storage.read_embeddings(own, name)).to(device)
             fill = filling(settings.fill, x, recogniser, sources.seed)
@@ -568,7 +538,7 @@ def ready_networks(
 ) -> nn.Module:
     """The network to measure with; and, where it is asked for, the one with permuted weights for the sources."""
     if device.type == "cpu":
-        maps.tune_cpu()
+        tune_cpu()
     if any(ranking.kind == "shuffled" for ranking in rankings):
         permuted = shuffle_weights(networks.build(recogniser, sources.seed), sources.seed)
         sources.shuffled = folding.prepare(

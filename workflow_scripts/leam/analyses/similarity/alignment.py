@@ -18,12 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from leam.faces.frames import similarity_frame, transform
-from leam.recognisers.registry import CROP_UNITS
+from leam.regions import CROP_UNITS, WHOLE_CROP, Window
 
 FRAMES = ("identity", "canonical", "none")
 SHAPE = (68, 2)
 EYE_CORNERS = (36, 45)  # the outer ones, the picture's left first (iBUG's order of 68 landmarks)
-WHOLE_CROP = (0, 0, CROP_UNITS, CROP_UNITS)
 SMALLEST_PX = 1.0  # landmarks that spread less (standard deviation) are no face
 PROCRUSTES_ROUNDS = 10  # the mean shape changes by less than 1e-6 px long before
 
@@ -92,11 +91,11 @@ def frames_onto(landmarks: np.ndarray, targets: np.ndarray) -> np.ndarray:
 class Warp:
     """Moves maps into their frames, on the common grid, by one bilinear sampling from their native size.
 
-    Where a frame is the identity this is ``maps.Grid.place``. Outside of the window that the recogniser sees (top,
+    Where a frame is the identity this is ``grid.Grid.place``. Outside of the window that the recogniser sees (top,
     left, bottom, right in 112ths of the crop) a map is zero. Where a frame is NaN, so is the map.
     """
 
-    def __init__(self, frames: np.ndarray, grid: int, window: tuple[int, int, int, int] = WHOLE_CROP):
+    def __init__(self, frames: np.ndarray, grid: int, window: Window = WHOLE_CROP):
         """frames : (N, 3, 3), grid pixels of each image's crop to those of its target."""
         known = np.isfinite(frames).all((1, 2))
         sources = torch.from_numpy(np.linalg.inv(np.where(known[:, None, None], frames, np.eye(3))))

@@ -30,7 +30,8 @@ from leam import files, storage
 from leam.analyses.similarity import alignment
 from leam.analyses.similarity.transport import Ground, Support
 from leam.methods import POLARITIES
-from leam.regions import REGIONS, set_size
+from leam.pixel_sets import keep_top
+from leam.regions import REGIONS
 
 log = logging.getLogger(__name__)
 PARTS = ("top1", "full")
@@ -77,15 +78,6 @@ def to_distributions(maps: Tensor) -> Tensor:
     return maps / torch.where(total > 0, total, torch.nan)
 
 
-def keep_top(maps: Tensor, percent: float = TOP_PERCENT) -> Tensor:
-    """Maps (n, G*G), zero outside their top p %: the largest pixels > 0, ties by lowest index (docs/method.md 2.5)."""
-    size = set_size(percent, maps.shape[1])
-    least = maps.topk(size, dim=1).values[:, -1:]
-    above, level = maps > least, maps == least
-    level &= level.cumsum(1) <= size - above.sum(1, keepdim=True)
-    return torch.where(above | level, maps, torch.where(maps.isnan(), torch.nan, 0))
-
-
 def bhattacharyya(p: Tensor, q: Tensor) -> Tensor:
     """BC of all pairs of distributions (a, K) and (b, K) as one matrix product: (a, b), equation 6."""
     return p.sqrt() @ q.sqrt().T
@@ -122,7 +114,7 @@ class Measure:
     def part(self, maps: Tensor, part: str, pairs: np.ndarray, emd: bool) -> tuple[np.ndarray, np.ndarray]:
         """Maps (n, G, G) and pairs (m, 2) of them -> BC (m,) and EMD (m,), NaN where it is not defined or not asked."""
         flat = maps.flatten(1)
-        distributions = to_distributions(keep_top(flat) if part == "top1" else flat)
+        distributions = to_distributions(keep_top(flat, TOP_PERCENT) if part == "top1" else flat)
         first, second = pairs.T
         rows, places = np.unique(first, return_inverse=True)  # few: an identity's own images
         bc = bhattacharyya(distributions[rows], distributions)[places, second].numpy()

@@ -1,7 +1,7 @@
 """Equations 1-3 on a GPU in one pass over the gradients and the activations, where PyTorch's own steps take nine.
 
 Every number is read once and nothing is written but the maps; products and sums are in float32. It needs Triton, which
-comes with PyTorch for GPUs; without it, and in other types, ``maps.weighted_activation`` does the same step by step.
+comes with PyTorch for GPUs; without it, and in other types, ``leam.weighted_activation`` does the same step by step.
 
 Shape letters: b images, C channels, h, w a layer's map.
 """
@@ -25,7 +25,7 @@ def is_possible(gradient: Tensor, activation: Tensor) -> bool:
 
 
 def weighted_activation(gradient: Tensor, activation: Tensor) -> Tensor:
-    """``maps.weighted_activation``: (b, C, h, w) twice -> (2, b, h, w) float32. Either may have its channels last."""
+    """``leam.weighted_activation``: (b, C, h, w) twice -> (2, b, h, w) float32. Either may have its channels last."""
     gradient, activation = _by_pixels(gradient), _by_pixels(activation)
     b, c, h, w = gradient.shape
     maps = gradient.new_empty(2, b, h, w, dtype=torch.float32)

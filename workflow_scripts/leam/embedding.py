@@ -1,0 +1,48 @@
+"""Images embedded by a network: which embeddings are some, and their unit norm.
+
+Shape letters: N images, D embedding size.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from leam.device import halve
+
+
+class UnusableImagesError(Exception):
+    """Images whose embedding is zero or not finite: they have no cosine. ``usable`` (N,) says which are not."""
+
+    def __init__(self, usable: np.ndarray):
+        super().__init__(f"{(~usable).sum()} of {len(usable)} embeddings are zero or not finite")
+        self.usable = usable
+
+
+def embed(network: nn.Module, x: Tensor, batch: int = 32) -> Tensor:
+    """Embeddings (N, D) as the network gives them, without a graph; batches are halved when memory runs out."""
+    try:
+        with torch.no_grad():
+            return torch.cat([network(part) for part in x.split(batch)])
+    except RuntimeError as error:
+        batch = halve(batch, error)
+    return embed(network, x, batch)
+
+
+def unit_embeddings(embeddings: Tensor) -> Tensor:
+    """Embeddings (N, D) at unit norm. Raises UnusableImagesError when some are zero or not finite."""
+    usable = is_usable(embeddings)
+    if not usable.all():
+        raise UnusableImagesError(usable.cpu().numpy())
+    return normalise(embeddings)
+
+
+def is_usable(embeddings: Tensor) -> Tensor:
+    """(N,) whether an embedding (N, D) has a cosine."""
+    norms = embeddings.norm(dim=1)
+    return norms.isfinite() & (norms > 0)
+
+
+def normalise(embeddings: Tensor) -> Tensor:
+    """Embeddings (N, D) at unit norm, in float32 at least."""
+    return functional.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)))
