@@ -27,11 +27,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import bench_maps
 import numpy as np
 import torch
 from torch import nn
 
+import bench_maps
 from conftest import make_faces
 from leam import device, embedding, maps, pixel_sets, storage
 from leam.grid import Grid

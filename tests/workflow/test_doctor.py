@@ -12,7 +12,7 @@ from conftest import make_faces
 from leam import config as settings
 from leam import doctor, storage
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SLURM = doctor.read_profile(ROOT / "profiles" / "slurm")
 SAID = {
     ("sinfo", "-h"): "batch 2-00:00:00\ngpu 2-00:00:00\n",

@@ -12,7 +12,7 @@ from leam import config, regions
 from leam.analyses import occlusion
 from leam.recognisers import registry
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 METHOD = ROOT / "docs" / "method.md"
 

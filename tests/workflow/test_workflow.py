@@ -15,7 +15,7 @@ import yaml
 import formats
 from leam import files, storage
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
 RULES = {
     name: path

@@ -8,7 +8,7 @@ from onnx2torch.node_converters.activations import OnnxPReLU
 from torch import fx, nn
 
 from leam.recognisers import folding, networks, registry
-from test_models import export, untrained
+from test_networks import export, untrained
 
 
 @torch.no_grad()
