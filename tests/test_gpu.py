@@ -200,8 +200,8 @@ def test_a_block_waits_for_the_gpu_at_its_end_alone(narrow):
 
 def test_orders_of_pixels_equal_those_on_the_cpu():
     scores = (torch.rand(3, 112, 112, generator=torch.Generator().manual_seed(1)) * 50).floor()
-    expected = occlusion_measure.order_pixels(scores, 1254)
-    assert torch.equal(occlusion_measure.order_pixels(scores.to(DEVICE), 1254).cpu(), expected)
+    expected = pixel_sets.order_pixels(scores, 1254)
+    assert torch.equal(pixel_sets.order_pixels(scores.to(DEVICE), 1254).cpu(), expected)
 
 
 @pytest.mark.parametrize("fill", ["black", "blur"])
@@ -211,7 +211,7 @@ def test_drops_are_those_of_the_cpu(narrow, fill):
     for where in (torch.device("cpu"), DEVICE):
         network = folding.prepare(networks.build(narrow), (), narrow.input_size, where)
         x = networks.prepare(make_faces("a", 3).crops, narrow).to(where)
-        orders = occlusion_measure.order_pixels(scores.to(where), 400)
+        orders = pixel_sets.order_pixels(scores.to(where), 400)
         with device.arithmetic("float32", where):
             unit, filled = embedding.normalise(embedding.embed(network, x)), occlusion_measure.filling(fill, x, narrow)
             occluder = occlusion_measure.Occluder(network, narrow, x, filled, unit, grid=56, batch=7)

@@ -1,4 +1,4 @@
-"""The engine against a naive loop, its signs against a network worked by hand, its counts against a full sort."""
+"""The engine against a naive loop, its signs against a network worked by hand, and the stage's files."""
 
 import dataclasses
 import os
@@ -24,10 +24,6 @@ from leam.methods import INPUT, POLARITIES, Reduction, cells_of
 from leam.methods.leam import LEAM, weighted_activation
 from leam.recognisers import networks, registry
 from leam.regions import REGIONS
-
-
-def sizes_of(side, percents=TOP_PERCENTS):
-    return [max(1, round(percent / 100 * side * side)) for percent in percents]
 
 
 def engine(network, layers, x, side=28, reductions=(LEAM,), **options):
@@ -208,68 +204,6 @@ def test_relu_of_the_gradient_not_of_the_product():
     assert loss == 0.0  # 2*(-5) < 0
 
 
-def test_counts_equal_a_full_sort_with_ties():
-    rng = np.random.default_rng(0)
-    side = 40
-    grids = rng.integers(0, 6, (3, 4, side, side)).astype(np.float32)  # many ties
-    grids[0, 0] = 0  # an empty map
-    grids[1, 1] = 0
-    grids[1, 1, 3, 4] = 2.0  # fewer positive pixels than any set but the smallest
-    grids[2, 2] = rng.random((side, side), dtype=np.float32)
-    regions = rng.integers(0, 19, (3, side, side)).astype(np.uint8)
-    found = pixel_sets.RegionCounter(torch.from_numpy(regions)).count(torch.from_numpy(grids)).numpy()
-    for image in range(3):
-        for m in range(4):
-            expected = naive.count(grids[image, m].ravel(), regions[image].ravel(), TOP_PERCENTS, len(REGIONS))
-            np.testing.assert_array_equal(found[image, m], expected)
-
-
-def some_ties(side=40):
-    """Grids (3, 4, side, side) with ties, empty maps and nearly empty ones, that a margin suffices for, and regions."""
-    rng = np.random.default_rng(0)
-    grids = rng.integers(1, 400, (3, 4, side, side)).astype(np.float32)
-    grids[0, 0] = grids[1, 1] = grids[2, 3] = 0
-    grids[1, 1, 3, 4] = 2.0
-    grids[2, 3, 5, :20] = 2.0  # equal ones that end before the margin
-    return torch.from_numpy(grids), torch.from_numpy(rng.integers(0, 19, (3, side, side)).astype(np.uint8))
-
-
-def test_quick_counts_equal_a_full_sort_too():
-    grids, regions = some_ties()
-    counter = pixel_sets.QuickCounter(regions)
-    found = counter.count(grids)
-    assert counter.is_settled()
-    for image in range(3):
-        for m in range(4):
-            flat, labels = grids[image, m].flatten().numpy(), regions[image].flatten().numpy()
-            expected = naive.count(flat, labels, TOP_PERCENTS, len(REGIONS))
-            np.testing.assert_array_equal(found[image, m], expected)
-    part = pixel_sets.QuickCounter(regions).count(grids[:2])  # of the first images alone
-    assert torch.equal(part, found[:2])
-
-
-@pytest.mark.parametrize(("equal", "settled"), [(160 + 127, True), (160 + 128, False), (1600, False)])
-def test_quick_counts_say_when_equal_pixels_reach_beyond_the_margin(equal, settled):
-    grids = torch.zeros(1, 1, 40, 40)
-    grids.flatten(2)[..., -equal:] = 1.0  # the largest set has 160 pixels
-    counter = pixel_sets.QuickCounter(torch.zeros(1, 40, 40, dtype=torch.uint8))
-    counter.count(grids)
-    assert counter.is_settled() == settled
-
-
-def test_ties_fall_to_the_lowest_index():
-    grids = torch.ones(1, 1, 10, 10)
-    regions = torch.arange(100).reshape(1, 10, 10).remainder(19).to(torch.uint8)
-    counts = pixel_sets.RegionCounter(regions, (2.0,)).count(grids)
-    assert counts[0, 0, 0].nonzero().flatten().tolist() == [0, 1]
-
-
-def test_sizes_of_the_pixel_sets():
-    counter = pixel_sets.RegionCounter(torch.zeros(1, 112, 112, dtype=torch.uint8))
-    assert counter.sizes == sizes_of(112)
-    assert (counter.sizes[0], counter.sizes[6]) == (1, 125)
-
-
 def test_engine_counts_its_own_maps():
     """End to end on a grid other than the maps' own: resized by PyTorch, counted by the full sort."""
     network, recogniser = network_of("sample_cosface", seed=3)
@@ -284,20 +218,6 @@ def test_engine_counts_its_own_maps():
             counted = found["counts"][sign, row, 1].astype(int)
             assert counted.sum(1).tolist() == expected.sum(1).tolist()
             assert abs(counted - expected).sum() <= 0.01 * expected.sum()  # equal but for rounding among neighbours
-
-
-@pytest.mark.parametrize(("native", "grid"), [(56, 112), (7, 112), (112, 42), (224, 112), (1, 5), (112, 112)])
-def test_resizing_is_pytorchs_bilinear(native, grid):
-    m = torch.rand(2, 3, native, native, dtype=torch.float64)
-    expected = functional.interpolate(m, size=(grid, grid), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(Grid(grid).place(m), expected)
-
-
-def test_a_window_is_placed_not_stretched():
-    m = torch.rand(1, 112, 96, dtype=torch.float64)
-    placed = Grid(112, (0, 8, 112, 104)).place(m)
-    torch.testing.assert_close(placed[..., 8:104], m)
-    assert placed[..., :8].abs().sum() + placed[..., 104:].abs().sum() == 0
 
 
 def test_blocks_give_the_same_as_the_whole():
@@ -396,18 +316,6 @@ def test_other_errors_are_not_taken_for_memory():
     network.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("a shape is wrong")))
     with pytest.raises(RuntimeError, match="a shape is wrong"):
         engine(network, recogniser.layers[:1], torch.randn(2, 3, 112, 112, dtype=torch.float64))
-
-
-def test_precision_is_set_for_the_block_and_restored():
-    owners = (torch.backends, torch.backends.cuda.matmul, torch.backends.cudnn.conv)
-    before = torch.backends.fp32_precision
-    for precision, expected in (("float32", "ieee"), ("tf32", "tf32"), ("bf16", "ieee")):
-        with device.arithmetic(precision, torch.device("cpu")):
-            assert [owner.fp32_precision for owner in owners] == [expected] * 3
-    with pytest.raises(KeyError), device.arithmetic("bf16", torch.device("cpu")):
-        assert torch.is_autocast_enabled("cpu")
-        raise KeyError
-    assert torch.backends.fp32_precision == before and not torch.is_autocast_enabled("cpu")
 
 
 def test_bf16_maps_are_added_in_float32_and_close():
@@ -621,11 +529,6 @@ def test_what_another_process_finishes_meanwhile_is_taken_over(tmp_path, faces_s
     assert not Path(f"{output}.journal").exists()
 
 
-@pytest.mark.parametrize(("minutes", "seconds"), [(None, np.inf), (1, 30), (120, 6840), (2880, 164160)])
-def test_time_is_kept_free_for_starting_and_writing(minutes, seconds):
-    assert jobs.working_seconds(minutes) == seconds
-
-
 class Blind(nn.Module):
     """Embeds a black image as zero."""
 
@@ -759,10 +662,3 @@ def test_out_of_memory_halves_the_group(tmp_path, faces_shard, narrow, monkeypat
     maps.compute_maps(faces_shard, tmp_path / "halved.h5", narrow, settings(batch=12), together=True)
     assert "memory ran out with 12 anchors at once" in caplog.text
     assert_like(read(tmp_path / "halved.h5"), read(tmp_path / "whole.h5"))
-
-
-def test_a_gpu_that_was_asked_for_must_be_there():
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    with pytest.raises(maps.MapsError, match="a GPU was asked for"):
-        device.choose_device("cuda")

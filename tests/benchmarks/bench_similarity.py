@@ -21,6 +21,7 @@ import numpy as np
 import ot
 import torch
 
+from leam import pixel_sets
 from leam.analyses.similarity import alignment
 from leam.analyses.similarity import measure as similarity_measure
 from leam.analyses.similarity.measure import Shards, SimilaritySettings
@@ -45,7 +46,7 @@ def read_pairs(results: Path, limit: int) -> dict[str, list[Pair]]:
                 warp = alignment.Warp(alignment.frames_onto(stack.landmarks, stack.references), GRID, shards.window)
                 for layer in shards.layers:
                     placed = warp(torch.from_numpy(stack.maps[layer])).flatten(1)
-                    tops = similarity_measure.to_distributions(similarity_measure.keep_top(placed))
+                    tops = similarity_measure.to_distributions(pixel_sets.keep_top(placed, 1))
                     supports = similarity_measure.supports(tops, GROUND)
                     for number, (i, j) in enumerate(pairs):
                         if len(supports[i][0]) and len(supports[j][0]):

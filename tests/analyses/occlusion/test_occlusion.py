@@ -10,12 +10,12 @@ from torch import nn
 
 import naive
 from conftest import make_faces
-from leam import files, maps, storage
+from leam import files, maps, pixel_sets, storage
 from leam.analyses import occlusion
 from leam.analyses.occlusion import averages
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.analyses.verification import table as verification_table
-from leam.grid import Grid
+from leam.grid import Grid, input_pixels
 from leam.recognisers import networks, registry
 
 GRID = 28
@@ -247,7 +247,7 @@ def test_a_recogniser_that_looks_at_one_patch_is_hurt_there_and_nowhere_else(tmp
     assert abs(drops["centre", 1]) < 1e-6  # the disc ends before the patch: rows 20 to 47, columns 64 to 91
     with storage.open_shard(tmp_path / "patch" / "00000.h5", "maps") as shard:
         found = torch.from_numpy(storage.read_layer_maps(shard, "a", "loss", "conv"))
-    pixels = occlusion_measure.order_pixels(Grid(GRID).place(found), 39)
+    pixels = pixel_sets.order_pixels(Grid(GRID).place(found), 39)
     rows, columns = pixels // GRID, pixels % GRID
     assert ((rows >= 4) & (rows <= 12) & (columns >= 15) & (columns <= 23)).all()
 
@@ -283,15 +283,9 @@ def test_occluding_everything_gives_the_similarity_of_the_black_image(finished, 
 # ----------------------------------------------------------------------------------------------- masks and their parts
 
 
-def test_order_is_a_full_stable_sort_and_stops_where_nothing_is_left():
-    scores = torch.tensor([[[0.0, 2, 1], [2, 0, 1], [0, 0, 1]], [[0.0, 0, 0], [0, 0, 5], [0, 0, 0]]])
-    found = occlusion_measure.order_pixels(scores, 6).tolist()
-    assert found == [[1, 3, 2, 5, 8, 9], [5, 9, 9, 9, 9, 9]]
-
-
 def test_the_centre_disc_is_the_nearest_pixels():
     scores = torch.from_numpy(occlusion_measure.centre_scores(112))[None]
-    pixels = occlusion_measure.order_pixels(scores, 125)[0]
+    pixels = pixel_sets.order_pixels(scores, 125)[0]
     y, x = (pixels // 112 - 55.5).numpy(), (pixels % 112 - 55.5).numpy()
     everywhere = np.sort(np.hypot(*(np.mgrid[:112, :112] - 55.5)).ravel())
     np.testing.assert_allclose(np.sort(np.hypot(y, x)), everywhere[:125])
@@ -303,7 +297,7 @@ def test_the_centre_disc_is_the_nearest_pixels():
 )
 def test_masks_are_nearest_resized_onto_what_the_recogniser_sees(size, window, grid):
     recogniser = patch_recogniser(input_size=list(size), window=list(window))
-    rows, columns = occlusion_measure.input_pixels(recogniser, grid)
+    rows, columns = input_pixels(recogniser.input_size, recogniser.window, grid)
     top, left, bottom, right = window
     assert (len(rows), len(columns)) == size
     for index in range(size[0]):

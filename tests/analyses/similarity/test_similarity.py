@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from leam import config, files, paper, storage
+from leam import config, files, paper, pixel_sets, storage
 from leam.analyses.similarity import alignment
 from leam.analyses.similarity import figure as similarity_figure
 from leam.analyses.similarity import measure as similarity_measure
@@ -47,7 +47,7 @@ def test_the_top_is_that_of_a_full_stable_sort(levels):
     rng = np.random.default_rng(levels)
     maps = rng.integers(0, levels, (6, 1000)).astype(float)
     maps[0], maps[1, 7:] = 0, 0
-    found = similarity_measure.keep_top(torch.from_numpy(maps), 5).numpy()
+    found = pixel_sets.keep_top(torch.from_numpy(maps), 5).numpy()
     for row, kept in zip(maps, found, strict=True):
         chosen = sorted(range(1000), key=lambda pixel: (-row[pixel], pixel))[:50]
         expected = np.zeros(1000)
