@@ -227,7 +227,7 @@ def write(bench: Bench) -> None:
     settings = maps.MapSettings(
         batch=bench.images * bench.people, precision=bench.precisions[len(bench.precisions) // 2]
     )
-    names = [(maps, "_compute_group"), (maps, "leam_together"), (networks, "prepare"), (maps, "_write_shard")]
+    names = [(maps, "_compute_group"), (maps, "map_together"), (networks, "prepare"), (maps, "_write_shard")]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         faces = Path(folder) / "faces.h5"
         with storage.create_shard(faces, "faces") as shard:
