@@ -1,4 +1,4 @@
-"""leam.layouts: FG-NET and CelebAMask-HQ as they are published, from files to the images shard."""
+"""leam.sources: FG-NET and CelebAMask-HQ as they are published, from files to the images shard."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ from leam import images, links, storage
 from leam.faces import landmarks
 from leam.regions import CELEBAMASK_HQ, REGIONS
 from leam.sample import people, rendering
-from leam.sources import layouts
+from leam.sources import celebamask_hq, source_of
 
 
 def imported(tmp_path, source):
     """The ledger by image and the pictures of a source."""
     table, output = tmp_path / "links.parquet", tmp_path / "images.h5"
-    links.list_links(table, source=source, identities_per_job=100)
-    images.import_images(table, output, shard="00000", layout=layouts.layout_of(source))
+    links.list_links(table, source=source_of(source), identities_per_job=100)
+    images.import_images(table, output, shard="00000", source=source_of(source))
     with storage.open_shard(output, "images") as shard:
         ledger = {row["image"]: row["status"] for row in storage.read_ledger(shard)}
         return ledger, {name: storage.read_pictures(shard, name) for name in storage.identities(shard)}
@@ -74,10 +74,10 @@ def test_fgnets_own_points_are_translated(tmp_path, fgnet):
 
 
 def test_a_link_out_of_the_folder_is_refused(fgnet):
-    layout = layouts.layout_of(fgnet[0])
+    source = source_of(fgnet[0])
     for image, url in [("../x.jpg", "../x.jpg"), ("001A02.JPG", "../001A02.JPG"), ("..", "..")]:
         with pytest.raises(images.UnusablePictureError, match="not the name of a file"):
-            layout.picture("001", image, url)
+            images.picture_file(source, "001", image, url)
 
 
 # ----------------------------------------------------------------------------------------------------- celebamask-hq
@@ -87,20 +87,20 @@ def test_a_link_out_of_the_folder_is_refused(fgnet):
 def celebamask(tmp_path):
     """Two pictures of one person, number 3 and 2001, twice as large as their masks, which are sample label maps."""
     root = tmp_path / "CelebAMask-HQ"
-    (root / links.CELEBAMASK_PICTURES).mkdir(parents=True)
+    (root / celebamask_hq.PICTURES).mkdir(parents=True)
     rendered = {}
     for number in (3, 2001):
         scene = rendering.render(people.draw_identity(5, number), people.draw_picture(5, number, 0), 64)
         large = Image.fromarray(scene.image).resize((128, 128))
-        large.save(root / links.CELEBAMASK_PICTURES / f"{number}.jpg", "JPEG")
-        masks = root / layouts.CELEBAMASK_MASKS / str(number // 2000)
+        large.save(root / celebamask_hq.PICTURES / f"{number}.jpg", "JPEG")
+        masks = root / celebamask_hq.MASKS / str(number // 2000)
         masks.mkdir(parents=True)
         for label in np.unique(scene.regions[scene.regions > 0]):
-            part = layouts.CELEBAMASK_PARTS[CELEBAMASK_HQ.index(REGIONS[label]) - 1]
+            part = celebamask_hq.PARTS[CELEBAMASK_HQ.index(REGIONS[label]) - 1]
             mask = Image.fromarray(np.where(scene.regions == label, 255, 0).astype(np.uint8))
             mask.convert("RGB" if part == "hair" else "L").save(masks / f"{number:05d}_{part}.png")
         rendered[number] = scene.regions
-    (root / links.CELEBAMASK_MAPPING).write_text("idx orig_idx orig_file\n3 0 000001.jpg\n2001 1 000002.jpg\n")
+    (root / celebamask_hq.MAPPING).write_text("idx orig_idx orig_file\n3 0 000001.jpg\n2001 1 000002.jpg\n")
     (tmp_path / "identity_CelebA.txt").write_text("000001.jpg 7\n000002.jpg 7\n")
     source = {"kind": "celebamask_hq", "path": str(root), "identities": str(tmp_path / "identity_CelebA.txt")}
     return source | {"mapping": None, "min_images": 2, "max_images": None, "seed": 0}, rendered
@@ -118,7 +118,7 @@ def test_part_masks_become_a_label_map_of_the_pictures_size(tmp_path, celebamask
 
 def test_later_parts_lie_over_earlier_ones(tmp_path, celebamask):
     source, _ = celebamask
-    masks = tmp_path / "CelebAMask-HQ" / layouts.CELEBAMASK_MASKS / "0"
+    masks = tmp_path / "CelebAMask-HQ" / celebamask_hq.MASKS / "0"
     for part in ("skin", "l_eye", "cloth"):
         (masks / f"00003_{part}.png").write_bytes(png(np.full((64, 64), 255, np.uint8)))
     (masks / "00003_cloth.png").write_bytes(png(np.tri(64, dtype=np.uint8) * 255))
@@ -130,7 +130,7 @@ def test_later_parts_lie_over_earlier_ones(tmp_path, celebamask):
 
 def test_masks_that_are_missing_or_broken_are_reasons(tmp_path, celebamask):
     source, _ = celebamask
-    root = tmp_path / "CelebAMask-HQ" / layouts.CELEBAMASK_MASKS
+    root = tmp_path / "CelebAMask-HQ" / celebamask_hq.MASKS
     for mask in (root / "1").iterdir():
         mask.unlink()
     (root / "0" / "00003_skin.png").write_bytes(b"no picture")
@@ -138,8 +138,3 @@ def test_masks_that_are_missing_or_broken_are_reasons(tmp_path, celebamask):
     assert ledger["2001.jpg"] == "label map missing"
     assert ledger["3.jpg"].startswith("label map unreadable: 00003_skin.png: ")
     assert people == {}
-
-
-def test_a_source_without_a_folder_has_no_layout():
-    with pytest.raises(ValueError, match="keeps no pictures in a folder"):
-        layouts.layout_of({"kind": "sample", "path": "."})
