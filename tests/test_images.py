@@ -8,7 +8,7 @@ from PIL import Image
 
 from leam import files, images, links, storage
 from leam.regions import CELEBAMASK_HQ, REGIONS
-from leam.sources import source_of
+from listed import people_of
 
 
 def picture(height=24, width=32, seed=0):
@@ -19,12 +19,6 @@ def encode(pixels, kind="PNG", **options):
     packed = io.BytesIO()
     (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(packed, kind, **options)
     return packed.getvalue()
-
-
-def people_of(folder, **options):
-    """A source of the kind folder."""
-    settings = {"include": None, "label_suffix": None, "label_order": "farl", "landmark_suffix": None}
-    return source_of({"kind": "folder", "path": folder} | settings | options)
 
 
 def pack(root, **options):

@@ -15,7 +15,7 @@ from leam import images, links, storage
 from leam.faces import detection, frames
 from leam.faces import stage as faces_stage
 from leam.regions import REGIONS
-from leam.sources import source_of
+from listed import people_of
 
 REAL = Path(os.environ.get("LEAM_REAL", "unset"))
 WEIGHTS = {
@@ -33,8 +33,7 @@ pytestmark = [
 
 def imported(folder, where, include=None, **options):
     """The images shard of some identities of a folder."""
-    settings = {"include": include, "label_suffix": None, "label_order": "farl", "landmark_suffix": None}
-    source = source_of({"kind": "folder", "path": folder} | settings | options)
+    source = people_of(folder, include=include, **options)
     links.list_links(where / "links.parquet", source=source, identities_per_job=1000)
     images.import_images(where / "links.parquet", where / "images.h5", shard="00000", source=source)
     return where / "images.h5"
