@@ -1,5 +1,6 @@
 # What all stages share, the checked configuration, the names that follow from it, and small helpers.
 
+import inspect
 import os
 import re
 import sys
@@ -26,8 +27,8 @@ from leam.recognisers import registry
 
 try:
     config = settings.complete(config)
-    SOURCE = settings.source_settings(config)
-    PEOPLE = link_lists.count_identities(SOURCE)
+    SOURCE = settings.chosen_source(config)
+    PEOPLE = SOURCE.count()
     SHARDS = link_lists.shard_names(
         link_lists.count_shards(PEOPLE, config["identities_per_job"])
     )
@@ -35,7 +36,8 @@ except (settings.ConfigError, ValueError) as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = config["models"]
-RUN = run_table.describe_run(config, PEOPLE)  # captions say how runs differ
+# captions say how runs differ
+RUN = run_table.describe_run(settings.decided(config), PEOPLE, SOURCE.words)
 
 
 def results(path):
@@ -74,6 +76,11 @@ def figure_paths(*names):
 def code_of(rule):
     """A digest of the rule's adapter and all of the library that it leads to: a changed formula runs it again."""
     return code.digest(os.path.join(SCRIPTS, f"{rule}.py"))
+
+
+def code_of_source():
+    """A digest of the source's class, which is loaded by its name and so in no rule's digest."""
+    return code.digest(inspect.getfile(type(SOURCE)))
 
 
 # Snakemake itself names what failed where it failed, perhaps thousands of lines before the end of a long run.

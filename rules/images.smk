@@ -4,7 +4,7 @@
 #
 # What scrape_images has fetched stays in a side file, {shard}.h5.journal: no server is asked twice.
 
-if SOURCE["kind"] == "sample":
+if SOURCE.pictures == "rendered":
 
     rule render_sample:
         input:
@@ -19,12 +19,12 @@ if SOURCE["kind"] == "sample":
             "../envs/leam.yaml"
         params:
             code=code_of("render_sample"),
-            source=SOURCE,
+            source=SOURCE.settings,
             seed=config["seed"],
         script:
             "../workflow_scripts/render_sample.py"
 
-elif SOURCE["kind"] == "imdb_face":
+elif SOURCE.pictures == "scraped":
     # One shard is fetched at a time in the whole run, or a host would see a multiple of scraping.requests_per_second.
     workflow.register_resource("scraping", 1)
 
@@ -63,6 +63,7 @@ else:
             "../envs/leam.yaml"
         params:
             code=code_of("import_images"),
-            source=SOURCE,
+            source_code=code_of_source(),
+            source=SOURCE.settings,
         script:
             "../workflow_scripts/import_images.py"

@@ -2,16 +2,12 @@
 # writes  results/links.parquet: identity, image, url, rect, height, width, shard; one row per picture
 #         results/links_rejected.csv: the rows of the list that cannot be used, with their line and the reason
 
-if SOURCE["kind"] == "imdb_face":
-    LIST = {"list": SOURCE["path"]}
-    REJECTED = {"rejected": results("links_rejected.csv")}
-else:
-    LIST, REJECTED = {}, {}
+REJECTED = {"rejected": results("links_rejected.csv")} if SOURCE.rejects else {}
 
 
 rule list_links:
     input:
-        **LIST,
+        **SOURCE.files(),
     output:
         results("links.parquet"),
         **REJECTED,
@@ -23,9 +19,10 @@ rule list_links:
         "../envs/leam.yaml"
     params:
         code=code_of("list_links"),
-        source=SOURCE,
+        source_code=code_of_source(),
+        source=SOURCE.settings,
         identities_per_job=config["identities_per_job"],
         # an added or removed picture changes its folder's time, and so this rule's parameters
-        listing=link_lists.digest_listing(SOURCE),
+        listing=SOURCE.fingerprint(),
     script:
         "../workflow_scripts/list_links.py"

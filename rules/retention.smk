@@ -60,7 +60,7 @@ rule plot_retention:
         "../workflow_scripts/plot_retention.py"
 
 
-if SOURCE["kind"] == "imdb_face":
+if SOURCE.pictures == "scraped":
     TABLES |= table_paths({"scraping": "scraping"})
 
     rule tabulate_scraping:

@@ -113,6 +113,7 @@ rule tabulate_similarity:
     params:
         code=code_of("tabulate_similarity"),
         models=MODELS,
+        rendered=SOURCE.pictures == "rendered",  # for the captions
         analysis=lookup(within=config, dpath="analysis"),
         seed=config["seed"],
     script:

@@ -1,6 +1,7 @@
 """A changed formula runs again what comes from it, and nothing else does; a moved checkout runs nothing again."""
 
 import ast
+import inspect
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from leam import code
+from leam import code, sources
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow_scripts"
@@ -17,6 +18,12 @@ ADAPTERS = sorted(SCRIPTS.glob("*.py"))
 MODULES = sorted(code.PACKAGE.rglob("*.py"))
 SHOWING = ("build_explorer", "calibrate_margin")  # they draw what they compute
 LIGHT = re.compile("tabulate|plot|assess|count|write")  # rules of tables and figures
+
+
+def rules():
+    """(name, text) of every rule."""
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        yield from re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", path.read_text(), re.M | re.S)
 
 
 @pytest.fixture
@@ -120,7 +127,21 @@ def test_the_packages_own_init_holds_nothing_but_the_version():
     assert [type(node) for node in body] == [ast.Expr, ast.Assign] and body[1].targets[0].id == "__version__"
 
 
+def test_a_source_added_or_changed_runs_only_its_own_runs_again():
+    """No adapter leads to a source's class, which is loaded by name; rules that load one carry its digest too."""
+    classes = {kind: Path(inspect.getfile(sources.source_class(kind))) for kind in sources.kinds()}
+    for kind, path in classes.items():
+        led_to = set(code.closure(path))
+        assert code.PACKAGE / "sources/base.py" in led_to
+        assert not led_to & {other for name, other in classes.items() if name != kind}
+    loading = set()
+    for adapter in ADAPTERS:
+        assert not set(code.closure(adapter)) & set(classes.values())
+        loading |= {adapter.stem} if "from leam.sources import source_of" in adapter.read_text() else set()
+    carrying = {rule for rule, body in rules() if "source_code=code_of_source()" in body}
+    assert loading == carrying == {"list_links", "import_images"}
+
+
 def test_every_rule_carries_the_digest_of_its_own_code():
-    for path in (ROOT / "rules").glob("*.smk"):
-        for rule, body in re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", path.read_text(), re.M | re.S):
-            assert f'code=code_of("{rule}")' in body, rule
+    for rule, body in rules():
+        assert f'code=code_of("{rule}")' in body, rule

@@ -8,6 +8,7 @@ from jsonschema import Draft202012Validator
 
 from leam import config, defaults
 from leam.recognisers.registry import Recogniser
+from leam.sources.fgnet import Fgnet
 
 ROOT = Path(__file__).parents[1]
 
@@ -256,7 +257,7 @@ def test_a_recogniser_of_ones_own_serves_another_world():
 def test_ages_are_looked_for_where_names_say_them():
     assert config.age_pattern(config.complete({})) is None
     assert config.age_pattern(config.complete({"significance": {"age_pattern": "(.)"}})) == "(.)"
-    assert config.age_pattern({"significance": {"age_pattern": None}, "source": {"kind": "fgnet"}}) == config.FGNET_AGE
+    assert config.age_pattern({"significance": {"age_pattern": None}, "source": {"kind": "fgnet"}}) == Fgnet.age_pattern
 
 
 def test_groups_are_those_of_the_table_of_people(tmp_path):

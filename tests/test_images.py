@@ -8,7 +8,7 @@ from PIL import Image
 
 from leam import files, images, links, storage
 from leam.regions import CELEBAMASK_HQ, REGIONS
-from leam.sources.layouts import FolderLayout
+from listed import people_of
 
 
 def picture(height=24, width=32, seed=0):
@@ -24,9 +24,9 @@ def encode(pixels, kind="PNG", **options):
 def pack(root, **options):
     """List and import everything in ``root`` as one shard; returns the ledger as a dict, and the pictures."""
     table, output = root.parent / "links.parquet", root.parent / "images.h5"
-    links.list_links(table, source={"kind": "folder", "path": root} | options, identities_per_job=1000)
     limit = {name: options.pop(name) for name in ("max_megapixels",) if name in options}
-    images.import_images(table, output, shard="00000", layout=FolderLayout(root, **options), **limit)
+    links.list_links(table, source=people_of(root, **options), identities_per_job=1000)
+    images.import_images(table, output, shard="00000", source=people_of(root, **options), **limit)
     with storage.open_shard(output, "images") as shard:
         ledger = {(row["identity"], row["image"]): row["status"] for row in storage.read_ledger(shard)}
         return ledger, {name: storage.read_pictures(shard, name) for name in storage.identities(shard)}
@@ -222,7 +222,7 @@ def test_vanished_and_foreign_files(root, tmp_path):
     ]
     table = pd.DataFrame(rows, columns=["identity", "image", "url"]).assign(shard="00000")
     table.to_parquet(tmp_path / "links.parquet")
-    images.import_images(tmp_path / "links.parquet", tmp_path / "images.h5", shard="00000", layout=FolderLayout(root))
+    images.import_images(tmp_path / "links.parquet", tmp_path / "images.h5", shard="00000", source=people_of(root))
     with storage.open_shard(tmp_path / "images.h5", "images") as shard:
         statuses = [row["status"] for row in storage.read_ledger(shard)]
         assert storage.identities(shard) == []
@@ -272,9 +272,7 @@ def test_unknown_shard_and_folder_are_named(root, tmp_path):
     pack(root)
     for shard, folder, message in (("00007", root, "no links of shard '00007'"), ("00000", root / "x", "no folder")):
         with pytest.raises(ValueError, match=message):
-            images.import_images(
-                tmp_path / "links.parquet", tmp_path / "x.h5", shard=shard, layout=FolderLayout(folder)
-            )
+            images.import_images(tmp_path / "links.parquet", tmp_path / "x.h5", shard=shard, source=people_of(folder))
     assert not (tmp_path / "x.h5").exists()
 
 

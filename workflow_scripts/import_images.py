@@ -5,11 +5,11 @@ from leam import joblog
 joblog.start(snakemake.log[0])
 
 from leam.images import import_images
-from leam.sources.layouts import layout_of
+from leam.sources import source_of
 
 import_images(
     snakemake.input.links,
     snakemake.output[0],
     shard=snakemake.wildcards.shard,
-    layout=layout_of(snakemake.params.source),
+    source=source_of(snakemake.params.source),
 )

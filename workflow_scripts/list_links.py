@@ -5,10 +5,11 @@ from leam import joblog
 joblog.start(snakemake.log[0])
 
 from leam.links import list_links
+from leam.sources import source_of
 
 list_links(
     snakemake.output[0],
-    source=snakemake.params.source,
+    source=source_of(snakemake.params.source),
     identities_per_job=snakemake.params.identities_per_job,
     rejected=snakemake.output.get("rejected"),
 )

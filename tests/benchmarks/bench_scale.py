@@ -87,10 +87,10 @@ def measure() -> dict:
 def render(folder: Path) -> list[storage.Faces]:
     """Two people of the embedded sample with four faces each."""
     config = settings.complete({"source": {"sample": {"identities": 2, "images": FACES}}})
-    source = settings.source_settings(config)
+    source = settings.chosen_source(config)
     links.list_links(folder / "links.parquet", source=source, identities_per_job=2)
     rendering.render_sample(
-        folder / "links.parquet", folder / "images.h5", shard="00000", seed=0, size=source["size"], region=None
+        folder / "links.parquet", folder / "images.h5", shard="00000", seed=0, size=source.settings["size"], region=None
     )
     faces_stage.parse_faces(folder / "images.h5", folder / "faces.h5", settings.faces_settings(config))
     with storage.open_shard(folder / "faces.h5", "faces") as shard:

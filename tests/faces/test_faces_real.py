@@ -15,7 +15,7 @@ from leam import images, links, storage
 from leam.faces import detection, frames
 from leam.faces import stage as faces_stage
 from leam.regions import REGIONS
-from leam.sources.layouts import FolderLayout
+from listed import people_of
 
 REAL = Path(os.environ.get("LEAM_REAL", "unset"))
 WEIGHTS = {
@@ -33,11 +33,9 @@ pytestmark = [
 
 def imported(folder, where, include=None, **options):
     """The images shard of some identities of a folder."""
-    source = {"kind": "folder", "path": folder, "include": include}
+    source = people_of(folder, include=include, **options)
     links.list_links(where / "links.parquet", source=source, identities_per_job=1000)
-    images.import_images(
-        where / "links.parquet", where / "images.h5", shard="00000", layout=FolderLayout(folder, **options)
-    )
+    images.import_images(where / "links.parquet", where / "images.h5", shard="00000", source=source)
     return where / "images.h5"
 
 

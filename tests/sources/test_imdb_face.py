@@ -1,4 +1,4 @@
-"""leam.imdb_face: every row judged, people and images drawn, against a naive reading of the same list."""
+"""leam.sources.imdb_face: every row judged, people and images drawn, against a naive reading of the same list."""
 
 import csv
 from collections import Counter
@@ -8,7 +8,8 @@ import pytest
 
 from leam import links
 from leam.files import sha256
-from leam.sources import imdb_face
+from leam.sources import source_of
+from leam.sources.imdb_face import published_list
 
 HEADER = "name,index,image,rect,height width,url"
 
@@ -70,9 +71,9 @@ GOOD = [row(person, image) for person in (1, 2) for image in (1, 2, 3)]
 @pytest.mark.parametrize("chunk", [10, 300, 16_000_000])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_bad_rows_are_told_with_line_and_reason(tmp_path, monkeypatch, chunk, end):
-    monkeypatch.setattr(imdb_face, "CHUNK_CHARACTERS", chunk)
+    monkeypatch.setattr(published_list, "CHUNK_CHARACTERS", chunk)
     path = write(tmp_path / "list.csv", *GOOD[:3], *BAD, "", *GOOD[3:], end=end)
-    rows, bad = imdb_face.choose_links(settings(path))
+    rows, bad = published_list.choose_links(settings(path))
     assert dict(zip(bad["line"], bad["reason"], strict=True)) == dict(enumerate(BAD.values(), start=5))
     assert list(rows["identity"]) == ["nm0000001"] * 3 + ["nm0000002"] * 3
     first = {"identity": "nm0000001", "image": "1_rm1.jpg", "rect": "50 60 150 200", "height": "400", "width": "300"}
@@ -90,7 +91,7 @@ def test_rows_that_are_odd_but_good(tmp_path):
     ]
     path = write(tmp_path / "list.csv", *odd)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as some editors begin a file
-    rows, bad = imdb_face.choose_links(settings(path, identities=1, max_images=9))
+    rows, bad = published_list.choose_links(settings(path, identities=1, max_images=9))
     assert list(zip(bad["line"], bad["reason"], strict=True)) == [(4, "1 fields: expected 6")]
     assert set(rows["image"]) == {"1_rm1.jpg", "2.jpg", "4.jpg", "5.jpg", "../../6.jpg"}
     fifth = rows[rows["image"] == "5.jpg"].iloc[0]
@@ -101,7 +102,7 @@ def test_rows_that_are_odd_but_good(tmp_path):
 def test_names_in_another_encoding_do_no_harm_and_broken_urls_do(tmp_path):
     path = write(tmp_path / "list.csv", row(1, 1), row(1, 2, name="Zoé"), row(1, 3, url="http://a.org/é.jpg"))
     path.write_bytes(path.read_text().encode("latin-1"))
-    rows, bad = imdb_face.choose_links(settings(path, identities=1))
+    rows, bad = published_list.choose_links(settings(path, identities=1))
     assert len(rows) == 2
     assert list(bad["line"]) == [4] and bad["reason"][0].startswith("url: ")
 
@@ -109,7 +110,7 @@ def test_names_in_another_encoding_do_no_harm_and_broken_urls_do(tmp_path):
 def test_people_and_images_of_the_run_against_a_naive_reading(tmp_path):
     lines = [row(person, image) for person in range(40) for image in range(person % 9)]
     path = write(tmp_path / "list.csv", *lines)
-    rows, _ = imdb_face.choose_links(settings(path, identities=7, min_images=4, max_images=6))
+    rows, _ = published_list.choose_links(settings(path, identities=7, min_images=4, max_images=6))
     with open(path) as file:
         naive = Counter(each["index"] for each in csv.DictReader(file))
     found = rows.groupby("identity").size()
@@ -121,7 +122,7 @@ def test_people_and_images_of_the_run_against_a_naive_reading(tmp_path):
 def test_the_seed_draws_and_more_keeps_what_fewer_had(tmp_path):
     path = write(tmp_path / "list.csv", *(row(person, image) for person in range(60) for image in range(8)))
     drawn = {
-        key: imdb_face.choose_links(settings(path, identities=key[0], max_images=key[1], seed=key[2]))[0]
+        key: published_list.choose_links(settings(path, identities=key[0], max_images=key[1], seed=key[2]))[0]
         for key in ((10, 3, 0), (20, 5, 0), (10, 3, 1))
     }
     sets = {key: set(zip(rows["identity"], rows["image"], strict=True)) for key, rows in drawn.items()}
@@ -139,25 +140,25 @@ def test_the_seed_draws_and_more_keeps_what_fewer_had(tmp_path):
 )
 def test_too_few_people_are_an_error(tmp_path, changes, message):
     path = write(tmp_path / "list.csv", *GOOD)
-    with pytest.raises(imdb_face.ListError, match=message):
-        imdb_face.choose_links(settings(path, **changes))
+    with pytest.raises(published_list.ListError, match=message):
+        published_list.choose_links(settings(path, **changes))
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "name,index,image,rect,height,width,url\n", '{"x": 1}'])
 def test_another_header_is_an_error(tmp_path, content):
     (tmp_path / "list.csv").write_text(content)
-    with pytest.raises(imdb_face.ListError, match=r"list\.csv: the header is .*; expected 'name,index"):
-        imdb_face.choose_links(settings(tmp_path / "list.csv"))
+    with pytest.raises(published_list.ListError, match=r"list\.csv: the header is .*; expected 'name,index"):
+        published_list.choose_links(settings(tmp_path / "list.csv"))
 
 
 def test_a_list_without_rows_is_an_error(tmp_path):
-    with pytest.raises(imdb_face.ListError, match="no rows below the header"):
-        imdb_face.choose_links(settings(write(tmp_path / "list.csv")))
+    with pytest.raises(published_list.ListError, match="no rows below the header"):
+        published_list.choose_links(settings(write(tmp_path / "list.csv")))
 
 
 def list_links(tmp_path, source):
     output, rejected = tmp_path / "links.parquet", tmp_path / "rejected.csv"
-    links.list_links(output, source=source, identities_per_job=2, rejected=rejected)
+    links.list_links(output, source=source_of(source), identities_per_job=2, rejected=rejected)
     return pd.read_parquet(output), pd.read_csv(rejected)
 
 
@@ -166,7 +167,7 @@ def test_the_table_of_links_and_its_shards(tmp_path):
     source = settings(path, identities=5)
     table, rejected = list_links(tmp_path, source)
     assert list(table.columns) == list(links.COLUMNS)
-    assert sorted(set(table["shard"])) == links.shard_names(links.count_shards(links.count_identities(source), 2))
+    assert sorted(set(table["shard"])) == links.shard_names(links.count_shards(source_of(source).count(), 2))
     assert list(rejected.itertuples(index=False, name=None)) == [(17, "1 fields: expected 6")]
     assert not table.stack().str.contains("Some_One").any()
     first = sha256(tmp_path / "links.parquet")
@@ -175,5 +176,5 @@ def test_the_table_of_links_and_its_shards(tmp_path):
 
 
 def test_the_number_of_people_is_known_without_the_list():
-    assert links.count_identities(settings("absent.csv", identities=1000)) == 1000
-    assert links.count_identities(settings("absent.csv", include=["nm0000001", "nm0000002"])) == 2
+    assert source_of(settings("absent.csv", identities=1000)).count() == 1000
+    assert source_of(settings("absent.csv", include=["nm0000001", "nm0000002"])).count() == 2

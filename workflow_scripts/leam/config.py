@@ -7,32 +7,23 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from leam import sources
 from leam.files import whole_file
 from leam.recognisers import registry
 from leam.sample.people import supported_regions
+from leam.sources.base import Source
 
 SCHEMA_PATH = Path(__file__).parents[2] / "rules" / "schemas" / "config.schema.yaml"
 
-# A setting that another one makes necessary: (setting, its value) -> the setting that must not be null.
+# A setting that another one makes necessary: (setting, its value) -> the setting that must not be null. Sources say
+# themselves what they need.
 NEEDS = (
-    (("source.kind", "folder"), "source.folder.path"),
-    (("source.kind", "fgnet"), "source.fgnet.path"),
-    (("source.kind", "celebamask_hq"), "source.celebamask_hq.path"),
-    (("source.kind", "celebamask_hq"), "source.celebamask_hq.identities"),
-    (("source.kind", "imdb_face"), "source.imdb_face.path"),
     (("faces.detector", "retinaface"), "faces.detector_weights"),
     (("faces.regions", "pyfacer"), "faces.parser_weights"),
     (("faces.landmarks", "dlib"), "faces.landmark_weights"),
 )
 FACES_PATHS = ("detector_weights", "parser_weights", "landmark_weights")
-SOURCE_PATHS = {
-    "folder": ("path",),
-    "imdb_face": ("path",),
-    "fgnet": ("path", "points"),
-    "celebamask_hq": ("path", "identities", "mapping"),
-}
 DOWNLOAD = "download"  # in place of a path: the file that pyfacer itself would download
-FGNET_AGE = r"^\d{3}[Aa](\d{2})"  # in the names of FG-NET's images: subject, A, age in years
 
 
 class ConfigError(Exception):
@@ -116,41 +107,30 @@ def setting(config: dict, key: str) -> object:
 
 
 def _missing(config: dict) -> list[str]:
-    chosen = config | {"faces": chosen_faces(config)}
+    chosen, kind = decided(config), config["source"]["kind"]
+    of_source = [(("source.kind", kind), f"source.{kind}.{key}") for key in sources.source_class(kind).needs]
     return [
         f"{needed} is null; {key} {value}{' (by auto)' * (setting(config, key) == 'auto')} needs a path there"
-        for (key, value), needed in NEEDS
+        for (key, value), needed in (*of_source, *NEEDS)
         if setting(chosen, key) == value and setting(config, needed) is None
     ]
 
 
 def _contradictions(config: dict) -> list[str]:
-    faults = [*_sample_region(config["source"]["sample"]["region"]), *_localisation(config)]
-    faces, source = chosen_faces(config), config["source"]
-    kind = source["kind"]
-    if faces["regions"] == "given" and not brings_labels(source):
-        where = "source.folder.label_suffix is null" if kind == "folder" else f"source {kind} has no label maps"
-        allowed = "a suffix, or pyfacer" if kind == "folder" else "pyfacer"
-        faults.append(f"faces.regions is 'given', but {where}; allowed: {allowed}")
-    for key in ("detector", "landmarks"):
-        if faces[key] == "given" and not (brings_landmarks(source) or kind == "fgnet"):
-            where = "source.folder.landmark_suffix is null" if kind == "folder" else f"source {kind} has no landmarks"
-            faults.append(
-                f"faces.{key} is 'given', but {where}; allowed: {'a suffix there' if kind == 'folder' else 'auto'}"
-            )
+    faces, source, sections = chosen_faces(config), chosen_source(config), _source_sections(config)
+    faults = [fault for name in sections for fault in sources.source_class(name).setting_faults(sections[name])]
+    faults += [*_localisation(config), *_given(faces, source)]
     if faces["landmark_weights"] == DOWNLOAD:
         faults.append("faces.landmark_weights is 'download'; allowed: a path (pyfacer has no file of this kind)")
-    for name in ("fgnet", "celebamask_hq", "imdb_face"):
-        if (most := source[name]["max_images"]) is not None and most < source[name]["min_images"]:
-            faults.append(
-                f"source.{name}.max_images is {most}; allowed: at least min_images, {source[name]['min_images']}"
-            )
+    for name, section in sections.items():
+        most, least = section.get("max_images"), section.get("min_images")
+        if most is not None and most < least:
+            faults.append(f"source.{name}.max_images is {most}; allowed: at least min_images, {least}")
     if faces["detector"] == faces["landmarks"] == "none":
         for key, value in (("crop_mode", "aligned"), ("regions", "pyfacer"), ("landmarks_required", True)):
             if faces[key] == value:
                 faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
-    if config["source"]["kind"] == "imdb_face":
-        faults += _imdb_face(config)
+    faults += source.faults(config)
     faults += [
         f"custom_rules: no such file: {path}; allowed: files of Snakemake rules, from the working directory"
         for path in custom_rules(config)
@@ -168,16 +148,23 @@ def _contradictions(config: dict) -> list[str]:
     return faults
 
 
-def _imdb_face(config: dict) -> list[str]:
-    """The published list must be there, and its servers are told who asks."""
-    chosen, scraping, faults = source_settings(config), config["scraping"], []
-    if chosen["path"] is not None and not Path(chosen["path"]).is_file():
-        faults.append(f"source.imdb_face.path: no such file: {chosen['path']}; allowed: the published CSV")
-    if scraping["contact"] is None:
-        faults.append(
-            "scraping.contact is null; source.kind imdb_face needs an e-mail address or a web page of yours there, "
-            "which every server asked is told"
-        )
+def _source_sections(config: dict) -> dict[str, dict]:
+    """The sections of all sources, by kind."""
+    return {name: section for name, section in config["source"].items() if name != "kind"}
+
+
+def _given(faces: dict, source: Source) -> list[str]:
+    """What is taken from the pictures must come with them."""
+    landmarks = (source.brings_landmarks, source.landmark_setting, "landmarks", ("a suffix there", "auto"))
+    faults = []
+    for key, (brought, suffix, what, allowed) in {
+        "regions": (source.brings_labels, source.label_setting, "label maps", ("a suffix, or pyfacer", "pyfacer")),
+        "detector": landmarks,
+        "landmarks": landmarks,
+    }.items():
+        if faces[key] == "given" and not brought:
+            lack = f"source {source.kind} has no {what}" if suffix is None else f"source.{source.kind}.{suffix} is null"
+            faults.append(f"faces.{key} is 'given', but {lack}; allowed: {allowed[suffix is None]}")
     return faults
 
 
@@ -225,13 +212,6 @@ def _age_pattern(pattern: str | None) -> list[str]:
     return [] if groups else [f"significance.age_pattern is {pattern!r}, without a group; allowed: {allowed}"]
 
 
-def _sample_region(region: str | None) -> list[str]:
-    if region is None:
-        return []
-    known = supported_regions()
-    return [] if region in known else [f"source.sample.region is {region!r}; allowed: null or {' or '.join(known)}"]
-
-
 def _localisation(config: dict) -> list[str]:
     faults = []
     for region in config["localisation"]["regions"]:
@@ -261,39 +241,34 @@ def custom_rules(config: dict) -> list[str]:
     return [str(Path(path).expanduser().absolute()) for path in config["custom_rules"]]
 
 
-def brings_labels(source: dict) -> bool:
-    """Whether the pictures of a source (the configuration's section) come with label maps."""
-    return source["kind"] in ("sample", "celebamask_hq") or (
-        source["kind"] == "folder" and source["folder"]["label_suffix"] is not None
-    )
-
-
-def brings_landmarks(source: dict) -> bool:
-    """Whether all pictures of a source come with landmarks; FG-NET's may."""
-    return source["kind"] == "sample" or (
-        source["kind"] == "folder" and source["folder"]["landmark_suffix"] is not None
-    )
-
-
 def chosen_faces(config: dict) -> dict:
     """The ``faces`` section with every ``auto`` decided: what came with the pictures, else a model."""
-    faces, source = config["faces"], config["source"]
-    landmarks = "given" if brings_landmarks(source) or source["kind"] == "fgnet" else "none"
-    by_dlib = faces["landmark_weights"] is not None and not brings_landmarks(source)
+    faces, source = config["faces"], chosen_source(config)
+    by_dlib = faces["landmark_weights"] is not None and not source.landmarks_everywhere
     auto = {
-        "detector": "given" if brings_landmarks(source) else "mtcnn",
-        "regions": "given" if brings_labels(source) else "pyfacer",
-        "landmarks": "dlib" if by_dlib else landmarks,
+        "detector": "given" if source.landmarks_everywhere else "mtcnn",
+        "regions": "given" if source.brings_labels else "pyfacer",
+        "landmarks": "dlib" if by_dlib else "given" if source.brings_landmarks else "none",
     }
     return faces | {key: value for key, value in auto.items() if faces[key] == "auto"}
+
+
+def decided(config: dict) -> dict:
+    """The configuration with every ``auto`` of ``faces`` decided."""
+    return config | {"faces": chosen_faces(config)}
 
 
 def source_settings(config: dict) -> dict:
     """The chosen source: its ``kind`` and its own settings, its paths resolved; the seed where images are drawn."""
     kind = config["source"]["kind"]
     chosen = {"kind": kind} | config["source"][kind]
-    chosen |= {key: resolve(config, chosen[key]) for key in SOURCE_PATHS.get(kind, ())}
+    chosen |= {key: resolve(config, chosen[key]) for key in sources.source_class(kind).paths}
     return chosen | ({"seed": config["seed"]} if "max_images" in chosen else {})
+
+
+def chosen_source(config: dict) -> Source:
+    """The source of the run."""
+    return sources.source_of(source_settings(config))
 
 
 def faces_settings(config: dict) -> dict:
@@ -305,7 +280,7 @@ def faces_settings(config: dict) -> dict:
 
 def face_model_files(config: dict) -> list[str]:
     """The model files that finding and parsing faces needs, as ``faces_settings`` has them: paths or ``download``."""
-    chosen, faces = config | {"faces": chosen_faces(config)}, faces_settings(config)
+    chosen, faces = decided(config), faces_settings(config)
     used = [needed.removeprefix("faces.") for (key, value), needed in NEEDS if setting(chosen, key) == value]
     return [faces[name] for name in FACES_PATHS if name in used]
 
@@ -340,7 +315,7 @@ def attributes(config: dict) -> tuple[str, ...]:
 def age_pattern(config: dict) -> str | None:
     """The regular expression that finds the age in an image's name; None where names have no age."""
     given = config["significance"]["age_pattern"]
-    return FGNET_AGE if given is None and config["source"]["kind"] == "fgnet" else given
+    return sources.source_class(config["source"]["kind"]).age_pattern if given is None else given
 
 
 def recogniser_entry(config: dict, name: str) -> dict:

@@ -183,7 +183,7 @@ def count_images(config: dict) -> list[int]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "links.parquet"
-        links.list_links(path, source=settings.source_settings(config), identities_per_job=config["identities_per_job"])
+        links.list_links(path, source=settings.chosen_source(config), identities_per_job=config["identities_per_job"])
         table = pd.read_parquet(path)
     return table[table["image"] != ""].groupby("identity").size().tolist()
 

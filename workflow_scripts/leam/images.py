@@ -169,6 +169,10 @@ def _numbers(fields: list[str]) -> list[float]:
         return []
 
 
+def no_landmarks() -> np.ndarray:
+    return np.full((N_LANDMARKS, 2), np.nan, np.float32)
+
+
 # ------------------------------------------------------------------------------------------------------------ import
 
 
@@ -182,10 +186,19 @@ class Found:
     landmarks: np.ndarray  # (68, 2), NaN where there are none
 
 
-def _check(path: Path, encoded: bytes, layout, max_megapixels: float) -> Found:
+def _check(path: Path, encoded: bytes, source, max_megapixels: float) -> Found:
     """Decode a picture in full, with all that belongs to it; raises UnusablePictureError with the reason."""
     height, width, _ = decode(encoded, max_megapixels).shape
-    return Found(path.name, encoded, layout.labels(path, (height, width)), layout.landmarks(path))
+    labels, landmarks = source.labels(path, (height, width)), source.landmarks(path)
+    return Found(path.name, encoded, labels, no_landmarks() if landmarks is None else landmarks)
+
+
+def picture_file(source, identity: str, image: str, url: str) -> Path:
+    """The file of a link; a name that would lead out of the source's folder is refused."""
+    leads_out = any(Path(name).name != name or name == ".." for name in (identity, image))
+    if leads_out or url != source.url(identity, image):
+        raise UnusablePictureError("unreadable: not the name of a file in the source folder")
+    return source.folder / url
 
 
 def _readable(path: Path) -> Path:
@@ -196,7 +209,7 @@ def _readable(path: Path) -> Path:
     return path
 
 
-def _import_identity(links, layout, max_megapixels: float) -> tuple[list[Found], list[dict[str, str]]]:
+def _import_identity(links, source, max_megapixels: float) -> tuple[list[Found], list[dict[str, str]]]:
     """The usable pictures of one identity, and its rows of the ledger."""
     found, rows, first_of = [], [], {}
     for link in links:
@@ -204,28 +217,28 @@ def _import_identity(links, layout, max_megapixels: float) -> tuple[list[Found],
         try:
             if not link.image:
                 raise UnusablePictureError("no images")
-            path = _readable(layout.picture(link.identity, link.image, link.url))
+            path = _readable(picture_file(source, *link))
             encoded = path.read_bytes()
             sha256 = hashlib.sha256(encoded).hexdigest()
             if sha256 in first_of:
                 raise UnusablePictureError(f"duplicate of {first_of[sha256]}")
-            found.append(_check(path, encoded, layout, max_megapixels))
+            found.append(_check(path, encoded, source, max_megapixels))
             first_of[sha256], status = link.image, "ok"
         except UnusablePictureError as reason:
             status = str(reason)
         except OSError as error:
             status = f"unreadable: {error.strerror or one_line(error)}"
-        rows.append(dict(zip(storage.LEDGER_COLUMNS, (*link[:3], status, sha256), strict=True)))
+        rows.append(dict(zip(storage.LEDGER_COLUMNS, (*link, status, sha256), strict=True)))
     return found, rows
 
 
-def _pack(identity: str, found: list[Found], layout) -> storage.Pictures:
+def _pack(identity: str, found: list[Found], source) -> storage.Pictures:
     return storage.Pictures(
         identity=identity,
         images=[picture.image for picture in found],
         encoded=[picture.encoded for picture in found],
-        labels=None if not layout.brings_labels else [picture.labels for picture in found],
-        landmarks=None if not layout.brings_landmarks else np.stack([picture.landmarks for picture in found]),
+        labels=None if not source.brings_labels else [picture.labels for picture in found],
+        landmarks=None if not source.brings_landmarks else np.stack([picture.landmarks for picture in found]),
     )
 
 
@@ -234,22 +247,24 @@ def import_images(
     output: str | Path,
     *,
     shard: str,
-    layout,
+    source,
     max_megapixels: float = MAX_MEGAPIXELS,
     attributes: dict[str, str] | None = None,
 ) -> None:
     """Pack the pictures of one shard, from the folder of their source, into images/{shard}.h5.
 
     links : the table of `leam.links.list_links`
-    layout : where the source keeps pictures, label maps and landmarks (`leam.sources.layouts`)
+    source : `leam.sources.base.Source`, which has pictures, label maps and landmarks in its folder
 
     Each link gets one row in the ledger: "ok", or the reason why it is not packed: "missing", "unreadable: ...",
     "unsupported format", "too large: ...", "duplicate of ...", "label map missing", "label map of another size: ...",
     "label map unreadable: ...", "label out of range: ...", "landmarks unreadable: ...". An identity without pictures
-    has a row with image "" and status "no images". Raises ValueError for a shard that has no links.
+    has a row with image "" and status "no images". Raises ValueError for a shard that has no links, and for a
+    source that cannot be read.
     """
     import pandas as pd
 
+    source.check()
     table = pd.read_parquet(links).sort_values(["identity", "image"]).query("shard == @shard")
     if table.empty:
         raise ValueError(f"{links}: no links of shard {shard!r}")
@@ -257,9 +272,9 @@ def import_images(
     with storage.create_shard(output, kind="images", **(attributes or {})) as file:
         for identity, rows in table.groupby("identity"):
             links_of = rows[["identity", "image", "url"]].itertuples(index=False, name="Link")
-            found, entries = _import_identity(links_of, layout, max_megapixels)
+            found, entries = _import_identity(links_of, source, max_megapixels)
             if found:
-                storage.write_pictures(file, _pack(identity, found, layout))
+                storage.write_pictures(file, _pack(identity, found, source))
             ledger += entries
             log.info("%s: %d of %d pictures packed", identity, len(found), sum(rows.image != ""))
         if len(ledger) != len(table):

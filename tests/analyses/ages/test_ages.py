@@ -14,6 +14,7 @@ from leam.analyses.ages import table as ages_table
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.grid import Grid
 from leam.recognisers import networks, registry
+from leam.sources.fgnet import Fgnet
 
 GRID = 28
 NAMES = {"001": ["001A02.JPG", "001A10.JPG", "001A10a.JPG"], "002": ["002A05.JPG", "002a43b.jpg"]}
@@ -21,9 +22,23 @@ SETTINGS = occlusion_measure.OcclusionSettings(polarities=("loss",), repeats=2, 
 
 
 def test_ages_stand_in_the_names():
-    assert [ages_measure.read_age(name) for names in NAMES.values() for name in names] == [2, 10, 10, 5, 43]
-    assert np.isnan(ages_measure.read_age("portrait.jpg"))
+    assert [ages_measure.read_age(name, Fgnet.age_pattern) for names in NAMES.values() for name in names] == [
+        2,
+        10,
+        10,
+        5,
+        43,
+    ]
+    assert np.isnan(ages_measure.read_age("portrait.jpg", Fgnet.age_pattern))
     assert ages_measure.read_age("anna_31y.png", r"_(\d+)y") == 31
+
+
+@pytest.mark.parametrize(
+    "name, age",
+    [("001A02.JPG", 2), ("047a43b.jpg", 43), ("009A00.JPG", 0), ("s01/02.png", np.nan), ("1A02.JPG", np.nan)],
+)
+def test_age_is_in_the_name(name, age):
+    np.testing.assert_equal(ages_measure.read_age(name, Fgnet.age_pattern), age)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +66,7 @@ def measured(tmp_path_factory):
         paths[recogniser.name] = folder / f"{recogniser.name}.h5"
         maps.compute_maps(faces, paths[recogniser.name], recogniser, maps.MapSettings(grid=GRID), seed=seed)
     output = folder / "ages.parquet"
-    ages_measure.measure_ages(faces, paths, output, tested, SETTINGS, guide="guide")
+    ages_measure.measure_ages(faces, paths, output, tested, SETTINGS, guide="guide", pattern=Fgnet.age_pattern)
     return people, tested, paths, pd.read_parquet(output)
 
 

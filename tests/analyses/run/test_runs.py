@@ -3,13 +3,16 @@
 import pandas as pd
 import yaml
 
-from leam import config
+from leam import config, sources
 from leam.analyses.run import table as run_table
+from leam.sources.sample import Sample
+
+WORDS = Sample.words
 
 
 def test_the_sentence_names_people_recognisers_and_what_is_untrained():
     merged = config.complete({"models": ["AF_R18", "sample_arcface"], "recognisers": {"AF_R18": {"untrained": True}}})
-    text = run_table.describe_run(merged, 12)
+    text = run_table.describe_run(config.decided(merged), 12, WORDS)
     assert text.startswith("This run differs from the paper's: 12 rendered people") and text.endswith(".")
     assert "recognisers AF_R18, sample_arcface, AF_R18 of them among the paper's nine" in text
     assert "(AF_R18 untrained, with random weights)" in text
@@ -19,7 +22,8 @@ def test_the_sentence_names_people_recognisers_and_what_is_untrained():
 
 def test_every_kind_of_source_and_crop_has_words():
     schema = yaml.safe_load(config.SCHEMA_PATH.read_text())["properties"]
-    assert set(schema["source"]["properties"]["kind"]["enum"]) == set(run_table.SOURCES)
+    assert set(schema["source"]["properties"]["kind"]["enum"]) == set(sources.kinds())
+    assert all(sources.source_class(kind).words for kind in sources.kinds())
     assert set(schema["faces"]["properties"]["crop_mode"]["enum"]) == set(run_table.CROPS)
 
 
@@ -28,7 +32,7 @@ def test_the_table_counts_what_was_kept(tmp_path):
     rows = [("p1", 5, 4), ("p2", 3, 0), ("all", 8, 4)]
     table = pd.DataFrame(rows, columns=["identity", "linked", "kept"]).assign(discarded=0, kept_percent=50.0)
     table.to_csv(retention, index=False)
-    run_table.tabulate_run(retention, tmp_path / "run.csv", config.complete({}))
+    run_table.tabulate_run(retention, tmp_path / "run.csv", config.decided(config.complete({})), WORDS)
     found = pd.read_csv(tmp_path / "run.csv", dtype=str).set_index("fact")
     assert found.loc["images kept"].tolist() == ["13,445", "4"]
     assert found.loc["people without usable images"].tolist() == ["0", "1"]

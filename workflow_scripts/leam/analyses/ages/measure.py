@@ -16,7 +16,6 @@ import torch
 from leam import files, storage
 from leam.analyses.ages import CELL, COLUMNS, PERCENTS, UNOCCLUDED
 from leam.analyses.occlusion import measure as occlusion_measure
-from leam.config import FGNET_AGE
 from leam.device import arithmetic, choose_device
 from leam.recognisers import networks
 from leam.recognisers.registry import Recogniser
@@ -24,7 +23,7 @@ from leam.recognisers.registry import Recogniser
 log = logging.getLogger(__name__)
 
 
-def read_age(image: str, pattern: str = FGNET_AGE) -> float:
+def read_age(image: str, pattern: str) -> float:
     """The age in years in an image's name: the first group of ``pattern``; NaN where it does not match."""
     found = re.search(pattern, image)
     return float(found.group(1)) if found else float("nan")
@@ -45,7 +44,7 @@ def measure_ages(
     settings: occlusion_measure.OcclusionSettings,
     *,
     guide: str,
-    pattern: str = FGNET_AGE,
+    pattern: str,
     device: str = "auto",
     seed: int = 0,
 ) -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from leam import paper
-from leam.config import chosen_faces, layers_of_models
 from leam.files import whole_file
+from leam.recognisers import registry
 
 MODELS = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
 LAYERS = 9  # in the paper's run
@@ -22,21 +22,15 @@ PAPER = {  # the paper's run, in words
     "regions": "FaRL's parser",
     "crop": CROPS["box"],
 }
-SOURCES = {  # how captions name the people of a source
-    "sample": "rendered people (no photographs)",
-    "folder": "people of a folder of pictures",
-    "fgnet": "people of FG-NET",
-    "celebamask_hq": "people of CelebAMask-HQ",
-    "imdb_face": "people of IMDB-Face",
-}
 
 
-def describe_run(config: dict, people: int) -> str:
+def describe_run(config: dict, people: int, words: str) -> str:
     """How this run differs from the paper's, in one sentence for captions.
 
-    config : the merged configuration; people : how many identities its source lists
+    config : the merged configuration, its faces decided; people : how many identities its source lists
+    words : how captions name the people of its source
     """
-    ours = _facts(config, people)
+    ours = _facts(config, people, words)
     parts = [f"{ours['people']} instead of {PAPER['people']}", _describe_recognisers(ours)]
     parts += [f"{ours[fact]} instead of {PAPER[fact]}" for fact in ("regions", "crop") if ours[fact] != PAPER[fact]]
     return f"This run differs from the paper's: {'; '.join(parts)}."
@@ -48,11 +42,11 @@ def _describe_recognisers(ours: dict[str, str]) -> str:
     return f"recognisers {ours['recognisers']}{shared}{untrained}"
 
 
-def _facts(config: dict, people: int) -> dict[str, str]:
+def _facts(config: dict, people: int, words: str) -> dict[str, str]:
     """What a run's numbers depend on, in words, under the keys of PAPER; known before the first job."""
-    names, faces = config["models"], chosen_faces(config)
+    names, faces = config["models"], config["faces"]
     return {
-        "people": f"{people:,} {SOURCES[config['source']['kind']]}",
+        "people": f"{people:,} {words}",
         "recognisers": ", ".join(names),
         "shared": ", ".join(name for name in names if name in MODELS) or NONE,
         "untrained": ", ".join(name for name in names if config["recognisers"].get(name, {}).get("untrained")) or NONE,
@@ -61,16 +55,17 @@ def _facts(config: dict, people: int) -> dict[str, str]:
     }
 
 
-def tabulate_run(retention: str | Path, output: str | Path, config: dict) -> None:
+def tabulate_run(retention: str | Path, output: str | Path, config: dict, words: str) -> None:
     """run.csv: fact, paper, this_run; what was run, and how much of it, beside the paper's run.
 
-    retention : retention.csv of ``tables.tabulate_retention``; config : the merged configuration
+    retention : retention.csv of ``tables.tabulate_retention``; config : the merged configuration, its faces decided
+    words : how captions name the people of its source
     """
     import pandas as pd
 
     kept = pd.read_csv(retention, dtype={"identity": str}).set_index("identity")
     total = kept.drop(index="all").sum()
-    ours = _facts(config, len(kept) - 1)
+    ours = _facts(config, len(kept) - 1, words)
     lost = (kept.drop(index="all")["kept"] == 0).sum()
     rows = [
         ("people", PAPER["people"], ours["people"]),
@@ -90,5 +85,6 @@ def tabulate_run(retention: str | Path, output: str | Path, config: dict) -> Non
 
 
 def _layers(config: dict) -> str:
-    numbers = {len(layers) for layers in layers_of_models(config).values()}
+    entries = config["recognisers"]
+    numbers = {len(registry.recogniser(name, entries.get(name)).layers) for name in config["models"]}
     return ", ".join(f"{number}" for number in sorted(numbers))

@@ -1,0 +1,215 @@
+"""What a source answers: the contract that the class of every ``source.kind`` keeps, and what several of them share.
+
+The Snakefile asks a source while it is parsed: modules of sources import nothing heavy but within the methods that
+list and open pictures.
+"""
+
+import hashlib
+import logging
+import os
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+log = logging.getLogger(__name__)
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+RENDERED, IMPORTED, SCRAPED = "rendered", "imported", "scraped"
+
+People = dict[str, list[str]]  # identity -> its images, sorted
+
+
+class Row(NamedTuple):
+    """One picture as links.parquet has it. ``image`` is "" in the only row of an identity without pictures; ``url`` is
+    an address or the path within the source's folder; rect (xmin ymin xmax ymax), height and width, in pixels of the
+    picture that was published, are "" where nothing is said of them."""
+
+    identity: str
+    image: str
+    url: str = ""
+    rect: str = ""
+    height: str = ""
+    width: str = ""
+
+
+class Source(ABC):
+    """People and their pictures. A source has to say `words`, `identities` and `rows`; the rest has a default.
+
+    settings : ``kind`` and the source's own section of the configuration, paths resolved, and the run's ``seed`` where
+        the section has ``max_images``
+
+    words : how captions name the people, after their number
+    pictures : how they are had, and so by which rule: RENDERED, IMPORTED (from files) or SCRAPED (from addresses)
+    needs : settings of the section that must not be null
+    paths : settings of the section that are paths; relative ones start from ``root``
+    label_setting, landmark_setting : the setting that holds the suffix of label maps (of landmarks), null without any
+    age_pattern : a regular expression whose first group is the age in years in an image's name
+    rejects : whether `rejected` has anything to tell
+    """
+
+    words: ClassVar[str]
+    pictures: ClassVar[str] = IMPORTED
+    needs: ClassVar[tuple[str, ...]] = ()
+    paths: ClassVar[tuple[str, ...]] = ()
+    label_setting: ClassVar[str | None] = None
+    landmark_setting: ClassVar[str | None] = None
+    age_pattern: ClassVar[str | None] = None
+    rejects: ClassVar[bool] = False
+
+    def __init__(self, settings: dict):
+        self.settings = settings
+
+    @property
+    def kind(self) -> str:
+        return self.settings["kind"]
+
+    @property
+    def folder(self) -> Path:
+        """Where the pictures lie that are imported."""
+        return Path(self.settings["path"])
+
+    # ------------------------------------------------------------------------------- before the first job: be quick
+
+    @classmethod
+    def setting_faults(cls, section: dict) -> list[str]:
+        """What is wrong in the source's section, in one sentence each, whichever source is chosen."""
+        return []
+
+    def faults(self, config: dict) -> list[str]:
+        """What a run on this source lacks elsewhere (files, other settings), in one sentence each."""
+        return []
+
+    @property
+    def brings_labels(self) -> bool:
+        """Whether pictures come with label maps."""
+        return self.label_setting is not None and self.settings[self.label_setting] is not None
+
+    @property
+    def brings_landmarks(self) -> bool:
+        """Whether pictures come with landmarks."""
+        return self.landmark_setting is not None and self.settings[self.landmark_setting] is not None
+
+    @property
+    def landmarks_everywhere(self) -> bool:
+        """Whether landmarks come with every picture, so that they stand in for a detector."""
+        return self.brings_landmarks
+
+    @abstractmethod
+    def identities(self) -> list[str]:
+        """The identities, sorted. Raises ValueError, which says what is missing, where there are none."""
+
+    def count(self) -> int:
+        """How many identities there are, and so how many shards; where `identities` takes long, without it."""
+        return len(self.identities())
+
+    def fingerprint(self) -> str:
+        """Text that changes with the list of pictures, which then is made anew; "" where settings say it all."""
+        return ""
+
+    def files(self) -> dict[str, str]:
+        """Files from which the list of pictures is read, by a name: inputs of the rule that lists."""
+        return {}
+
+    # -------------------------------------------------------------------------------------- list_links: every picture
+
+    @abstractmethod
+    def rows(self) -> Iterable[Row]:
+        """A row per picture, in any order, and one for each identity without pictures."""
+
+    def rejected(self):
+        """The rows of a published list that cannot be used: a data frame of ``line`` and ``reason``."""
+        raise NotImplementedError(f"source {self.kind} rejects no rows")
+
+    # --------------------------------------------------------- import_images: the files of one picture after another
+
+    def check(self) -> None:  # noqa: B027 - most have nothing to check
+        """Raises ValueError for a folder or settings with which no picture can be had."""
+
+    def url(self, identity: str, image: str) -> str:
+        """The path of a picture within the folder; links that name any other are refused."""
+        return f"{identity}/{image}"
+
+    def labels(self, picture: Path, shape: tuple[int, int]) -> bytes | None:
+        """The label map of a picture of ``shape`` (H, W), as a PNG in FaRL order; None without `brings_labels`.
+
+        Raises `leam.images.UnusablePictureError` with the reason for the ledger.
+        """
+        return None
+
+    def landmarks(self, picture: Path):
+        """The landmarks of a picture, (68, 2) float32 in pixels, iBUG order; None where it has none.
+
+        Raises `leam.images.UnusablePictureError` with the reason for the ledger.
+        """
+        return None
+
+    # ------------------------------------------------------------------------------------------------------- for all
+
+    def file_names(self, folder: str | Path, expected: str) -> list[str]:
+        """The names of a folder's files, sorted; ValueError with what was ``expected`` for one that is not there."""
+        if not Path(folder).is_dir():
+            raise ValueError(f"source {self.kind}: {str(folder)!r} does not exist or is no folder; expected {expected}")
+        return open_names(folder, os.DirEntry.is_file)
+
+
+class DataSet(Source):
+    """A source that tells all of its people, of whom a run takes some.
+
+    Its section has ``min_images``, and ``max_images`` of a person, which may be null (`choose_people`).
+    """
+
+    @abstractmethod
+    def people(self) -> People:
+        """All there are. Raises ValueError, which says what is missing, where there are none."""
+
+    def identities(self) -> list[str]:
+        return sorted(choose_people(self.people(), self.settings))
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(repr(self.people()).encode()).hexdigest()
+
+    def rows(self) -> Iterable[Row]:
+        people = self.people()
+        chosen = choose_people(people, self.settings)
+        log.info(
+            "%s: %d of %d people have min_images, %d of %d pictures are taken",
+            *(self.kind, len(chosen), len(people)),
+            *(sum(map(len, group.values())) for group in (chosen, people)),
+        )
+        for identity, images in chosen.items():
+            for image in images:
+                yield Row(identity, image, self.url(identity, image))
+
+
+def choose_people(people: People, settings: dict) -> People:
+    """Those with at least ``min_images`` images, and of each at most ``max_images``, drawn with ``seed`` and its name.
+
+    Raises ValueError when no one is left.
+    """
+    least, most, seed = settings["min_images"], settings["max_images"], settings["seed"]
+    chosen = {
+        identity: sorted(random.Random(f"{seed}/{identity}").sample(images, min(most or len(images), len(images))))
+        for identity, images in people.items()
+        if len(images) >= least
+    }
+    if not chosen:
+        raise ValueError(f"source {settings['kind']}: no one of {len(people)} people has min_images, {least}, pictures")
+    return chosen
+
+
+def open_names(folder: str | Path, is_wanted: Callable[[os.DirEntry], bool]) -> list[str]:
+    """The names in a folder of what is wanted, sorted, hidden ones left out. Raises ValueError for one that is not
+    UTF-8: Parquet and HDF5 hold no other."""
+    return sorted(
+        _utf8(entry.name) for entry in os.scandir(folder) if not entry.name.startswith(".") and is_wanted(entry)
+    )
+
+
+def _utf8(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"file name {os.fsencode(name)!r}: expected UTF-8; rename it") from None
+    return name

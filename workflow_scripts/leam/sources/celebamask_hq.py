@@ -1,0 +1,92 @@
+"""CelebAMask-HQ: CelebA-HQ-img/N.jpg, and CelebAMask-HQ-mask-anno/(N div 2000)/NNNNN_part.png per part seen."""
+
+import io
+from collections import defaultdict
+from pathlib import Path
+
+from leam.sources.base import PICTURE_SUFFIXES, DataSet, People
+
+# The files of the part masks; part k has the label k + 1, and later ones lie over earlier ones.
+PARTS = (
+    *("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear"),
+    *("mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth"),
+)
+MASKS = "CelebAMask-HQ-mask-anno"
+MASKS_PER_FOLDER = 2000
+PICTURES = "CelebA-HQ-img"
+MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
+
+
+class CelebamaskHq(DataSet):
+    """CelebA's identities, padded to five digits: picture number -> CelebA's file (``mapping``, null for the one in the
+    folder) -> its identity (``identities``, a file)."""
+
+    words = "people of CelebAMask-HQ"
+    needs = ("path", "identities")
+    paths = ("path", "identities", "mapping")
+    brings_labels = True
+
+    def people(self) -> People:
+        """Raises ValueError for a missing file, a line of another form, or a picture of which no identity is known."""
+        mapping = Path(self.settings["mapping"] or self.folder / MAPPING)
+        original = {
+            row[0]: row[-1] for row in _text_rows(mapping, "a number first, a CelebA file last") if row[0].isdigit()
+        }
+        identity = dict(_text_rows(Path(self.settings["identities"]), "a CelebA file and a number", fields=2))
+        people = defaultdict(list)
+        for name in self.file_names(self.folder / PICTURES, "the data set's pictures"):
+            stem, _, suffix = name.rpartition(".")
+            if f".{suffix.lower()}" not in PICTURE_SUFFIXES:
+                continue
+            found = identity.get(original.get(stem, ""), "")
+            if not found.isdigit():
+                lists = f"{mapping} and {self.settings['identities']}"
+                raise ValueError(f"source celebamask_hq: no identity of {name} in {lists}")
+            people[f"{int(found):05d}"].append(name)
+        return dict(people)
+
+    def url(self, identity: str, image: str) -> str:
+        return f"{PICTURES}/{image}"
+
+    def labels(self, picture: Path, shape: tuple[int, int]) -> bytes:
+        """The parts one over another, enlarged to the picture (masks are half its size)."""
+        import numpy as np
+
+        from leam.images import UnusablePictureError, encode_labels, farl_labels
+
+        number = int(picture.stem)
+        masks = self.folder / MASKS / str(number // MASKS_PER_FOLDER)
+        files = {label: masks / f"{number:05d}_{part}.png" for label, part in enumerate(PARTS, start=1)}
+        files = {label: file for label, file in files.items() if file.is_file()}
+        if not files:
+            raise UnusablePictureError("label map missing")
+        labels = np.zeros(shape, np.uint8)
+        for label, file in files.items():
+            labels[_read_mask(file, shape)] = label
+        return encode_labels(farl_labels("celebamask_hq")[labels])
+
+
+def _read_mask(file: Path, shape: tuple[int, int]):
+    """A part mask as (H, W) bool, nearest-resized."""
+    import numpy as np
+    from PIL import Image
+
+    from leam.images import UnusablePictureError, one_line
+
+    try:
+        with Image.open(io.BytesIO(file.read_bytes()), formats=("PNG",)) as image:
+            return np.asarray(image.convert("L").resize(shape[::-1], Image.Resampling.NEAREST)) > 127
+    except Exception as error:  # decoders raise almost anything on damaged files
+        raise UnusablePictureError(f"label map unreadable: {file.name}: {one_line(error)}") from error
+
+
+def _text_rows(path: Path, expected: str, fields: int | None = None) -> list[list[str]]:
+    """The lines of a text file, split at spaces; raises ValueError for one with other than ``fields`` fields."""
+    try:
+        rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    except OSError as error:
+        raise ValueError(f"source celebamask_hq: {path}: {error.strerror}") from error
+    for number, row in enumerate(rows, start=1):
+        if len(row) != (fields or len(row)) or len(row) < 2:
+            raise ValueError(f"{path}, line {number}: expected {expected}; found {' '.join(row)[:80]!r}")
+    return rows

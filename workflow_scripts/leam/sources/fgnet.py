@@ -1,0 +1,60 @@
+"""The FG-NET Aging Database: NNNAyy.JPG in one folder (subject, age), NNNAyy.pts in another; case as it comes."""
+
+import functools
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from leam.sources.base import DataSet, People
+
+NAME = re.compile(r"(\d{3})A\d{1,3}[a-z]?\.(?:jpe?g|png)", re.IGNORECASE)
+
+
+class Fgnet(DataSet):
+    """The subjects of ``path``. Pictures with other names are none of theirs.
+
+    points : the folder of the landmarks; null looks beside the pictures, and in ``points`` below or beside their
+        folder; missing files are fine
+    landmark_order : "fgnet", the database's own 68 points, or "ibug"
+    """
+
+    words = "people of FG-NET"
+    needs = ("path",)
+    paths = ("path", "points")
+    age_pattern = r"^\d{3}[Aa](\d{2})"
+    brings_landmarks = True
+    landmarks_everywhere = False
+
+    def people(self) -> People:
+        people = defaultdict(list)
+        for name in self.file_names(self.settings["path"], "a folder of NNNAyy.JPG"):
+            if found := NAME.fullmatch(name):
+                people[found[1]].append(name)
+        if not people:
+            raise ValueError(f"source fgnet: {self.settings['path']!r} holds no pictures named NNNAyy.JPG")
+        return dict(people)
+
+    def url(self, identity: str, image: str) -> str:
+        return image
+
+    def landmarks(self, picture: Path):
+        from leam.faces.landmarks import ibug_of_fgnet
+        from leam.images import read_landmarks
+
+        file = self._points_files.get(picture.stem.lower())
+        if file is None:
+            return None
+        found = read_landmarks(file)
+        return ibug_of_fgnet(found) if self.settings["landmark_order"] == "fgnet" else found
+
+    @functools.cached_property
+    def _points_files(self) -> dict[str, Path]:
+        usual = [self.folder.parent / "points", self.folder / "points", self.folder]
+        folders = [Path(self.settings["points"])] if self.settings["points"] else usual
+        return {
+            file.stem.lower(): file
+            for folder in folders
+            if folder.is_dir()
+            for file in sorted(folder.iterdir())
+            if file.suffix.lower() == ".pts"
+        }

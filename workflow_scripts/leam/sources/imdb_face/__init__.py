@@ -1,0 +1,51 @@
+"""IMDb-Face: people and links of the published list, whose pictures are fetched from the network."""
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+
+from leam.sources.base import SCRAPED, Row, Source
+
+
+class ImdbFace(Source):
+    """``identities`` people, drawn with the seed from those with ``min_images`` usable rows in the list at ``path``, or
+    those of ``include``; of each at most ``max_images`` links."""
+
+    words = "people of IMDB-Face"
+    pictures = SCRAPED
+    needs = paths = ("path",)
+    rejects = True
+
+    def faults(self, config: dict) -> list[str]:
+        """The published list must be there, and its servers are told who asks."""
+        path, faults = self.settings["path"], []
+        if path is not None and not Path(path).is_file():
+            faults.append(f"source.imdb_face.path: no such file: {path}; allowed: the published CSV")
+        if config["scraping"]["contact"] is None:
+            faults.append(
+                "scraping.contact is null; source.kind imdb_face needs an e-mail address or a web page of yours there, "
+                "which every server asked is told"
+            )
+        return faults
+
+    def count(self) -> int:
+        """The list need not be read for it."""
+        return len(self.settings["include"] or ()) or self.settings["identities"]
+
+    def identities(self) -> list[str]:
+        return sorted({row.identity for row in self.rows()})
+
+    def files(self) -> dict[str, str]:
+        return {"list": self.settings["path"]}
+
+    def rows(self) -> Iterable[Row]:
+        return map(Row._make, self._links_and_bad_rows[0].itertuples(index=False, name=None))
+
+    def rejected(self):
+        return self._links_and_bad_rows[1]
+
+    @functools.cached_property
+    def _links_and_bad_rows(self):
+        from leam.sources.imdb_face.published_list import choose_links
+
+        return choose_links(self.settings)
