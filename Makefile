@@ -20,7 +20,7 @@ $(error Say where the photographs and recognisers are: make real REAL=path; docs
 endif
 endif
 
-.PHONY: help setup demo real doctor test test-slurm gpu config lint unit dry-run verify-sample sample-weights format clean
+.PHONY: help setup demo real doctor test test-slurm gpu config design lint unit dry-run verify-sample sample-weights format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -93,6 +93,10 @@ format: .venv/.dev
 # make config           write config.yaml anew from rules/schemas/config.schema.yaml, where settings are described
 config: .venv/.run
 	PYTHONPATH=workflow_scripts $(BIN)/python -m leam.defaults
+
+# make design           draw the library's imports anew in docs/design.md
+design: .venv/.run
+	PYTHONPATH=workflow_scripts $(BIN)/python tests/test_design.py
 
 # make verify-sample    measure the verification AUC of the recognisers that ship, on held-out rendered people
 verify-sample: .venv/.run

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 
-def pair_map(network, layer, image, positive, polarity):
-    """M_ij of equations 1-5 for one anchor image (3, h, w), one positive, one layer: a fresh graph each time."""
+def gradient_and_activation(network, layer, image, positive, polarity):
+    """Of one anchor image (3, h, w), one positive, one layer: (C, h, w) twice, from a graph of their own."""
     kept = {}
 
     def keep(_module, _inputs, output):
@@ -27,8 +27,13 @@ def pair_map(network, layer, image, positive, polarity):
     cosine = (x_i @ x_j) / (x_i.norm() * x_j.norm())
     target = 1 - cosine if polarity == "loss" else cosine
     (gradient,) = torch.autograd.grad(target, kept["graph"])
-    activation = kept["A"].detach()[0]
-    weights = torch.relu(gradient[0])
+    return gradient[0], kept["A"].detach()[0]
+
+
+def pair_map(network, layer, image, positive, polarity):
+    """M_ij of equations 1-5 for one anchor image (3, h, w), one positive, one layer."""
+    gradient, activation = gradient_and_activation(network, layer, image, positive, polarity)
+    weights = torch.relu(gradient)
     total = torch.zeros_like(activation[0])
     for channel in range(len(activation)):
         total += weights[channel] * activation[channel]

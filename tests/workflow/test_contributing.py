@@ -1,5 +1,6 @@
-"""What CONTRIBUTING.md says of adding a recogniser or a source, done as it is written, in a copy of the repository."""
+"""What CONTRIBUTING.md says of adding something, done as it is written, in a copy of the repository."""
 
+import itertools
 import os
 import re
 import shlex
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
+import formats
 from drawn import draw
 from leam import storage
+from leam.methods import POLARITIES
+from leam.recognisers import registry
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
@@ -21,7 +26,7 @@ PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 
 def blocks(heading):
     """The fenced blocks of a section."""
-    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S).group(1)
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## \w|\Z)", PAGE, re.M | re.S).group(1)
     return re.findall(r"^```\w*\n(.*?)^```", section, re.M | re.S)
 
 
@@ -37,15 +42,23 @@ def copy(tmp_path):
 
 
 def run(command, folder):
-    """A command of the page, in a copy of the repository, under the Python of these tests."""
+    """What a command of the page prints, in a copy of the repository, under the Python of these tests."""
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MAKEFLAGS")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     found = subprocess.run(shlex.split(command), cwd=folder, env=environment, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
+
+
+def take_few(copy):
+    """Make the sample that a copy of the repository renders a small one."""
+    few = {"identities": 3, "images": 3, "size": 128}
+    (copy / "config.yaml").write_text(yaml.safe_dump({"source": {"sample": few}}))
 
 
 @pytest.mark.slow
 def test_a_recogniser_is_added_as_the_page_says(copy):
+    take_few(copy)
     before = {path for path in copy.rglob("*") if path.is_file()}
     settings, command = blocks("Add a recogniser")
     (copy / settings.split()[1]).write_text(settings)
@@ -108,6 +121,81 @@ def test_a_source_is_added_as_the_page_says(checkout):
         "rules/schemas/config.schema.yaml",
         "tests/sources/test_album.py",
         "workflow_scripts/leam/sources/album.py",
+    }
+
+
+def write_blocks(heading, folder):
+    """Write the files of a section, or its lines into files that are there; the commands of the section."""
+    commands = []
+    for text in blocks(heading):
+        named = re.match(r"# (\S+)(?:, before (.+))?\n", text)
+        if not named:
+            commands += text.splitlines()
+            continue
+        file, body = folder / named.group(1), text[named.end() :]
+        if named.group(2):
+            above, line, below = re.split(rf"^({re.escape(named.group(2))})$", file.read_text(), flags=re.M)
+            body = above + body + line + below
+        else:
+            assert not file.exists()
+            file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(body)
+    return commands
+
+
+def check_style(folder, before):
+    """Pass the checks of `make lint` on what is new; the names of what a contributor would commit."""
+    names = {name for name, text in texts(folder).items() if before.get(name) != text}
+    names = {name for name in names if not name.startswith("results/")}
+    python = " ".join(name for name in names if name.endswith(".py"))
+    rules = " ".join(name for name in names if name.startswith("rules/"))
+    for command in (f"ruff check {python}", f"ruff format --check {python}", f"snakefmt --check Snakefile {rules}"):
+        run(command, folder)
+    return names
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+def test_a_method_is_added_as_the_page_says(checkout):
+    before = texts(checkout)
+    for command in write_blocks("Add a method", checkout):
+        run(command, checkout)
+    run(".venv/bin/python -m pytest tests/test_design.py", checkout)
+    assert check_style(checkout, before) == {
+        "docs/design.md",
+        "tests/methods/test_hirescam.py",
+        "workflow_scripts/leam/methods/hirescam.py",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+def test_an_analysis_is_added_as_the_page_says(checkout):
+    take_few(checkout)
+    before = texts(checkout)
+    *checks, command = write_blocks("Add an analysis", checkout)
+    for check in checks:
+        run(check, checkout)
+    tests = "tests/test_design.py tests/test_code.py tests/workflow/test_workflow.py"
+    said = run(f'.venv/bin/python -m pytest -v {tests} -k "_spread or test_design or adapters_are_thin"', checkout)
+    assert all(f"share_one_name[{rule}] PASSED" in said for rule in ("measure_spread", "tabulate_spread"))
+    assert "tabulate_spread" in run("snakemake -n", checkout)  # by rule all
+    run(command, checkout)
+    results = checkout / "results"
+    table = pd.read_csv(results / "tables/spread.csv")
+    keys = [*itertools.product(("sample_arcface", "sample_cosface"), POLARITIES, registry.IRESNET_LAYERS)]
+    assert [*table[["model", "polarity", "layer"]].itertuples(index=False, name=None)] == keys
+    low, spread, high = (table[f"spread_percent{ending}"] for ending in ("_low", "", "_high"))
+    assert (low > 0).all() and (low <= spread).all() and (spread <= high).all() and (high < 100).all()
+    assert set(table["identities"]) == {3} and not table["untrained"].any()
+    made = ("spread/{model}/{shard}.parquet", "tables/spread.csv")
+    (results / "config.yaml").write_text(yaml.safe_dump({"models": [*table["model"]], "localisation": {"regions": []}}))
+    page, optional = formats.read_page((checkout / "docs/formats.md").read_text())
+    found = formats.list_run(results)
+    assert formats.compare({file: found[file] for file in made}, {file: page[file] for file in made}, optional) == []
+    assert {name for name in check_style(checkout, before) if "spread" not in name} == {
+        "Snakefile",
+        "docs/design.md",
+        "docs/formats.md",
     }
 
 

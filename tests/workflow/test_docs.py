@@ -50,6 +50,12 @@ def line_of(text, position):
     return text.count("\n", 0, position) + 1
 
 
+def file_at(name, text, position):
+    """The file that a place of a text is in: within a block of a page, the one that the block's first line names."""
+    fences = list(re.finditer(r"^```(?:\w*\n# (\S+))?", text[:position], re.M))
+    return (fences[-1].group(1) or name) if len(fences) % 2 else name
+
+
 def leads_out(name, link):
     """Whether a relative path in a file leads out of the repository, starting from the file's own folder."""
     depth = len(PurePosixPath(name).parent.parts)
@@ -67,7 +73,9 @@ def test_no_text_refers_to_a_file_outside_the_repository():
             continue
         found += [f"{name}:{line_of(text, match.start())}: {match.group()}" for match in OUTSIDE.finditer(text)]
         if Path(name).stem not in HOSTILE:
-            ways = (match for match in UPWARDS.finditer(text) if leads_out(name, match.group()))
+            ways = (
+                match for match in UPWARDS.finditer(text) if leads_out(file_at(name, text, match.start()), match[0])
+            )
             found += [f"{name}:{line_of(text, match.start())}: {match.group()}" for match in ways]
     assert found == []
 
@@ -88,6 +96,12 @@ def test_other_text_is_left_alone(text):
 def test_a_way_upwards_is_followed_from_the_files_own_folder():
     assert not leads_out("rules/maps.smk", "../envs/leam.yaml") and leads_out("Makefile", "../real")
     assert leads_out("tests/slurm/run.sh", "../../../x") and not leads_out("tests/slurm/run.sh", "../..")
+
+
+def test_a_way_in_a_block_is_followed_from_the_folder_of_the_blocks_file():
+    page = "```python\n# rules/a.smk\nin\n```\nafter\n```\n# other/b.py\nlast"
+    found = [file_at("PAGE.md", page, page.index(word)) for word in ("in\n", "after", "last")]
+    assert found == ["rules/a.smk", "PAGE.md", "other/b.py"]
 
 
 def test_every_file_that_a_page_names_is_there():
