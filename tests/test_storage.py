@@ -218,6 +218,16 @@ def test_a_damaged_record_ends_what_is_trusted(tmp_path):
     assert not path.exists()
 
 
+def test_a_record_damaged_behind_the_journals_back_is_an_error_and_not_an_empty_one(tmp_path):
+    path = tmp_path / "j"
+    journal = Journal(path, "work")
+    journal.add("a", values=np.arange(10))
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+    with pytest.raises(files.StorageError, match="damaged: the record of 'a'"):
+        journal.get("a")
+
+
 def test_a_journal_of_other_work_is_emptied(tmp_path):
     journal = Journal(tmp_path / "j", "one")
     journal.add("a", values=np.arange(10))

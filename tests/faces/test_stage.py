@@ -201,6 +201,16 @@ def test_every_link_is_kept_or_discarded_with_its_reason(tmp_path, stub, caplog)
     ]
 
 
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [({"detector": "mtcnn"}, "faces.detector: mtcnn needs a model"), ({"landmarks": "dlib"}, "faces.landmarks: dlib")],
+)
+def test_a_model_that_was_not_loaded_is_named(section, words):
+    pictures = pictures_of("ann", [112, 112])
+    with pytest.raises(ValueError, match=words):
+        faces_stage.parse_identity(pictures, FaceSettings(**section), faces_stage.Models())
+
+
 def test_small_faces_are_discarded_by_the_shorter_side(tmp_path, stub):
     people = [pictures_of("ann", [101, 101])]
     assert set(parse(tmp_path, people, min_face_px=40, **stub)[1]) == set()

@@ -156,6 +156,16 @@ def test_steps_that_do_not_belong_together_stay_apart(layers):
     assert_same(network, folded, layers, torch.randn(2, 3, 12, 12, dtype=torch.float64))
 
 
+def test_two_batch_norms_in_a_row_fold_into_one_convolution():
+    torch.manual_seed(0)
+    network = with_statistics(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)))
+    network = network.double().eval().requires_grad_(False)
+    folded = folding.fold(network, ())
+    assert steps(folded, nn.Conv2d) == 1 and steps(folded, nn.BatchNorm2d) == steps(folded, folding.Frozen) == 0
+    x = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    torch.testing.assert_close(folded(x), network(x))
+
+
 def test_types_stay_what_they_are():
     frozen = folding.Frozen(with_statistics(nn.BatchNorm2d(4)).bfloat16().eval(), nn.PReLU(4).bfloat16())
     x = torch.randn(2, 4, 5, 5, dtype=torch.bfloat16).requires_grad_()

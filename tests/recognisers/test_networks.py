@@ -124,6 +124,8 @@ def test_a_missing_file_says_where_to_get_it_and_under_which_licence():
         networks.build(recogniser)
     with pytest.raises(registry.ModelError, match="no weights are configured; get the file from InsightFace"):
         networks.build(registry.recogniser("CF_R50"))
+    with pytest.raises(registry.ModelError, match="no weights are configured; get the file from InsightFace"):
+        registry.existing_weights(registry.recogniser("CF_R50"))
 
 
 class Payload:

@@ -305,11 +305,12 @@ def paper_guide(config: dict) -> str:
 
 def attributes(config: dict) -> tuple[str, ...]:
     """What the demographics say of people: of gender and ethnicity the columns that are there; () without a table."""
-    if config["demographics"] is None:
+    path = resolve(config, config["demographics"])
+    if path is None:
         return ()
     from leam.demographics import read_demographics
 
-    return tuple(read_demographics(resolve(config, config["demographics"])).columns)
+    return tuple(read_demographics(path).columns)
 
 
 def age_pattern(config: dict) -> str | None:

@@ -5,6 +5,7 @@ import ctypes
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -41,8 +42,10 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     Sums are kept in float32 in every case. On a GPU, cuDNN takes only algorithms that give the same bits every time.
     """
     repeatable, torch.backends.cudnn.deterministic = torch.backends.cudnn.deterministic, True
-    owners = (torch.backends, torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # before torch 2.14 the general
-    before = [owner.fp32_precision for owner in owners]  # setting does not reach cuDNN, whose own default is tf32
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # is made while PyTorch is imported
+    # Before torch 2.14 the general setting does not reach cuDNN, whose own default is tf32.
+    owners: tuple[Any, ...] = (torch.backends, torch.backends.cuda.matmul, convolutions)  # modules, says PyTorch
+    before = [owner.fp32_precision for owner in owners]
     for owner in owners:
         owner.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     try:

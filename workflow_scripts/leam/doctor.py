@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def minutes_of(limit: str) -> float:
     return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
 
 
-def look_at_cluster(profile: dict, ask) -> list[Finding]:
+def look_at_cluster(profile: dict, ask: Callable[..., str]) -> list[Finding]:
     """Slurm's commands, and whether the partitions, limits and QOS of a profile exist.
 
     ask : (command) -> its output, "" when it fails
@@ -77,7 +78,7 @@ def look_at_cluster(profile: dict, ask) -> list[Finding]:
     lines = ask("sacctmgr", "-n", "-P", "list", "qos", "format=name,flags,maxwall").splitlines()
     qos = {name: (flags, wall) for name, flags, wall in (line.split("|") for line in lines)}
     asked = sorted(requests(profile))
-    found = [Finding("Slurm", OK, ask("sinfo", "--version").strip())]
+    found: list[Finding | None] = [Finding("Slurm", OK, ask("sinfo", "--version").strip())]
     found += [_there("partition", name, partitions) for name in sorted({partition for partition, _, _ in asked})]
     found += [_there("QOS", name, qos) for name in sorted({name for _, name, _ in asked if name})]
     found += [_fits(*request, partitions, qos) for request in asked if request[0] in partitions]
@@ -100,7 +101,7 @@ def _fits(partition: str, name: str, minutes: float, partitions: dict, qos: dict
     return Finding("runtime", FAULT, f"{minutes:g} min asked of {where}, which grants {limit}: such jobs wait for ever")
 
 
-def _accounting(ask) -> list[Finding]:
+def _accounting(ask: Callable[..., str]) -> list[Finding]:
     """Whether squeue still knows a job when Snakemake looks for the third time."""
     age = re.search(r"^MinJobAge\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.M)
     if age and int(age.group(1)) < 120:
@@ -143,7 +144,9 @@ def _weights(recogniser: registry.Recogniser) -> tuple[str, str]:
     if weights.is_url(recogniser.weights):
         return NOTE, f"{recogniser.name}: will be downloaded from {recogniser.weights}"
     facts = weights.verify(recogniser)
-    checked = "verified" if recogniser.sha256 else f"SHA-256 {facts['sha256'][:12]}..., with nothing to compare it to"
+    checked = (
+        "verified" if recogniser.sha256 else f"SHA-256 {str(facts['sha256'])[:12]}..., with nothing to compare it to"
+    )
     return OK, f"{recogniser.name}: {facts['path']}, {checked}"
 
 
@@ -250,7 +253,7 @@ def _arguments() -> argparse.Namespace:
 
 def read_profile(*folders: Path | None) -> dict:
     """A profile, and those laid over it, key by key."""
-    merged = {}
+    merged: dict = {}
     for folder in filter(None, folders):
         merged |= yaml.safe_load((folder / "config.yaml").read_text())
     return merged

@@ -43,9 +43,9 @@ def pixel_levels(grid_map: np.ndarray, top_percents: list[float]) -> np.ndarray:
 
 def encode(picture: np.ndarray, kind: str) -> str:
     """A picture (h, w) or (h, w, 3) uint8 as a data address: "webp" (lossy) or "png" (exact)."""
-    options = {"webp": {"quality": LOSSY_QUALITY, "method": 4}, "png": {"optimize": True}}[kind]
+    options: dict[str, dict[str, int]] = {"webp": {"quality": LOSSY_QUALITY, "method": 4}, "png": {"optimize": True}}
     with io.BytesIO() as stream:
-        Image.fromarray(picture).save(stream, format=kind, **options)
+        Image.fromarray(picture).save(stream, format=kind, **options[kind])
         return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 

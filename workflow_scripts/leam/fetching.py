@@ -122,7 +122,7 @@ class ForbiddenAddressError(OSError):
     """An address that pictures must not come from. The message is the same for all, or aiohttp would merge several
     of them into one nameless error."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__("address not allowed")
 
 
@@ -290,7 +290,7 @@ class Fetcher:
         )
         return self
 
-    async def __aexit__(self, *_) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.session.close()
 
     async def fetch(self, link: str) -> Fetched:
@@ -315,7 +315,7 @@ class Fetcher:
         url: URL | str = link
         for _ in range(self.settings.max_redirects + 1):
             url = check_url(url, self.settings.hosts)
-            host = self.hosts[url.host_subcomponent]
+            host = self.hosts[url.host_subcomponent or ""]  # check_url lets no URL pass that has none
             async with host.turn():
                 try:
                     async with asked.request():

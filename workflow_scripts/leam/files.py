@@ -10,8 +10,14 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 class StorageError(Exception):
@@ -29,9 +35,10 @@ def digest(settings: object) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def versions(*modules) -> str:
-    """The versions a number depends on, as JSON: Python and each module given."""
+def versions(*modules: ModuleType, packages: Iterable[str] = ()) -> str:
+    """The versions a number depends on, as JSON: Python, each module and each installed package given."""
     found = {module.__name__: str(module.__version__) for module in modules}
+    found |= {name: metadata.version(name) for name in packages}
     return json.dumps({"python": platform.python_version()} | found, sort_keys=True)
 
 
@@ -72,7 +79,7 @@ def room_for(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         numbers = {getattr(error, "errno", None), *(int(found) for found in re.findall(r"errno = (\d+)", str(error)))}
-        if full := numbers & {errno.ENOSPC, errno.EDQUOT}:
+        if full := {errno.ENOSPC, errno.EDQUOT} & numbers:
             reason = os.strerror(full.pop()).lower()
             raise StorageError(f"{path}: {reason}; make room and run again, finished work is kept") from error
         raise
@@ -86,18 +93,18 @@ class _SteadyFile(io.FileIO):
 
     fault: OSError | None = None
 
-    def write(self, content: bytes) -> int:
-        left = memoryview(content)
+    def write(self, content: "ReadableBuffer", /) -> int:
+        whole = left = memoryview(content)
         while left and self.fault is None:
             try:
                 left = left[super().write(left) :]
             except OSError as error:
                 self.fault = error
-        return len(content)
+        return len(whole)
 
     def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
         except OSError as error:
             self.fault = self.fault or error
-            return size
+            return self.tell() if size is None else size

@@ -7,7 +7,7 @@ imported.
 Shape letters: G side of the common grid, h, w a map's own size.
 """
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Grid:
     def __init__(self, side: int, window: Window = WHOLE_CROP):
         """side : G, pixels; window : what the recogniser sees of the crop: top, left, bottom, right in 112ths"""
         self.side, self.window = side, tuple(window)
-        self._matrices: dict[tuple, tuple[Maps, Maps]] = {}
+        self._matrices: dict[tuple[Any, ...], tuple[Any, Any]] = {}  # of the type of the maps, which the key holds
 
     def place(self, maps: Maps) -> Maps:
         """(..., h, w) -> (..., G, G), non-negative, of the same type."""
@@ -70,10 +70,11 @@ def _like(matrix: np.ndarray, maps: Maps) -> Maps:
 def input_pixels(input_size: tuple[int, int], window: Window, grid: int) -> tuple[np.ndarray, np.ndarray]:
     """Which row and column of the common grid each row (h,) and column (w,) of the input lies in: nearest neighbour."""
     top, left, bottom, right = window
-    return tuple(
+    rows, columns = (
         ((start + (np.arange(side) + 0.5) * (end - start) / side) * grid / CROP_UNITS).astype(int)
         for side, start, end in zip(input_size, (top, left), (bottom, right), strict=True)
     )
+    return rows, columns
 
 
 def set_size(percent: float, pixels: int) -> int:

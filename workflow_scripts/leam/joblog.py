@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TextIO
 
 
@@ -23,7 +24,9 @@ class _Plain(logging.Formatter):
         return f"{record.levelname}: {text}" if record.levelno >= logging.WARNING else text
 
 
-def _report(streams: list[TextIO], kind: type, error: BaseException, trace) -> None:
+def _report(
+    streams: list[TextIO], kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     """What Python calls for an unhandled exception: the traceback goes to every stream that takes it."""
     text = "".join(traceback.format_exception(kind, error, trace))
     for stream in streams:

@@ -147,12 +147,15 @@ class Journal:
     @staticmethod
     def _pack(name: str, arrays: dict[str, np.ndarray]) -> bytes:
         packed = io.BytesIO()
-        np.savez(packed, name=np.array(name), **arrays)
+        np.savez(packed, allow_pickle=False, name=np.array(name), **arrays)
         return packed.getvalue()
 
     def get(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a finished record."""
-        arrays = self._unpack(self._read(self.offsets[name]))
+        """The arrays of a finished record. Raises StorageError when the file was damaged since it was opened."""
+        payload = self._read(self.offsets[name])
+        if payload is None:
+            raise StorageError(f"{self.path} was damaged: the record of {name!r} is not what was written; run again")
+        arrays = self._unpack(payload)
         arrays.pop("name")
         return arrays
 

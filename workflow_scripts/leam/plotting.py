@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
 
 from leam import files
 from leam.paper import REGION_TITLES
@@ -15,7 +17,7 @@ INK, MUTED = "#1a1a1a", "#8a8a8a"
 SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
 POLARITY_COLOURS = {"loss": "#2a6fb0", "similarity": "#c2410c"}
 UNTRAINED = " (untrained: random weights)"
-STYLE = {
+STYLE: dict[RcKeyType, object] = {
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -104,13 +106,13 @@ def draw_map(axis: Axes, crop: np.ndarray, image_map: np.ndarray, window: Window
 KEPT = "#2a6fb0"
 
 
-def legend_above(figure: Figure, panels: dict, columns: int) -> None:
+def legend_above(figure: Figure, panels: dict[tuple[str, str], Axes], columns: int) -> None:
     """One legend for all panels, above them."""
-    found = {}
+    found: dict[str, Artist] = {}
     for axis in panels.values():
         handles, labels = axis.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
-    figure.legend(found.values(), found.keys(), frameon=False, loc="outside upper left", ncols=columns)
+    figure.legend(list(found.values()), list(found), frameon=False, loc="outside upper left", ncols=columns)
 
 
 def sparse_ticks(percents: np.ndarray) -> list[float]:

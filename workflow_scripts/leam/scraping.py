@@ -15,7 +15,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
+import h5py
 import numpy as np
 import pandas as pd
 
@@ -154,10 +156,11 @@ def _fetch(urls: list[str], finished: Finished, minutes: float | None) -> None:
     """Ask for all links; SIGTERM ends it in order."""
 
     async def run() -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(_fetch_all(urls, finished, minutes))
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
         try:
-            await _fetch_all(urls, finished, minutes)
+            await task
         except asyncio.CancelledError:
             raise StoppedError("stopped by SIGTERM") from None
         finally:
@@ -174,6 +177,16 @@ def _fetch(urls: list[str], finished: Finished, minutes: float | None) -> None:
 # ----------------------------------------------------------------------------------------------------------- packing
 
 
+class Link(Protocol):
+    """A row of the table of links, as far as packing asks for it."""
+
+    image: str
+    url: str
+    rect: str
+    height: int
+    width: int
+
+
 @dataclasses.dataclass
 class Packed:
     """The usable pictures of one identity, to be stored, and the image that each content was first found in."""
@@ -183,7 +196,7 @@ class Packed:
     rects: list[np.ndarray] = dataclasses.field(default_factory=list)
     first_of: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def add(self, link, fetched: Fetched, sha256: str, max_megapixels: float) -> tuple[str, str]:
+    def add(self, link: Link, fetched: Fetched, sha256: str, max_megapixels: float) -> tuple[str, str]:
         """Keep a link's picture if it is usable; returns the link's status and the detail."""
         if sha256 in self.first_of:
             return "duplicate", self.first_of[sha256]
@@ -199,16 +212,20 @@ class Packed:
         return "ok", ""
 
 
-def _rect_of(link, shape: tuple[int, ...]) -> np.ndarray:
+def _rect_of(link: Link, shape: tuple[int, ...]) -> np.ndarray:
     """(4,): the link's rectangle in the picture as it came; NaN where the link has none."""
     if not link.rect:
         return np.full(4, np.nan)
-    return scale_rect([float(edge) for edge in link.rect.split()], (int(link.height), int(link.width)), shape[:2])
+    edges, size = [float(edge) for edge in link.rect.split()], (int(link.height), int(link.width))
+    return scale_rect(edges, size, (shape[0], shape[1]))
 
 
-def _pack_identity(file, identity: str, links: list, finished: Finished) -> list[dict[str, str | int]]:
+def _pack_identity(
+    file: h5py.File, identity: str, links: list[Link], finished: Finished
+) -> list[dict[str, str | float]]:
     """Store the usable pictures of one identity; returns its rows of the ledger, with what `_summarise` counts."""
-    packed, rows = Packed(), []
+    packed = Packed()
+    rows: list[dict[str, str | float]] = []
     for link in links:
         fetched, facts = finished.read(link.url)
         status, detail, sha256 = fetched.status, fetched.detail, ""
@@ -216,9 +233,11 @@ def _pack_identity(file, identity: str, links: list, finished: Finished) -> list
             sha256 = hashlib.sha256(fetched.encoded).hexdigest()
             status, detail = packed.add(link, fetched, sha256, finished.settings.max_megapixels)
         rows.append(
-            {"identity": identity, "image": link.image, "url": link.url, "status": status, "sha256": sha256}
-            | {storage.DETAIL: detail, "bytes": len(fetched.encoded), "requests": fetched.requests}
-            | {"run": facts["run"], "at": facts["at"]}
+            {
+                **{"identity": identity, "image": link.image, "url": link.url, "status": status, "sha256": sha256},
+                **{storage.DETAIL: detail, "bytes": len(fetched.encoded), "requests": fetched.requests},
+                **{"run": facts["run"], "at": facts["at"]},
+            }
         )
     if packed.images:
         pictures = storage.Pictures(identity, packed.images, packed.encoded, rect=np.stack(packed.rects))
@@ -228,7 +247,7 @@ def _pack_identity(file, identity: str, links: list, finished: Finished) -> list
 
 def _pack(table: pd.DataFrame, output: Path, finished: Finished) -> pd.DataFrame:
     """Write images/{shard}.h5; returns its ledger, with what `_summarise` counts."""
-    ledger = []
+    ledger: list[dict[str, str | float]] = []
     with storage.create_shard(output, kind="images") as file:
         for identity, links in table.groupby("identity"):
             ledger += _pack_identity(file, identity, list(links.itertuples(index=False, name="Link")), finished)
@@ -237,14 +256,14 @@ def _pack(table: pd.DataFrame, output: Path, finished: Finished) -> pd.DataFrame
     return pd.DataFrame(ledger)
 
 
-def _check_ledger(output: Path, table: pd.DataFrame, ledger: list[dict[str, str | int]]) -> None:
+def _check_ledger(output: Path, table: pd.DataFrame, ledger: list[dict[str, str | float]]) -> None:
     """Every link has one row, and every row a known status."""
     links = Counter(zip(table["identity"], table["image"], strict=True))
     found = Counter((row["identity"], row["image"]) for row in ledger)
     if links != found:
         raise files.StorageError(f"{output}: {links.total()} links, but {found.total()} accounted for")
     for row in ledger:
-        if row["status"] not in STATUSES and not re.fullmatch(r"http \d{3}", row["status"]):
+        if row["status"] not in STATUSES and not re.fullmatch(r"http \d{3}", str(row["status"])):
             raise files.StorageError(f"{output}: {row['url']} has the unknown status {row['status']!r}")
 
 

@@ -10,7 +10,7 @@ T thresholds, R regions.
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def layer_name(layer: str) -> str:
 
 
 @contextlib.contextmanager
-def create_shard(path: str | Path, kind: str, **attributes) -> Iterator[h5py.File]:
+def create_shard(path: str | Path, kind: str, **attributes: object) -> Iterator[h5py.File]:
     """An HDF5 file to fill; ``kind`` is the stage that writes it. Appears under its name only when whole.
 
     Raises OSError when the disk is full.
@@ -266,12 +266,12 @@ def read_pictures(shard: h5py.File, identity: str) -> Pictures:
     )
 
 
-def write_ledger(shard: h5py.File, rows: Iterable[dict[str, str]]) -> None:
+def write_ledger(shard: h5py.File, rows: Iterable[Mapping[str, str | float]]) -> None:
     """One row per link of the shard; status is "ok" or the reason why there is no picture."""
     rows = list(rows)
     group = shard.create_group("ledger")
     for column in (*LEDGER_COLUMNS, DETAIL) if rows and DETAIL in rows[0] else LEDGER_COLUMNS:
-        _put_strings(group, column, [row[column] for row in rows])
+        _put_strings(group, column, [str(row[column]) for row in rows])
 
 
 def read_ledger(shard: h5py.File) -> list[dict[str, str]]:
@@ -486,8 +486,8 @@ def read_averages(path: str | Path) -> Averages:
             for polarity, group in shard.get("totals", {}).items()
             for layer in read_layers(shard)
         }
-        names = (_strings(shard, name) for name in ("identities", "shards"))
-        return Averages(*names, totals, float(shard.attrs["threshold"]))
+        names, shards = (_strings(shard, name) for name in ("identities", "shards"))
+        return Averages(names, shards, totals, float(shard.attrs["threshold"]))
 
 
 def _unscaled(stored: h5py.Dataset, rows: list[int] | tuple[()] = ()) -> np.ndarray:

@@ -51,7 +51,8 @@ def is_url(weights: str) -> bool:
 
 def download(recogniser: Recogniser, folder: Path) -> Path:
     """Fetch the weights' URL (http or https) to ``folder``; a file that is there and verified is not fetched again."""
-    url = urllib.parse.urlsplit(recogniser.weights)
+    address = recogniser.weights or ""
+    url = urllib.parse.urlsplit(address)
     if url.scheme not in ("http", "https"):
         raise ModelError(
             f"recogniser {recogniser.name}: weights are {recogniser.weights}; expected http, https or a path"
@@ -60,7 +61,7 @@ def download(recogniser: Recogniser, folder: Path) -> Path:
     if recogniser.sha256 and path.is_file() and files.sha256(path) == recogniser.sha256:
         return path
     try:
-        download_file(recogniser.weights, path)
+        download_file(address, path)
     except OSError as error:
         where = registry.where_to_get(recogniser)
         raise ModelError(f"recogniser {recogniser.name}: {recogniser.weights}: {error}; {where}") from error
@@ -81,7 +82,7 @@ def verify(recogniser: Recogniser) -> dict[str, str | int]:
     Raises ModelError when it is missing or another one.
     """
     path = registry.existing_weights(recogniser)
-    found = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+    found: dict[str, str | int] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
     for key, label in (("bytes", "bytes"), ("sha256", "SHA-256")):
         expected = getattr(recogniser, key)
         if expected and found[key] != expected:
@@ -90,5 +91,5 @@ def verify(recogniser: Recogniser) -> dict[str, str | int]:
                 f"{registry.where_to_get(recogniser)}"
             )
     if registry.is_shipped(path):
-        return {"path": path.relative_to(registry.PACKAGE).as_posix(), "shipped": True} | found
-    return {"path": str(path)} | found
+        return {"path": path.relative_to(registry.PACKAGE).as_posix(), "shipped": True, **found}
+    return {"path": str(path), **found}

@@ -12,12 +12,16 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from leam.faces.frames import resize_frame, transform, transform_box
 from leam.images import N_LANDMARKS, UnusablePictureError, one_line
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 DETECTORS = ("given", "mtcnn", "retinaface", "none")
@@ -187,7 +191,7 @@ def without_known_warnings() -> Iterator[None]:
 class Mtcnn:
     """facenet-pytorch's MTCNN, with the weights that come with that package."""
 
-    def __init__(self, threshold: float, device):
+    def __init__(self, threshold: float, device: "torch.device"):
         import torch
         from facenet_pytorch.models import mtcnn
 
@@ -235,7 +239,7 @@ def retinaface_url() -> str:
 class RetinaFace:
     """pyfacer's face detector, MobileNet 0.25, from a file of its state dict."""
 
-    def __init__(self, weights: Path, threshold: float, device):
+    def __init__(self, weights: Path, threshold: float, device: "torch.device"):
         import torch
 
         with without_known_warnings():

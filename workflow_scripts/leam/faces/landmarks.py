@@ -1,12 +1,16 @@
 """Landmarks: dlib's 68 points of a face, in iBUG order."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from leam.faces.detection import Face, unknown
 from leam.faces.frames import square_frame, transform, transform_box, warp
 from leam.images import N_LANDMARKS, one_line
+
+if TYPE_CHECKING:
+    import dlib
 
 RECTANGLES = ("dlib", "detected")
 CONTEXT = 2.0  # side of what dlib sees, in sides of the face's box
@@ -75,18 +79,19 @@ class LandmarkPredictor:
         size = int(CONTEXT * FACE_PX)
         frame = square_frame(face.centre, CONTEXT * face.sides.max(), size)
         view, box = warp(picture, frame, size), transform_box(face.box, frame)
-        rectangle = usual_rectangle(box) if self.detector is None else self._own_rectangle(view, box)
+        rectangle = usual_rectangle(box) if self.detector is None else _own_rectangle(self.detector, view, box)
         if rectangle is None:
             return unknown(N_LANDMARKS)
         found = self.predictor(view, dlib_rectangle(rectangle))
         return transform(np.array([(part.x, part.y) for part in found.parts()], float), np.linalg.inv(frame))
 
-    def _own_rectangle(self, view: np.ndarray, box: np.ndarray) -> np.ndarray | None:
-        """(4,) of the rectangle of dlib's detector that overlaps most with the face's box; None if none does."""
-        found = self.detector(view, 0)
-        edges = np.array([(r.left(), r.top(), r.right(), r.bottom()) for r in found], float).reshape(-1, 4)
-        overlaps = [_overlap(box, edge) for edge in edges]
-        return edges[int(np.argmax(overlaps))] if max(overlaps, default=0) > 0 else None
+
+def _own_rectangle(detector: "dlib.fhog_object_detector", view: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+    """(4,) of the rectangle of dlib's detector that overlaps most with the face's box; None if none does."""
+    found = detector(view, 0)
+    edges = np.array([(r.left(), r.top(), r.right(), r.bottom()) for r in found], float).reshape(-1, 4)
+    overlaps = [_overlap(box, edge) for edge in edges]
+    return edges[int(np.argmax(overlaps))] if max(overlaps, default=0) > 0 else None
 
 
 def usual_rectangle(box: np.ndarray) -> np.ndarray:
@@ -96,7 +101,7 @@ def usual_rectangle(box: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - SCALE * width / 2, centre + SCALE * width / 2])
 
 
-def dlib_rectangle(edges: np.ndarray):
+def dlib_rectangle(edges: np.ndarray) -> "dlib.rectangle":
     import dlib
 
     return dlib.rectangle(*(int(edge) for edge in np.rint(edges)))

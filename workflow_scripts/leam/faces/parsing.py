@@ -9,6 +9,7 @@ Shape letters: n faces, S side of a crop, V = 448 side of the parser's view, R =
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from leam.faces.detection import without_known_warnings
 from leam.faces.frames import transform, warp
 from leam.images import one_line
 from leam.regions import REGIONS
+
+if TYPE_CHECKING:
+    import torch
 
 PARSERS = ("given", "pyfacer")
 MODEL = "farl/celebm/448"
@@ -33,7 +37,7 @@ def parser_url() -> str:
 class RegionParser:
     """FaRL's face parser through pyfacer, ``farl/celebm/448``, from a TorchScript file."""
 
-    def __init__(self, weights: Path, device, batch: int = 8):
+    def __init__(self, weights: Path, device: "torch.device", batch: int = 8):
         with without_known_warnings():
             import facer
 
@@ -80,6 +84,7 @@ class RegionParser:
         with torch.inference_mode():
             views = torch.from_numpy(seen).to(self.device).permute(0, 3, 1, 2).float() / 255
             logits = self.net.forward_warped(views, return_preds=False)  # (n, R, V, V)
-            grid = torch.from_numpy(grid).to(logits)
-            at_pixels = functional.grid_sample(logits, grid, mode="bilinear", align_corners=False)
+            at_pixels = functional.grid_sample(
+                logits, torch.from_numpy(grid).to(logits), mode="bilinear", align_corners=False
+            )
             return at_pixels.argmax(dim=1).to(torch.uint8).cpu().numpy()

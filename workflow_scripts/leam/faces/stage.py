@@ -11,11 +11,11 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TypeVar
 
 import cv2
+import h5py
 import numpy as np
 import PIL
 
@@ -25,6 +25,7 @@ from leam.faces.detection import (
     THRESHOLDS,
     Face,
     Mtcnn,
+    Network,
     RetinaFace,
     face_of_landmarks,
     face_of_picture,
@@ -51,6 +52,7 @@ MARGINS = {"given": 0.35, "mtcnn": 0.15, "retinaface": 0.15, "none": 0.0}
 FILES = {"detector": ("detector", "retinaface"), "parser": ("regions", "pyfacer"), "landmark": ("landmarks", "dlib")}
 FILE_SETTINGS = ("weights", "sha256")
 BATCH_PX = 32_000_000  # decoded pictures held at a time
+Model = TypeVar("Model")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class FaceSettings:
     crop_size: int = 112
     batch: int = 8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._check_choice("detector", DETECTORS)
         self._check_choice("regions", PARSERS)
         self._check_choice("landmarks", PREDICTORS)
@@ -220,7 +222,7 @@ def with_face_models(settings: dict, facts: str | Path | None) -> dict:
 class Models:
     """What the settings ask for, loaded; None where it is not needed. files : SHA-256 by setting."""
 
-    detector: Mtcnn | RetinaFace | None = None
+    detector: Network | None = None
     parser: RegionParser | None = None
     predictor: LandmarkPredictor | None = None
     files: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -277,6 +279,13 @@ class Crop:
     points: np.ndarray
 
 
+def _loaded(model: Model | None, setting: str) -> Model:
+    """A model that the setting asks for. Raises ValueError if it was not loaded."""
+    if model is None:
+        raise ValueError(f"{setting} needs a model, and none was loaded")
+    return model
+
+
 def detect(pictures: list[Picture], settings: FaceSettings, models: Models) -> list[list[Face]]:
     """The faces of each picture, with their box and, where the detector knows them, their points."""
     if settings.detector == "given":
@@ -284,7 +293,8 @@ def detect(pictures: list[Picture], settings: FaceSettings, models: Models) -> l
     if settings.detector == "none":
         return [face_of_picture(picture.pixels.shape) for picture in pictures]
     rects = [picture.rect for picture in pictures]
-    return find_faces(models.detector, [picture.pixels for picture in pictures], rects, settings.rect_margin)
+    network = _loaded(models.detector, f"faces.detector: {settings.detector}")
+    return find_faces(network, [picture.pixels for picture in pictures], rects, settings.rect_margin)
 
 
 def crop_frame(face: Face, shape: tuple[int, ...], settings: FaceSettings) -> np.ndarray:
@@ -321,7 +331,7 @@ def place_face(picture: Picture, faces: list[Face], settings: FaceSettings, mode
 
 def _landmarks(picture: Picture, face: Face, settings: FaceSettings, models: Models) -> np.ndarray:
     if settings.landmarks == "dlib":
-        return models.predictor(picture.pixels, face)
+        return _loaded(models.predictor, "faces.landmarks: dlib")(picture.pixels, face)
     return picture.landmarks if settings.landmarks == "given" and is_known(picture.landmarks) else unknown(N_LANDMARKS)
 
 
@@ -348,7 +358,7 @@ def crop_faces(
     if models.parser is not None and placed:
         found, faces, frames = zip(*placed, strict=True)
         points = np.stack([face.points for face in faces])
-        regions = models.parser([picture.pixels for picture in found], points, np.stack(frames), size)
+        regions = list(models.parser([picture.pixels for picture in found], points, np.stack(frames), size))
     crops = {
         picture.image: Crop(
             pixels=warp(picture.pixels, frame, size),
@@ -440,7 +450,7 @@ def parse_faces(
 
 
 def _usable(
-    source, identity: str, ledger: list[dict[str, str]], settings: FaceSettings, models: Models
+    source: h5py.File, identity: str, ledger: list[dict[str, str]], settings: FaceSettings, models: Models
 ) -> tuple[storage.Faces | None, dict[str, str]]:
     """The faces of an identity that has two or more (else None), and a reason for each image left out."""
     status = {row["image"]: row["status"] for row in ledger if row["identity"] == identity}
@@ -512,7 +522,6 @@ def _versions(settings: FaceSettings) -> str:
     packages = {"facenet-pytorch": settings.detector == "mtcnn"}
     packages["pyfacer"] = settings.regions == "pyfacer" or settings.detector == "retinaface"
     used = [name for name, needed in packages.items() if needed]
-    modules += [SimpleNamespace(__name__=name, __version__=metadata.version(name)) for name in used]
     if used:
         import torch
 
@@ -521,4 +530,4 @@ def _versions(settings: FaceSettings) -> str:
         import dlib
 
         modules.append(dlib)
-    return files.versions(*modules)
+    return files.versions(*modules, packages=used)

@@ -4,6 +4,8 @@ Each maps a normalised batch (N, 3, height, width) to embeddings (N, D). Shape l
 embedding size.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -78,9 +80,9 @@ class VGGFace16(nn.Module):
 
     _CONVOLUTIONS = ((3, 64, 2), (64, 128, 2), (128, 256, 3), (256, 512, 3), (512, 512, 3))
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.trunk = []
+        self.trunk: list[str] = []
         for number, (inputs, outputs, count) in enumerate(self._CONVOLUTIONS, start=1):
             for position in range(1, count + 1):
                 self._add(f"conv{number}_{position}", nn.Conv2d(inputs, outputs, 3, padding=1))
@@ -109,5 +111,5 @@ def inception_resnet_v1() -> nn.Module:
     return InceptionResnetV1(pretrained=None, classify=False)
 
 
-def iresnet(depth: int, **arguments) -> IResNet:
+def iresnet(depth: int, **arguments: Any) -> IResNet:
     return IResNet(IRESNET_BLOCKS[depth], **arguments)

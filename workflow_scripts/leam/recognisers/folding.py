@@ -7,6 +7,7 @@ is.
 
 import logging
 import operator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from leam.recognisers.networks import find_layers
 
 log = logging.getLogger(__name__)
+Kind = TypeVar("Kind", bound=nn.Module)
 SAME = 0.999  # cosine of two embeddings of one picture that differ by rounding, in float32
 
 
@@ -93,39 +95,39 @@ def _take_in_slopes(traced: fx.GraphModule) -> None:
 
 def _fold_into_convolutions(traced: fx.GraphModule, kept: set[int]) -> None:
     convolutions = _calls(traced, nn.Conv2d)
-    for node in _calls(traced, nn.BatchNorm2d):
+    for node, norm in _calls(traced, nn.BatchNorm2d).items():
         (source,) = node.all_input_nodes
-        norm = traced.get_submodule(node.target)
         if source in convolutions and _is_alone(traced, source, kept) and id(norm) not in kept:
-            convolution = traced.get_submodule(source.target)
-            traced.set_submodule(source.target, fuse_conv_bn_eval(convolution, norm))
+            convolutions[source] = fuse_conv_bn_eval(convolutions[source], norm)
+            _replace(traced, source, convolutions[source])
             _drop(traced, node)
 
 
 def _freeze(traced: fx.GraphModule, kept: set[int]) -> None:
     norms = _calls(traced, nn.BatchNorm2d)
-    for node in _calls(traced, nn.PReLU):
+    for node, prelu in _calls(traced, nn.PReLU).items():
         (source,) = node.all_input_nodes
         if source in norms and _is_alone(traced, source, kept) and _runs(traced, node) == 1:
-            norm, prelu = (traced.get_submodule(each.target) for each in (source, node))
-            traced.set_submodule(node.target, Frozen(norm, prelu))
+            _replace(traced, node, Frozen(norms[source], prelu))
             _drop(traced, source)
-    for kind in (nn.BatchNorm2d, nn.PReLU):
-        for target in {node.target for node in _calls(traced, kind)}:
-            step = traced.get_submodule(target)
-            traced.set_submodule(target, Frozen(norm=step) if kind is nn.BatchNorm2d else Frozen(prelu=step))
+    for node, norm in _calls(traced, nn.BatchNorm2d).items():
+        _replace(traced, node, Frozen(norm=norm))
+    for node, prelu in _calls(traced, nn.PReLU).items():
+        _replace(traced, node, Frozen(prelu=prelu))
 
 
-def _calls(traced: fx.GraphModule, kind: type[nn.Module]) -> list[fx.Node]:
-    """Where the graph runs a module of this very kind, on statistics of its own if it takes any."""
+def _calls(traced: fx.GraphModule, kind: type[Kind]) -> dict[fx.Node, Kind]:
+    """Where the graph runs a module of this very kind, on statistics of its own if it takes any, and that module."""
     modules = dict(traced.named_modules())
-    return [
-        node
-        for node in traced.graph.nodes
-        if node.op == "call_module"
-        and type(modules[node.target]) is kind
-        and getattr(modules[node.target], "track_running_stats", True)
-    ]
+    calls = ((node, modules[node.target]) for node in traced.graph.nodes if node.op == "call_module")
+    return {
+        node: module for node, module in calls if type(module) is kind and getattr(module, "track_running_stats", True)
+    }
+
+
+def _replace(traced: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
+    """Let the node run another module, and every node that runs the same one."""
+    traced.set_submodule(str(node.target), module)
 
 
 def _runs(traced: fx.GraphModule, node: fx.Node) -> int:
@@ -134,11 +136,12 @@ def _runs(traced: fx.GraphModule, node: fx.Node) -> int:
 
 def _is_alone(traced: fx.GraphModule, node: fx.Node, kept: set[int]) -> bool:
     """Whether the node's module is no target and runs once, and one step alone takes its output."""
-    return _runs(traced, node) == len(node.users) == 1 and id(traced.get_submodule(node.target)) not in kept
+    return _runs(traced, node) == len(node.users) == 1 and id(traced.get_submodule(str(node.target))) not in kept
 
 
 def _drop(traced: fx.GraphModule, node: fx.Node) -> None:
-    node.replace_all_uses_with(node.args[0])
+    (source,) = node.all_input_nodes
+    node.replace_all_uses_with(source)
     traced.graph.erase_node(node)
 
 
@@ -158,7 +161,7 @@ class Frozen(nn.Module):
 
 class _Frozen(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, norm: nn.BatchNorm2d | None, prelu: nn.PReLU | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, norm: nn.BatchNorm2d | None, prelu: nn.PReLU | None) -> Tensor:
         y = norm(x) if norm else x
         if ctx.needs_input_grad[0]:
             slope = _per_channel(_scale(norm), y) if norm else y.new_ones(())
@@ -166,13 +169,13 @@ class _Frozen(torch.autograd.Function):
         return prelu(y) if prelu else y
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         return gradient * slope, None, None
 
 
 def _scale(norm: nn.BatchNorm2d) -> Tensor:
-    scale = (norm.running_var + norm.eps).rsqrt()
+    scale = torch.rsqrt(norm.get_buffer("running_var") + norm.eps)
     return scale * norm.weight if norm.affine else scale
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
     from torch import Tensor, nn
 from leam.recognisers import architectures
-from leam.recognisers.registry import ARCHITECTURES, ModelError, Recogniser, existing_weights, where_to_get
+from leam.recognisers.registry import ARCHITECTURES, ModelError, Recogniser, existing_weights
 from leam.regions import CROP_UNITS
 
 
@@ -27,10 +28,9 @@ def build(recogniser: Recogniser, seed: int = 0) -> "nn.Module":
 
     torch.manual_seed(seed)
     network = _architecture(recogniser)
-    if recogniser.weights and not recogniser.untrained and recogniser.architecture != "onnx":
+    has_weights = recogniser.weights or recogniser.architecture in ARCHITECTURES  # a function may bring its own
+    if has_weights and not recogniser.untrained and recogniser.architecture != "onnx":
         _load(network, recogniser)
-    elif not recogniser.untrained and recogniser.architecture in ARCHITECTURES:
-        raise ModelError(f"recogniser {recogniser.name}: no weights are configured; {where_to_get(recogniser)}")
     if recogniser.shuffled:
         shuffle_convolutions(network, seed)
     network = network.eval().requires_grad_(False)
@@ -88,7 +88,7 @@ def _onnx(recogniser: Recogniser) -> "nn.Module":
         ) from error
 
 
-def _without_identities(model):
+def _without_identities(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """Exporters share equal weights through Identity nodes, which onnx2torch does not follow: give each its own."""
     graph = model.graph
     weights = {weight.name: weight for weight in graph.initializer}
@@ -189,15 +189,17 @@ def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.
     found = {}
     for layer in layers:
         node = layer.strip("/").replace(".", "/")  # how onnx2torch writes the name of an ONNX node
-        found[layer] = next((modules[name] for name in (f"{layer}.conv", layer, node) if name in modules), None)
-    if missing := [layer for layer, module in found.items() if module is None]:
-        convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
-        folded = (
-            "; an ONNX export folds some modules (BatchNorm into convolutions) away, which can then not be looked into"
-            if isinstance(network, torch.fx.GraphModule)
-            else ""
-        )
-        raise ModelError(f"no layer is called {missing[0]!r}; convolutions are {', '.join(convolutions)}{folded}")
+        known = [modules[name] for name in (f"{layer}.conv", layer, node) if name in modules]
+        if not known:
+            convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
+            folded = (
+                "; an ONNX export folds some modules (BatchNorm into convolutions) away, which can then not be looked "
+                "into"
+                if isinstance(network, torch.fx.GraphModule)
+                else ""
+            )
+            raise ModelError(f"no layer is called {layer!r}; convolutions are {', '.join(convolutions)}{folded}")
+        found[layer] = known[0]
     return found
 
 

@@ -4,8 +4,10 @@ A user's entry in the configuration (``recognisers:``) extends or overrides the 
 """
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from leam.regions import CROP_UNITS, WHOLE_CROP, Window
 
@@ -82,18 +84,19 @@ VGG_LAYERS = (
     "conv4_2",
 )
 _GREY = (127.5, 127.5, 127.5)
-_IRESNET = {"input_size": (112, 112), "mean": _GREY, "std": _GREY, "layers": IRESNET_LAYERS}
-_INCEPTION = {"input_size": (160, 160), "mean": _GREY, "std": (128.0, 128.0, 128.0), "layers": INCEPTION_LAYERS}
+_iresnet = functools.partial(Recogniser, input_size=(112, 112), mean=_GREY, std=_GREY, layers=IRESNET_LAYERS)
+_inception = functools.partial(
+    Recogniser, input_size=(160, 160), mean=_GREY, std=(128.0, 128.0, 128.0), layers=INCEPTION_LAYERS
+)
 _INSIGHTFACE = "InsightFace model zoo, arcface_torch: {}/backbone.pth"
 _INSIGHTFACE_LICENCE = "non-commercial research only (InsightFace)"
 _FACENET = "facenet-pytorch release v2.2.9: {}"
 
 
 def _insightface(name: str, depth: int, folder: str, sha256: str | None = None) -> Recogniser:
-    return Recogniser(
+    return _iresnet(
         name,
         f"iresnet{depth}",
-        **_IRESNET,
         origin=_INSIGHTFACE.format(folder),
         licence=_INSIGHTFACE_LICENCE,
         sha256=sha256,
@@ -102,19 +105,23 @@ def _insightface(name: str, depth: int, folder: str, sha256: str | None = None) 
 
 def _facenet(name: str, file: str, data: str) -> Recogniser:
     licence = f"MIT (facenet-pytorch); trained on {data}, a research data set"
-    return Recogniser(name, "inception_resnet_v1", **_INCEPTION, origin=_FACENET.format(file), licence=licence)
+    return _inception(name, "inception_resnet_v1", origin=_FACENET.format(file), licence=licence)
 
 
 def _sample(name: str, loss: str, people: str = "rendered people") -> Recogniser:
-    return Recogniser(
+    return _iresnet(
         name,
         "iresnet18",
-        **_IRESNET,
         arguments={"widths": [8, 16, 32, 64], "embedding_size": 128},
-        weights=str(PACKAGE / "sample" / "weights" / f"{name}.safetensors"),
+        weights=str(shipped_weights(name)),
         origin=f"trained by this project with {loss} loss on {people}",
         licence="the project's own",
     )
+
+
+def shipped_weights(name: str) -> Path:
+    """Where the weights of a recogniser of the sample lie in this package."""
+    return PACKAGE / "sample" / "weights" / f"{name}.safetensors"
 
 
 def is_shipped(path: str | Path) -> bool:
@@ -169,7 +176,9 @@ def recogniser(name: str, entry: dict | None = None) -> Recogniser:
     Raises ModelError when the name is in neither, or the entry alone lacks a key.
     """
     known = {key.name for key in dataclasses.fields(Recogniser)}
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in (entry or {}).items()}
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in (entry or {}).items()
+    }
     if unknown := sorted(set(given) - known):
         raise ModelError(f"recogniser {name}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     if name in REGISTRY:
@@ -211,6 +220,8 @@ def where_to_get(recogniser: Recogniser) -> str:
 
 def existing_weights(recogniser: Recogniser) -> Path:
     """The weights' file. Raises ModelError, saying where to get it, when there is none."""
+    if not recogniser.weights:
+        raise ModelError(f"recogniser {recogniser.name}: no weights are configured; {where_to_get(recogniser)}")
     path = Path(recogniser.weights)
     if not path.is_file():
         raise ModelError(f"recogniser {recogniser.name}: no weights file at {path}; {where_to_get(recogniser)}")

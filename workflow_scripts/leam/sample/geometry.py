@@ -18,7 +18,7 @@ def ramp(start: float, end: float, x: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def hill(x: np.ndarray, width: float) -> np.ndarray:
+def hill(x: np.ndarray, width: float | np.ndarray) -> np.ndarray:
     return np.exp(-((x / width) ** 2))
 
 

@@ -4,6 +4,7 @@ Shape letters: K points that are painted. A painter takes template points (K, 3)
 (K, 3), gloss (K,) and shadow (K,), which is 1 where there is none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from leam.regions import REGIONS
 from leam.sample.geometry import brow_line, eye_lids, hill, mouth_lines, nose_edge, ramp
 from leam.sample.people import Identity, Picture
 
+Painted = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # regions, colours, gloss, shadow
+Painter = Callable[[np.ndarray, Identity, Picture], Painted]
 LABEL = {name: number for number, name in enumerate(REGIONS)}
 
 
@@ -35,7 +38,7 @@ def _iris_tone(position: float) -> np.ndarray:
     return np.array([np.interp(position, np.linspace(0, 1, 5), tones[:, channel]) for channel in range(3)])
 
 
-def _paint_head(template: np.ndarray, who: Identity, picture: Picture) -> tuple:
+def _paint_head(template: np.ndarray, who: Identity, picture: Picture) -> Painted:
     x, y, z = template.T
     front = z > 0
     regions = np.full(len(x), LABEL["face"], np.uint8)
@@ -142,10 +145,10 @@ def _paint_mouth(canvas: Canvas, who: Identity, picture: Picture) -> None:
     canvas.colour[teeth & (np.abs(np.sin(x * 42)) < 0.08)] *= 0.8
 
 
-def _paint_plain(region: str, gloss: float, tone):
+def _paint_plain(region: str, gloss: float, tone: Callable[[Identity, Picture], np.ndarray]) -> Painter:
     """A painter of one region with one colour, which ``tone(who, picture)`` gives."""
 
-    def paint(template: np.ndarray, who: Identity, picture: Picture) -> tuple:
+    def paint(template: np.ndarray, who: Identity, picture: Picture) -> Painted:
         k = len(template)
         colour = np.tile(np.asarray(tone(who, picture), float), (k, 1))
         return np.full(k, LABEL[region], np.uint8), colour, np.full(k, gloss), np.ones(k)
@@ -153,8 +156,8 @@ def _paint_plain(region: str, gloss: float, tone):
     return paint
 
 
-def _paint_ear(name: str):
-    def paint(ball: np.ndarray, who: Identity, picture: Picture) -> tuple:
+def _paint_ear(name: str) -> Painter:
+    def paint(ball: np.ndarray, who: Identity, picture: Picture) -> Painted:
         x, y, z = ball.T
         shadow = 1 - 0.45 * hill((y + 0.05) / 0.55, 1) * hill((z - 0.1) / 0.5, 1) * (np.hypot(y, z) < 0.75)
         skin = np.tile(_skin(who[f"{name}.melanin"], who[f"{name}.redness"] + 0.8), (len(x), 1))
@@ -163,7 +166,7 @@ def _paint_ear(name: str):
     return paint
 
 
-def _paint_neck(points: np.ndarray, who: Identity, picture: Picture) -> tuple:
+def _paint_neck(points: np.ndarray, who: Identity, picture: Picture) -> Painted:
     x, y = points.T[:2]
     skin = np.tile(_skin(who["neck.melanin"], who["neck.redness"]), (len(x), 1))
     shadow = 1 - 0.42 * ramp(-1.45, -0.95, y)  # of the chin
@@ -171,7 +174,7 @@ def _paint_neck(points: np.ndarray, who: Identity, picture: Picture) -> tuple:
     return np.full(len(x), LABEL["neck"], np.uint8), skin, np.full(len(x), 0.06), shadow
 
 
-def _paint_torso(points: np.ndarray, who: Identity, picture: Picture) -> tuple:
+def _paint_torso(points: np.ndarray, who: Identity, picture: Picture) -> Painted:
     x, y = points.T[:2]
     depth = 0.12 if "collar" in picture.wearing else 0.42
     bare = (x / 0.62) ** 2 + ((y + 1.62) / depth) ** 2 < 1
@@ -182,7 +185,7 @@ def _paint_torso(points: np.ndarray, who: Identity, picture: Picture) -> tuple:
     return regions, colour, np.where(bare, 0.06, 0.02), np.ones(len(x))
 
 
-def _paint_hair(template: np.ndarray, who: Identity, picture: Picture) -> tuple:
+def _paint_hair(template: np.ndarray, who: Identity, picture: Picture) -> Painted:
     x, y, z = template.T
     around = np.arctan2(x - 0.25 * who["hair.part"], z + 0.4)
     straight = np.sin(46 * around + 5 * y) + 0.6 * np.sin(83 * around + 3 * y)
@@ -193,7 +196,7 @@ def _paint_hair(template: np.ndarray, who: Identity, picture: Picture) -> tuple:
     return np.full(len(x), LABEL["hair"], np.uint8), colour, np.full(len(x), 0.12), np.ones(len(x))
 
 
-def _paint_hat(template: np.ndarray, who: Identity, picture: Picture) -> tuple:
+def _paint_hat(template: np.ndarray, who: Identity, picture: Picture) -> Painted:
     x, y, z = template.T
     band = np.abs(y - 0.56 - 0.12 * z) < 0.07
     ribs = 0.92 + 0.08 * np.sin(40 * np.arctan2(x, z)) if "beanie" in picture.wearing else 1 + 0 * x
@@ -201,7 +204,7 @@ def _paint_hat(template: np.ndarray, who: Identity, picture: Picture) -> tuple:
     return np.full(len(x), LABEL["hat"], np.uint8), colour, np.full(len(x), 0.04), np.ones(len(x))
 
 
-PAINTERS = {
+PAINTERS: dict[str, Painter] = {
     "head": _paint_head,
     "ear_r": _paint_ear("rr"),
     "ear_l": _paint_ear("lr"),

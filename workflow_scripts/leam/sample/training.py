@@ -18,6 +18,7 @@ import multiprocessing
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ class Recipe:
     start: str | None = None
     trait_weight: float = 0.0
 
-    def build(self, people: int, embedding_size: int) -> nn.Module:
+    def build(self, people: int, embedding_size: int) -> ArcFaceLoss | CosFaceLoss:
         make = {"arcface": ArcFaceLoss, "cosface": CosFaceLoss}[self.loss]
         return make(people, embedding_size, margin=self.margin, scale=self.scale)
 
@@ -108,8 +109,8 @@ def crop_face(image: np.ndarray, landmarks: np.ndarray, margin: float, size: int
     centre = 0.5 * (low + high)
     pad = max(image.shape)
     padded = Image.fromarray(np.pad(image, ((pad, pad), (pad, pad), (0, 0))))
-    box = (*(centre - half + pad), *(centre + half + pad))
-    return np.asarray(padded.resize((size, size), Image.Resampling.BILINEAR, box=tuple(map(float, box))))
+    left, top, right, bottom = (float(edge) for edge in (*(centre - half + pad), *(centre + half + pad)))
+    return np.asarray(padded.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom)))
 
 
 def _crops_of(index: int, seed: int, pictures: int, margin: float, size: int, region: str | None) -> np.ndarray:
@@ -191,7 +192,7 @@ def fit(
     torch.manual_seed(seed)
     network = IResNet(**registry.REGISTRY["sample_arcface"].arguments)
     if recipe.start:
-        network.load_state_dict(networks.read_state(Path(registry.REGISTRY[recipe.start].weights)))
+        network.load_state_dict(networks.read_state(registry.shipped_weights(recipe.start)))
     loss_of = recipe.build(int(labels.max()) + 1, network.fc.out_features)
     parameters = [*network.parameters(), *loss_of.parameters()]
     if traits is not None:
@@ -260,7 +261,7 @@ def train_recogniser(
     *,
     held_out: int = 60,
     threads: int = 1,
-    **changes,
+    **changes: Any,
 ) -> Verification:
     """Render people, train one recogniser of the sample on them and measure it on people it has not seen.
 
@@ -273,13 +274,13 @@ def train_recogniser(
     """
     torch.set_num_threads(1)
     recipe = dataclasses.replace(RECIPES[model], **changes)
-    seed, world = recipe.seed, {"region": recipe.region, "workers": threads}
-    crops, labels = render_crops(seed, recipe.people, recipe.pictures, margin=SPARE_MARGIN, size=SPARE_PX, **world)
+    seed, render = recipe.seed, partial(render_crops, region=recipe.region, workers=threads)
+    crops, labels = render(seed, recipe.people, recipe.pictures, margin=SPARE_MARGIN, size=SPARE_PX)
     log.info("rendered %d pictures of %d people", len(crops), recipe.people)
     traits = region_traits(seed, recipe.people, recipe.region) if recipe.region and recipe.trait_weight else None
     network, losses = fit(crops, labels, recipe, epochs=recipe.epochs, seed=seed, traits=traits)
     save_weights(network, weights)
-    found = verify_file(model, weights, *render_crops(HELD_OUT_SEED, held_out, 8, **world))
+    found = verify_file(model, weights, *render(HELD_OUT_SEED, held_out, 8))
     facts = {"model": model} | dataclasses.asdict(recipe) | {"losses": losses}
     facts |= {"held_out_seed": HELD_OUT_SEED, **vars(found), "sha256": files.sha256(weights)}
     with files.whole_file(report) as part:
@@ -297,7 +298,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen = given.model or tuple(RECIPES)
-    weights = {model: Path(registry.REGISTRY[model].weights) for model in chosen}
+    weights = {model: registry.shipped_weights(model) for model in chosen}
     if given.action == "train":
         for model, path in weights.items():
             train_recogniser(model, path, path.with_suffix(".json"), threads=given.threads)

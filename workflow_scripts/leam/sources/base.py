@@ -11,7 +11,11 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +122,7 @@ class Source(ABC):
     def rows(self) -> Iterable[Row]:
         """A row per picture, in any order, and one for each identity without pictures."""
 
-    def rejected(self):
+    def rejected(self) -> "pd.DataFrame":
         """The rows of a published list that cannot be used: a data frame of ``line`` and ``reason``."""
         raise NotImplementedError(f"source {self.kind} rejects no rows")
 
@@ -138,7 +142,7 @@ class Source(ABC):
         """
         return None
 
-    def landmarks(self, picture: Path):
+    def landmarks(self, picture: Path) -> "np.ndarray | None":
         """The landmarks of a picture, (68, 2) float32 in pixels, iBUG order; None where it has none.
 
         Raises `leam.images.UnusablePictureError` with the reason for the ledger.

@@ -3,8 +3,12 @@
 import io
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leam.sources.base import PICTURE_SUFFIXES, DataSet, People
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The files of the part masks; part k has the label k + 1, and later ones lie over earlier ones.
 PARTS = (
@@ -66,7 +70,7 @@ class CelebamaskHq(DataSet):
         return encode_labels(farl_labels("celebamask_hq")[labels])
 
 
-def _read_mask(file: Path, shape: tuple[int, int]):
+def _read_mask(file: Path, shape: tuple[int, int]) -> "np.ndarray":
     """A part mask as (H, W) bool, nearest-resized."""
     import numpy as np
     from PIL import Image

@@ -4,8 +4,12 @@ import functools
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leam.sources.base import DataSet, People
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NAME = re.compile(r"(\d{3})A\d{1,3}[a-z]?\.(?:jpe?g|png)", re.IGNORECASE)
 
@@ -37,7 +41,7 @@ class Fgnet(DataSet):
     def url(self, identity: str, image: str) -> str:
         return image
 
-    def landmarks(self, picture: Path):
+    def landmarks(self, picture: Path) -> "np.ndarray | None":
         from leam.faces.landmarks import ibug_of_fgnet
         from leam.images import read_landmarks
 

@@ -4,8 +4,12 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leam.sources.base import PICTURE_SUFFIXES, Row, Source, open_names
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LAYOUT = "expected a folder of identity/image.jpg"
 LABEL_SUFFIX = ".regions.png"  # of label maps beside the pictures; never a picture, whether they are used or not
@@ -74,7 +78,7 @@ class Folder(Source):
             raise UnusablePictureError("label map missing")
         return encode_labels(decode_labels(beside.read_bytes(), shape, self.settings["label_order"]))
 
-    def landmarks(self, picture: Path):
+    def landmarks(self, picture: Path) -> "np.ndarray | None":
         from leam.images import read_landmarks
 
         if not self.brings_landmarks:

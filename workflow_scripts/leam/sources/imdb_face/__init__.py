@@ -3,8 +3,12 @@
 import functools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leam.sources.base import SCRAPED, Row, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class ImdbFace(Source):
@@ -41,11 +45,11 @@ class ImdbFace(Source):
     def rows(self) -> Iterable[Row]:
         return map(Row._make, self._links_and_bad_rows[0].itertuples(index=False, name=None))
 
-    def rejected(self):
+    def rejected(self) -> "pd.DataFrame":
         return self._links_and_bad_rows[1]
 
     @functools.cached_property
-    def _links_and_bad_rows(self):
+    def _links_and_bad_rows(self) -> "tuple[pd.DataFrame, pd.DataFrame]":
         from leam.sources.imdb_face.published_list import choose_links
 
         return choose_links(self.settings)

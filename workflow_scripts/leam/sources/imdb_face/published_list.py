@@ -100,7 +100,7 @@ def _numbers(texts: pa.StringArray, n: int) -> np.ndarray:
 def _is_within(rect: np.ndarray, size: np.ndarray) -> np.ndarray:
     """(rows,) whether xmin < xmax, ymin < ymax, and at least a part lies within the picture of (height, width)."""
     low, high = rect[:, :2], rect[:, 2:]
-    return ((low < high) & (high > 0) & (low < size[:, ::-1])).all(axis=1)
+    return np.asarray(((low < high) & (high > 0) & (low < size[:, ::-1])).all(axis=1))
 
 
 def survey(path: str | Path) -> tuple[pd.Series, pd.DataFrame]:
@@ -109,7 +109,8 @@ def survey(path: str | Path) -> tuple[pd.Series, pd.DataFrame]:
     Of rows with the same identity and image the first is good. They are told by a 64-bit hash, so that memory grows by
     a few bytes per row.
     """
-    codes_of, codes, keys, numbers, bad = {}, [], [], [], []
+    codes_of: dict[str, int] = {}
+    codes, keys, numbers, bad = [], [], [], []
     for chunk in read_rows(path):
         good, wrong = check_rows(*chunk)
         local, names = pd.factorize(good["identity"])
