@@ -22,6 +22,7 @@ import ot
 import torch
 
 from leam import pixel_sets
+from leam.analyses import similarity
 from leam.analyses.similarity import alignment
 from leam.analyses.similarity import measure as similarity_measure
 from leam.analyses.similarity.measure import Shards, SimilaritySettings
@@ -37,7 +38,7 @@ Pair = tuple[Support, Support]
 
 def read_pairs(results: Path, limit: int) -> dict[str, list[Pair]]:
     """At most ``limit`` pairs each of the same and of different people, as supports, from all models and layers."""
-    found: dict[str, list[Pair]] = {pairing: [] for pairing in similarity_measure.PAIRINGS}
+    found: dict[str, list[Pair]] = {pairing: [] for pairing in similarity.PAIRINGS}
     for maps, faces in models_of(results).values():
         with Shards(maps, faces, SETTINGS, seed=0) as shards:
             people = shards.people()

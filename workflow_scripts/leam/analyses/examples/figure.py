@@ -13,6 +13,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from leam import storage
+from leam.analyses.similarity import bhattacharyya
 from leam.grid import Grid, largest_pixels
 from leam.plotting import STYLE, UNTRAINED, draw_map, label_rows, picture_grid, save, short_name
 from leam.regions import WHOLE_CROP, Window
@@ -316,13 +317,13 @@ def plot_recognisers(
         for row, place in zip(rows, (0, (len(layers) - 1) // 2, -1), strict=True):
             row.append(example.on_grid(polarity, layers[place], grid))
     title = f"{example.title} under every recogniser\npolarity {polarity}"
-    _show_recognisers(title, maps, [example.crop] * len(depths), rows, depths, png, pdf, overlap=True)
+    _show_recognisers(title, maps, [example.crop] * len(depths), rows, depths, png, pdf, compare=True)
 
 
-def bhattacharyya(p: np.ndarray, q: np.ndarray) -> float:
-    """BC of two maps, each first made to sum to 1 (equation 6); 0 when one is zero everywhere."""
-    mass = float(p.sum() * q.sum())
-    return float(np.sqrt(p * q).sum() / np.sqrt(mass)) if mass > 0 else 0.0
+def overlap(p: np.ndarray, q: np.ndarray) -> float:
+    """BC of two maps (G, G), each first made to sum to 1 (equation 6); 0 when one is zero everywhere."""
+    p, q = (on_grid.reshape(1, -1) / max(on_grid.sum(), np.finfo(np.float32).tiny) for on_grid in (p, q))
+    return bhattacharyya(p, q).item()
 
 
 def _show_recognisers(
@@ -333,17 +334,17 @@ def _show_recognisers(
     labels: list[str],
     png: str | Path,
     pdf: str | Path,
-    overlap: bool = False,
+    compare: bool = False,
 ) -> None:
-    """The picture and its map (G, G) under each recogniser across; overlap : write the BC with the first beneath."""
+    """The picture and its map (G, G) under each recogniser across; compare : write the BC with the first beneath."""
     with pyplot.rc_context(STYLE):
-        figure, axes = picture_grid(len(rows), len(maps) + 1, title, captions=overlap)
+        figure, axes = picture_grid(len(rows), len(maps) + 1, title, captions=compare)
         for panels, crop, row in zip(axes, crops, rows, strict=True):
             panels[0].imshow(crop)
             for number, (axis, on_grid) in enumerate(zip(panels[1:], row, strict=True)):
                 draw_map(axis, crop, on_grid, WHOLE_CROP)
-                if overlap and number:
-                    axis.set_xlabel(f"BC {bhattacharyya(row[0], on_grid):.2f}", fontsize=6, labelpad=1)
+                if compare and number:
+                    axis.set_xlabel(f"BC {overlap(row[0], on_grid):.2f}", fontsize=6, labelpad=1)
         for axis, paths in zip(axes[0, 1:], maps.values(), strict=True):
             axis.set_title(title_of(paths)[0].replace(" (", "\n("), fontsize=7)
         axes[0, 0].set_title("picture", fontsize=7)

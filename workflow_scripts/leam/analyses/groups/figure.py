@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from leam import paper
 from leam.analyses.groups.table import GENDER_TABLES
 from leam.analyses.occlusion.figure import LEVEL, model_panels, read_table
+from leam.controls import IMAGE, RANDOM
 from leam.demographics import ALLOWED
 from leam.plotting import MUTED, STYLE, legend_above, save, sparse_ticks
 
@@ -34,8 +35,8 @@ def plot_groups(
     """
     table, tests = read_table(drops), read_table(significance)
     table = table[(table["attribute"] == attribute) & table["group"].isin(ALLOWED[attribute])]
-    image = (table["kind"] == "image") & (table["guide"] == guide)
-    table = table[image | (table["kind"] == "random")]
+    image = (table["kind"] == IMAGE) & (table["guide"] == guide)
+    table = table[image | (table["kind"] == RANDOM)]
     tests = tests[(tests["attribute"] == attribute) & (tests["unit"] == "identity") & (tests["measure"] == "drop")]
     with pyplot.rc_context(STYLE):
         figure, panels = model_panels(table, 5.2, 3.1)
@@ -60,7 +61,7 @@ def plot_groups(
 
 
 def _plot_group(axis: Axes, rows: pd.DataFrame, tests: pd.DataFrame, group: str, colour: str) -> None:
-    for kind, (line, label) in {"image": ("-", "guide's maps"), "random": (":", "random pixels")}.items():
+    for kind, (line, label) in {IMAGE: ("-", "guide's maps"), RANDOM: (":", "random pixels")}.items():
         of_kind = rows[rows["kind"] == kind].sort_values("percent")
         if not len(of_kind):
             continue
@@ -79,7 +80,7 @@ def _plot_paper(axis: Axes, model: str, group: str, colour: str) -> None:
     if group not in PAPER_TABLES:
         return
     table = paper.read_table(PAPER_TABLES[group])
-    table = table[table["occlusion"] == "leam"]
+    table = table[table["occlusion"] == paper.LEAM]
     wanted = table[["occlusion_percent"]].drop_duplicates().assign(model=model, cosine_drop=np.nan)
     found = paper.beside_models(wanted, table, ["model", "occlusion_percent"], "cosine_drop")
     label = f"{group}, paper ({found['paper_of'].iloc[0]})"

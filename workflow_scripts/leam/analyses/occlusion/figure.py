@@ -9,21 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leam import paper
+from leam.analyses.occlusion import FREE
+from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.plotting import INK, MUTED, STYLE, UNTRAINED, legend_above, save, sparse_ticks
 
 # Kinds in the order of the chain, what a reader calls them, and a colour each: warm for one's own, blue for others'.
 KINDS = {
-    "image": ("own image", "#c2410c"),
-    "own_mean": ("own mean, other images", "#eda13f"),
-    "other_mean": ("another person's mean", "#2a6fb0"),
-    "population_mean": ("population mean", "#8cbbe0"),
-    "centre": ("centre disc", "#5b8c5a"),
-    "random": ("random pixels", "#8a8a8a"),
-    "shuffled": ("own image, permuted weights", "#8b63b8"),
+    IMAGE: ("own image", "#c2410c"),
+    OWN_MEAN: ("own mean, other images", "#eda13f"),
+    OTHER_MEAN: ("another person's mean", "#2a6fb0"),
+    POPULATION_MEAN: ("population mean", "#8cbbe0"),
+    CENTRE: ("centre disc", "#5b8c5a"),
+    RANDOM: ("random pixels", "#8a8a8a"),
+    SHUFFLED: ("own image, permuted weights", "#8b63b8"),
 }
-FREE = ("centre", "random")  # the same for every layer
 GUIDE = ("guide {}: its image", "#7a1f5c")
-PAPER = {"leam": ("guide IR_CASIA", INK), "random": ("random", MUTED)}
+PAPER = {paper.LEAM: ("guide IR_CASIA", INK), paper.RANDOM: (paper.RANDOM, MUTED)}
 READING = "If it is, each line drops more than the next; what decides is one's own mean against another's (bold)."
 LEVEL = 0.05  # of Holm's adjusted p, below which a step is marked
 MEASURES = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
@@ -93,7 +94,7 @@ def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float,
 def _plot_kinds(axis: Axes, table: pd.DataFrame, model: str, guide: str, value: str) -> None:
     """A line per kind under the model's own first layer, and one for the guide where that is another model."""
     for name, kind, (label, colour) in (
-        (guide if guide != model else None, "image", (GUIDE[0].format(guide), GUIDE[1])),
+        (guide if guide != model else None, IMAGE, (GUIDE[0].format(guide), GUIDE[1])),
         *((model, kind, look) for kind, look in KINDS.items()),
     ):
         rows = table[(table["kind"] == kind) & table["guide"].isin([name, ""])]
@@ -187,7 +188,7 @@ def plot_person_specific(
         figure, panels = model_panels(own, 5.6, 2.9)
         for (model, polarity), axis in panels.items():
             rows = own[(own["model"] == model) & own["polarity"].isin([polarity, ""])]
-            first = rows.loc[rows["kind"] == "image", "layer"].iloc[0]
+            first = rows.loc[rows["kind"] == IMAGE, "layer"].iloc[0]
             chosen = (tested["model"] == model) & (tested["polarity"] == polarity) & (tested["layer"] == first)
             _plot_chain(axis, rows[rows["layer"].isin([first, ""])].set_index("kind"), tested[chosen])
             axis.set_xlabel(f"drop of the cosine, {percent:g} % occluded, {first} ({100 * confidence:g} % interval)")
@@ -199,7 +200,7 @@ def plot_person_specific(
 def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
     """A dot with its interval per kind, from one's own image down to random; between two, whether the step holds."""
     kinds = [kind for kind in KINDS if kind in rows.index]
-    place = {kind: -float(number) - 0.35 * (kind == "shuffled") for number, kind in enumerate(kinds)}
+    place = {kind: -float(number) - 0.35 * (kind == SHUFFLED) for number, kind in enumerate(kinds)}
     for kind in kinds:
         drop, low, high = rows.loc[kind, ["drop", "drop_low", "drop_high"]].astype(float)
         axis.plot([0, drop], [place[kind]] * 2, color=KINDS[kind][1], lw=6, alpha=0.25, solid_capstyle="butt")
@@ -220,7 +221,7 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
             va="center",
             fontsize=7,
             color=INK if step.p_holm < LEVEL else MUTED,
-            weight="bold" if (step.more, step.less) == ("own_mean", "other_mean") else "normal",
+            weight="bold" if (step.more, step.less) == (OWN_MEAN, OTHER_MEAN) else "normal",
         )
     axis.set_ylim(min(place.values()) - 0.5, 0.5)
 
