@@ -39,8 +39,8 @@ from leam.faces.detection import (
 from leam.faces.frames import ARCFACE_POINTS, ARCFACE_SIZE, similarity_frame, square_frame, transform, warp, warp_labels
 from leam.faces.landmarks import RECTANGLES, LandmarkPredictor
 from leam.faces.parsing import PARSERS, RegionParser, parser_url
-from leam.faces.reasons import reason_kind
 from leam.images import N_LANDMARKS, UnusablePictureError, decode, decode_labels, one_line
+from leam.reasons import reason_kind
 
 log = logging.getLogger(__name__)
 PREDICTORS = ("given", "dlib", "none")

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 
 from leam import paper
 from leam.analyses.groups.table import GENDER_TABLES
-from leam.analyses.occlusion.figure import LEVEL, model_panels, read_table
+from leam.analyses.occlusion.figure import LEVEL, MEASURES, label_models, model_panels, read_table, scale_percents
 from leam.controls import IMAGE, RANDOM
 from leam.demographics import ALLOWED
-from leam.plotting import MUTED, STYLE, legend_above, save, sparse_ticks
+from leam.plotting import STYLE, legend_above, save
 
 COLOURS = ("#c2410c", "#2a6fb0", "#5b8c5a", "#8b63b8")  # of the groups of an attribute, in its order
 PAPER_TABLES = {group: table for table, group in GENDER_TABLES.items()}
@@ -47,15 +47,9 @@ def plot_groups(
             for group, colour in zip(ALLOWED[attribute], COLOURS, strict=False):
                 _plot_group(axis, rows[rows["group"] == group], of_panel, group, colour)
                 _plot_paper(axis, model, group, colour)
-            axis.axhline(0, color=MUTED, lw=0.6, zorder=0)
-            axis.set_xscale("log")
-            ticks = sparse_ticks(pd.unique(rows["percent"]))
-            axis.set_xticks(ticks, [f"{percent:g}" for percent in ticks])
-            axis.minorticks_off()
+            scale_percents(axis, rows["percent"], confidence)
             axis.set_xlim(rows["percent"].min() * 0.85, rows["percent"].max() * 1.15)
-            axis.set_xlabel(f"occluded, percent of the pixels (bands: {100 * confidence:g} % over identities)")
-        for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
-            axis.set_ylabel("drop of the cosine")
+        label_models(panels, MEASURES["drop"])
         legend_above(figure, panels, 3)
         save(figure, png, pdf)
 

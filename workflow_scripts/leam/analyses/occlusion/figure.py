@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from leam import paper
 from leam.analyses.occlusion import FREE
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
-from leam.plotting import INK, MUTED, STYLE, UNTRAINED, legend_above, save, sparse_ticks
+from leam.plotting import INK, MUTED, STYLE, UNTRAINED, legend_above, save, short_name, sparse_ticks
 
 # Kinds in the order of the chain, what a reader calls them, and a colour each: warm for one's own, blue for others'.
 KINDS = {
@@ -58,6 +58,22 @@ def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figu
     return figure, panels
 
 
+def label_models(panels: dict[tuple[str, str], Axes], label: str) -> None:
+    """What the ordinate of ``model_panels`` is, at the first panel of each row."""
+    for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
+        axis.set_ylabel(label)
+
+
+def scale_percents(axis: Axes, percents: pd.Series, confidence: float) -> None:
+    """An abscissa of occluded shares, and a line at no drop."""
+    axis.set_xscale("log")
+    ticks = sparse_ticks(pd.unique(percents))
+    axis.set_xticks(ticks, [f"{percent:g}" for percent in ticks])
+    axis.minorticks_off()
+    axis.axhline(0, color=MUTED, lw=0.6, zorder=0)
+    axis.set_xlabel(f"occluded, percent of the pixels (bands: {100 * confidence:g} % over identities)")
+
+
 def plot_occlusion(
     occlusion: str | Path, decisions: str | Path, outputs: dict[str, str], *, guide: str, confidence: float = 0.95
 ) -> None:
@@ -79,14 +95,8 @@ def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float,
             _plot_kinds(axis, of_model, model, guide, value)
             if value == "drop":
                 _plot_paper(axis, model, of_model["percent"].min(), of_model["percent"].max())
-            axis.set_xscale("log")
-            ticks = sparse_ticks(pd.unique(of_model["percent"]))
-            axis.set_xticks(ticks, [f"{percent:g}" for percent in ticks])
-            axis.minorticks_off()
-            axis.axhline(0, color=MUTED, lw=0.6, zorder=0)
-            axis.set_xlabel(f"occluded, percent of the pixels (bands: {100 * confidence:g} % over identities)")
-        for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
-            axis.set_ylabel(MEASURES[value])
+            scale_percents(axis, of_model["percent"], confidence)
+        label_models(panels, MEASURES[value])
         legend_above(figure, panels, 4)
         save(figure, png, pdf)
 
@@ -250,10 +260,9 @@ def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
                     spread = np.abs(of_kind[["drop_low", "drop_high"]].to_numpy().T - of_kind["drop"].to_numpy())
                     look = {"fmt": "o-", "ms": 3, "lw": 1.2, "elinewidth": 0.8, "color": colour, "label": label}
                     axis.errorbar(across, of_kind["drop"], yerr=np.nan_to_num(spread), **look)
-            short = [layer if len(layer) < 18 else "…" + layer[-16:] for layer in layers]
+            short = [short_name(layer) for layer in layers]
             axis.set_xticks(range(len(layers)), short, rotation=35, ha="right", rotation_mode="anchor")
             axis.axhline(0, color=MUTED, lw=0.6, zorder=0)
-        for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
-            axis.set_ylabel(f"drop of the cosine at {percent:g} %")
+        label_models(panels, f"drop of the cosine at {percent:g} %")
         legend_above(figure, panels, 4)
         save(figure, png, pdf)

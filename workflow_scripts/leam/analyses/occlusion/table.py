@@ -12,6 +12,7 @@ import pandas as pd
 from leam import files, paper
 from leam.analyses.occlusion import FREE
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
+from leam.reasons import NOBODY
 from leam.statistics import holm, rank_biserial, resample, signed_rank
 
 CELL = ["guide", "layer", "kind", "polarity", "percent"]
@@ -34,7 +35,7 @@ def average_images(paths: list[str | Path]) -> pd.DataFrame:
     """
     found = pd.concat([_average_shard(pd.read_parquet(path)) for path in paths], ignore_index=True)
     if not len(found):
-        raise ValueError(f"{paths[0]}: no identity has two usable images; see the discarded images in the tables")
+        raise ValueError(f"{paths[0]}: {NOBODY}")
     return found
 
 

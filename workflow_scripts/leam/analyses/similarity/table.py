@@ -7,7 +7,8 @@ import pandas as pd
 
 from leam import files, paper
 from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM, MEASURES, NO_LANDMARKS, PAIRINGS, SAME, TOP
-from leam.statistics import bootstrap_weights, interval, ratio, weighted_means
+from leam.reasons import NOBODY
+from leam.statistics import bootstrap_weights, equal_weights, interval, ratio, weighted_means
 
 SIMILARITY_CELL = ["kind", "layer", "region", "polarity", "frame", "part", "measure"]
 SIMILARITY_COUNTS = ["pairs_same", "pairs_different", "no_landmarks", "empty"]
@@ -36,8 +37,8 @@ def compare_pairings(
     wide = means.set_index(keys)["mean"].unstack("identity").sort_index()  # (pairing and cell, I)
     i = wide.shape[1]
     found = [_rows(wide, table[SIMILARITY_CELL].assign(pairing=pairing)).T for pairing in PAIRINGS]
-    weights = bootstrap_weights(i, samples, seed) if i > 1 else np.full((1, i), np.nan)
-    drawn, center = ([weighted_means(w, values) for values in found] for w in (weights, np.full((1, i), 1 / i)))
+    weights = bootstrap_weights(i, samples, seed), equal_weights(i)
+    drawn, center = ([weighted_means(each, values) for values in found] for each in weights)
     for name, values, mean in zip(
         (*PAIRINGS, "ratio"), (*drawn, ratio(*drawn)), (*center, ratio(*center)), strict=True
     ):
@@ -104,7 +105,7 @@ def tabulate_similarity(
                 table = compare_pairings(map(pd.read_parquet, chosen), bootstrap_samples, confidence, seed)
                 found.append(table.assign(model=model, untrained=bool(untrained.any())))
     if not found:
-        raise ValueError("no identity has two usable images, so there are no pairs; see the discarded images")
+        raise ValueError(NOBODY)
     table = pd.concat(found, ignore_index=True)[SIMILARITY_COLUMNS]
     with files.whole_file(outputs["similarity"]) as part:
         table.to_csv(part, index=False, float_format="%.6g")
