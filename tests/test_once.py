@@ -2,13 +2,14 @@
 
 import ast
 import functools
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 import yaml
 
-from leam import controls, paper
+from leam import controls, paper, reasons
 from leam.analyses import localisation, occlusion, similarity
 from leam.analyses.localisation import figure as localisation_figure
 from leam.analyses.occlusion import figure as occlusion_figure
@@ -66,3 +67,31 @@ def test_the_schema_allows_what_the_library_names():
 
 def test_the_polarities_stand_once_in_the_library():
     assert literals()["loss"] == ["methods/__init__.py"]
+
+
+REASONS = {text for name, text in vars(reasons).items() if name.isupper() and isinstance(text, str)}
+
+
+def test_a_reason_stands_once_in_the_library():
+    """Whole, or before the colon of a message."""
+    begun = Counter()
+    for text, places in literals().items():
+        begun[text.partition(":")[0]] += len(places)
+    also = {reasons.OK: 1}  # doctor says it of what it checks
+    assert {reason: begun[reason] for reason in REASONS} == {reason: 1 + also.get(reason, 0) for reason in REASONS}
+
+
+def test_captions_speak_of_the_reasons_that_there_are():
+    caption = (ROOT / "rules/captions/retention/plot_retention.rst").read_text()
+    assert set(re.findall("``(.*?)``", caption)) <= REASONS
+
+
+def test_pages_and_captions_have_the_papers_numbers_of_images():
+    """Where they are written out, they are those of ``leam.paper``."""
+    numbers = {f"{paper.IMAGES_LINKED:,}", f"{paper.IMAGES_KEPT:,}"}
+    pages = ["docs/method.md", "rules/captions/retention/plot_retention.rst", "rules/captions/retention/retention.rst"]
+    for page in pages:
+        assert set(re.findall(r"13,\d{3}", (ROOT / page).read_text())) == numbers, page
+    for path in [*LIBRARY.rglob("*.py"), *(ROOT / "tests" / "benchmarks").glob("*.py")]:
+        found = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert path.name == "paper.py" or not found & {paper.IMAGES_LINKED, paper.IMAGES_KEPT}, path

@@ -21,7 +21,7 @@ import numpy as np
 import ot
 import torch
 
-from leam import pixel_sets
+from leam import paper, pixel_sets
 from leam.analyses import similarity
 from leam.analyses.similarity import alignment
 from leam.analyses.similarity import measure as similarity_measure
@@ -29,7 +29,7 @@ from leam.analyses.similarity.measure import Shards, SimilaritySettings
 from leam.analyses.similarity.transport import Ground, Support
 
 GRID, ROUNDS = 112, 5
-PEOPLE, IMAGES, MODELS, LAYERS = 1000, 13.445, 9, 9
+PEOPLE, IMAGES, MODELS, LAYERS = 1000, paper.IMAGES_KEPT / 1000, 9, 9
 GROUND = Ground(GRID)
 SETTINGS = SimilaritySettings(grid=GRID, polarities=("loss",), frames=("identity",))
 

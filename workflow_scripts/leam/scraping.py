@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from leam import files, storage
+from leam import files, reasons, storage
 from leam.fetching import ALIVE, STATUSES, BusyHostError, Fetched, Fetcher, ScrapeSettings
 from leam.images import UnusablePictureError, decode, scale_rect
 from leam.journal import Journal
@@ -70,7 +70,7 @@ class Finished:
 
     def _stands(self, url: str) -> bool:
         fetched, facts = self.read(url)
-        told = fetched.status in ("ok", "opted out") or fetched.status.startswith("http 4")
+        told = fetched.status in (reasons.OK, reasons.OPTED_OUT) or fetched.status.startswith("http 4")
         return (told and fetched.final) or facts["limits"] == self.limits
 
     def read(self, url: str) -> tuple[Fetched, dict[str, str | float]]:
@@ -105,9 +105,9 @@ class Finished:
 
     def _unreachable(self) -> StoppedError:
         counts = Counter(fetched.status for _, fetched in self.held)
-        reasons = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+        told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
         return StoppedError(
-            f"the last {len(self.held)} links could not be reached ({reasons}): is there a network here, and is the "
+            f"the last {len(self.held)} links could not be reached ({told}): is there a network here, and is the "
             f"server well? (scraping.give_up_after)"
         )
 
@@ -186,7 +186,7 @@ class Packed:
     def add(self, link, fetched: Fetched, sha256: str, max_megapixels: float) -> tuple[str, str]:
         """Keep a link's picture if it is usable; returns the link's status and the detail."""
         if sha256 in self.first_of:
-            return "duplicate", self.first_of[sha256]
+            return reasons.DUPLICATE, self.first_of[sha256]
         try:
             shape = decode(fetched.encoded, max_megapixels).shape
         except UnusablePictureError as reason:
@@ -196,7 +196,7 @@ class Packed:
         self.images.append(link.image)
         self.encoded.append(fetched.encoded)
         self.rects.append(_rect_of(link, shape))
-        return "ok", ""
+        return reasons.OK, ""
 
 
 def _rect_of(link, shape: tuple[int, ...]) -> np.ndarray:
@@ -212,7 +212,7 @@ def _pack_identity(file, identity: str, links: list, finished: Finished) -> list
     for link in links:
         fetched, facts = finished.read(link.url)
         status, detail, sha256 = fetched.status, fetched.detail, ""
-        if status == "ok":
+        if status == reasons.OK:
             sha256 = hashlib.sha256(fetched.encoded).hexdigest()
             status, detail = packed.add(link, fetched, sha256, finished.settings.max_megapixels)
         rows.append(

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from leam import storage
+from leam import reasons, storage
 from leam.sample.geometry import PARTS, Mesh, build, landmarks_of, pose, surface
 from leam.sample.painting import PAINTERS
 from leam.sample.people import Identity, Picture, draw_identity, draw_picture
@@ -221,6 +221,6 @@ def _ledger_row(pictures: storage.Pictures, position: int) -> dict[str, str]:
         "identity": pictures.identity,
         "image": pictures.images[position],
         "url": "",
-        "status": "ok",
+        "status": reasons.OK,
         "sha256": hashlib.sha256(pictures.encoded[position]).hexdigest(),
     }

@@ -5,7 +5,7 @@ PARTS = TOP, WHOLE = ("top1", "full")  # of a map: its top 1 %, made to sum to 1
 PAIRINGS = SAME, DIFFERENT = ("same", "different")
 MEASURES = BC, EMD = ("bc", "emd_px")
 LEAM, MASK = "leam", "region_mask"  # kinds of maps, beside ``controls.POPULATION_MEAN``
-MEASURED, NO_LANDMARKS, EMPTY = "", "no landmarks", "empty map"  # why a pair has no value
+MEASURED, EMPTY = "", "empty map"  # why a pair has no value, or ``reasons.NO_LANDMARKS``
 
 
 def bhattacharyya(p, q):

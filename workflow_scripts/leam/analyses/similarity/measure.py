@@ -38,7 +38,6 @@ from leam.analyses.similarity import (
     MASK,
     MEASURED,
     MEASURES,
-    NO_LANDMARKS,
     PAIRINGS,
     PARTS,
     TOP,
@@ -51,6 +50,7 @@ from leam.analyses.similarity.transport import Ground, Support
 from leam.controls import POPULATION_MEAN
 from leam.methods import POLARITIES
 from leam.pixel_sets import keep_top
+from leam.reasons import NO_LANDMARKS
 from leam.regions import REGIONS
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from leam import files, paper
-from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM, MEASURES, NO_LANDMARKS, PAIRINGS, SAME, TOP
-from leam.reasons import NOBODY
+from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM, MEASURES, PAIRINGS, SAME, TOP
+from leam.reasons import NO_LANDMARKS, NOBODY
 from leam.statistics import bootstrap_weights, equal_weights, interval, ratio, weighted_means
 
 SIMILARITY_CELL = ["kind", "layer", "region", "polarity", "frame", "part", "measure"]
