@@ -114,12 +114,12 @@ def whole_job(results: Path, nulls: bool, identities: int = 2) -> float:
     with tempfile.TemporaryDirectory() as folder:
         population = Path(folder) / "population.h5"
         similarity_measure.average_population(maps, faces, population, settings=SETTINGS)
-        with similarity_measure._open_job(maps, faces, population, SETTINGS, 0) as job:
+        with similarity_measure._open_worker(maps, faces, population, SETTINGS, 0) as worker:
             if not nulls:
-                job._nulls = lambda *_: ()
-            people = job.shards.people(range(1))[:identities]
+                worker._nulls = lambda *_: ()
+            people = worker.shards.people(range(1))[:identities]
             started = time.process_time()
-            tables = [job.measure_identity(person) for person in people]
+            tables = [worker.measure_identity(person) for person in people]
             seconds = time.process_time() - started
     measured = sum(((t["kind"] == similarity_measure.LEAM) & (t["part"] == "top1")).sum() for t in tables)
     return seconds / measured * 1e3

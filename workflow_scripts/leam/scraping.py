@@ -22,7 +22,7 @@ import pandas as pd
 from leam import files, reasons, storage
 from leam.fetching import ALIVE, STATUSES, BusyHostError, Fetched, Fetcher, ScrapeSettings
 from leam.images import UnusablePictureError, decode, scale_rect
-from leam.journal import Journal
+from leam.journal import Journal, journal_of
 
 log = logging.getLogger(__name__)
 
@@ -277,7 +277,7 @@ def scrape_images(
     table = pd.read_parquet(links).query("shard == @shard").sort_values(["identity", "image"])
     if table.empty:
         raise ValueError(f"{links}: no links of shard {shard!r}")
-    journal = Journal(output.with_name(output.name + ".journal"), JOURNAL)
+    journal = Journal(journal_of(output), JOURNAL)
     try:
         finished = Finished(journal, settings)
         if missing := finished.missing(table["url"]):

@@ -21,6 +21,7 @@ Shape letters: V vertices, M triangles, F fragments (a triangle at a pixel), K p
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +143,14 @@ def _backdrop(picture: Picture, size: int) -> np.ndarray:
     return blend * (0.9 + 0.1 * np.sin(9 * (x * a[0] + y * b[1]) + 6 * c[2]))
 
 
+def render_person(
+    seed: int, person: int, numbers: Iterable[int], size: int, region: str | None = None
+) -> list[Rendering]:
+    """Pictures of a person of the rendered world, by their numbers; seed, region : see ``draw_identity``."""
+    who = draw_identity(seed, person, region)
+    return [render(who, draw_picture(seed, person, number), size) for number in numbers]
+
+
 def _shade(mesh: Mesh, hits: Hits, painted: tuple, picture: Picture) -> np.ndarray:
     """Lambert, a highlight and a soft ambient from above: colours (K, 3)."""
     _, colour, gloss, shadow = painted
@@ -199,9 +208,7 @@ def render_sample(
 
 
 def _render_identity(identity: str, images: list[str], seed: int, size: int, region: str | None) -> storage.Pictures:
-    index = int(identity.removeprefix("s"))
-    who = draw_identity(seed, index, region)
-    rendered = [render(who, draw_picture(seed, index, int(image)), size) for image in images]
+    rendered = render_person(seed, int(identity.removeprefix("s")), map(int, images), size, region)
     return storage.Pictures(
         identity=identity,
         images=images,

@@ -283,7 +283,7 @@ def _inverse(frames: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class Job:
+class Worker:
     """What a worker holds: open shards, the people to compare with, the population, the measure."""
 
     shards: Shards
@@ -443,9 +443,9 @@ def _measure_all(people: list[Person], work: tuple, processes: int) -> list[pd.D
     """The tables of all people, in their order; each process opens the files anew."""
     if processes == 1 or len(people) < 2:
         threads = torch.get_num_threads()
-        with _open_job(*work) as job:
+        with _open_worker(*work) as worker:
             try:
-                return [job.measure_identity(person) for person in people]
+                return [worker.measure_identity(person) for person in people]
             finally:
                 torch.set_num_threads(threads)
     fork = multiprocessing.get_context("fork")  # the main module of a Snakemake script cannot be imported again
@@ -454,24 +454,24 @@ def _measure_all(people: list[Person], work: tuple, processes: int) -> list[pd.D
 
 
 @contextlib.contextmanager
-def _open_job(
+def _open_worker(
     maps: list, faces: list, population: str | Path, settings: SimilaritySettings, seed: int
-) -> Iterator[Job]:
+) -> Iterator[Worker]:
     torch.set_num_threads(1)  # one core per process; and the same sums in the same order, whatever their number
     with Shards(maps, faces, settings, seed) as shards:
         with storage.open_shard(population, "population") as shard:
             template, means = storage.read_population(shard, shards.layers)
-        yield Job(shards, shards.people(), template, means, Measure(settings))
+        yield Worker(shards, shards.people(), template, means, Measure(settings))
 
 
 _held = contextlib.ExitStack()  # a worker's open files, until it ends
-_job: Job | None = None  # a worker's own
+_worker: Worker | None = None  # a worker's own
 
 
 def _start(*work) -> None:
-    global _job
-    _job = _held.enter_context(_open_job(*work))
+    global _worker
+    _worker = _held.enter_context(_open_worker(*work))
 
 
 def _measure_in_worker(own: Person) -> pd.DataFrame:
-    return _job.measure_identity(own)
+    return _worker.measure_identity(own)
