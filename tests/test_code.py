@@ -46,7 +46,8 @@ def package(tmp_path):
 
 
 def digest(package):
-    code._imported.cache_clear(), code._code.cache_clear(), code._data.cache_clear()
+    for cached in (code._read, code._imported, code._data):
+        cached.cache_clear()
     return code.digest(package.parent / "adapter.py", package)
 
 
@@ -120,6 +121,15 @@ def test_the_closure_holds_what_python_really_loads_and_tables_and_figures_load_
 def test_no_stage_that_computes_knows_titles_or_the_papers_numbers(adapter):
     computes = not LIGHT.match(adapter.stem) and adapter.stem not in SHOWING
     assert not (computes and code.PACKAGE / "paper.py" in code.closure(adapter))
+
+
+def test_each_file_is_read_and_parsed_once(package, monkeypatch):
+    """Planning a run takes the digests of all rules: what is parsed twice is felt there."""
+    parsed, parse = [], ast.parse
+    monkeypatch.setattr(code.ast, "parse", lambda text: parsed.append(text) or parse(text))
+    digest(package)
+    code.closure(package.parent / "adapter.py", package)
+    assert len(parsed) == len(set(parsed)) == 5
 
 
 def test_the_packages_own_init_holds_nothing_but_the_version():

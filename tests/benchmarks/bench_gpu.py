@@ -33,7 +33,7 @@ from torch import nn
 
 import bench_maps
 from conftest import make_faces
-from leam import device, embedding, maps, pixel_sets, storage
+from leam import device, embedding, maps, paper, pixel_sets, storage
 from leam.grid import Grid
 from leam.journal import Journal
 from leam.methods import cells_of, leam_triton
@@ -42,7 +42,7 @@ from leam.recognisers import folding, networks, registry
 
 PARTS = ("env", "engine", "choices", "busy", "write", "occlusion", "projection")
 PRECISIONS = ("float32", "tf32", "bf16")
-PAPER_IMAGES, MASKS = 13_445, 290  # of the default percents under nine guides
+MASKS = 290  # of the default percents under nine guides
 FORWARDS = (64, 256, 1024)
 
 
@@ -270,7 +270,7 @@ def projection(bench: Bench) -> None:
             name: max(found.get(f"{name}_{precision}_forwards_{batch}", 0) for batch in FORWARDS) for name in weights
         }
         if all(rates.values()):
-            seconds = sum(weights[name] / rates[name] for name in weights) * PAPER_IMAGES * MASKS
+            seconds = sum(weights[name] / rates[name] for name in weights) * paper.IMAGES_KEPT * MASKS
             bench.figure(f"paper_occlusion_{precision}", seconds / 3600, "hours")
 
 

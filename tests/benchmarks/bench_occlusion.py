@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from leam import maps, storage
+from leam import maps, paper, storage
 from leam.analyses.occlusion import averages
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.recognisers import networks, registry
@@ -136,7 +136,7 @@ def paper_size() -> None:
     rankings = occlusion_measure.plan(occlusion_measure.OcclusionSettings(), names[0], layers)
     masks = sum(len(ranking.percents) for ranking in rankings)
     print(f"figure paper_masks_per_image_and_model {masks} masks")
-    print(f"figure paper_forwards {masks * 13445 * len(names) / 1e6:.1f} million")
+    print(f"figure paper_forwards {masks * paper.IMAGES_KEPT * len(names) / 1e6:.1f} million")
     first = occlusion_measure.plan(
         dataclasses.replace(occlusion_measure.OcclusionSettings(), layers="first"),
         names[0],

@@ -21,14 +21,15 @@ import numpy as np
 import ot
 import torch
 
-from leam import pixel_sets
+from leam import paper, pixel_sets
+from leam.analyses import similarity
 from leam.analyses.similarity import alignment
 from leam.analyses.similarity import measure as similarity_measure
 from leam.analyses.similarity.measure import Shards, SimilaritySettings
 from leam.analyses.similarity.transport import Ground, Support
 
 GRID, ROUNDS = 112, 5
-PEOPLE, IMAGES, MODELS, LAYERS = 1000, 13.445, 9, 9
+PEOPLE, IMAGES, MODELS, LAYERS = 1000, paper.IMAGES_KEPT / 1000, 9, 9
 GROUND = Ground(GRID)
 SETTINGS = SimilaritySettings(grid=GRID, polarities=("loss",), frames=("identity",))
 
@@ -37,7 +38,7 @@ Pair = tuple[Support, Support]
 
 def read_pairs(results: Path, limit: int) -> dict[str, list[Pair]]:
     """At most ``limit`` pairs each of the same and of different people, as supports, from all models and layers."""
-    found: dict[str, list[Pair]] = {pairing: [] for pairing in similarity_measure.PAIRINGS}
+    found: dict[str, list[Pair]] = {pairing: [] for pairing in similarity.PAIRINGS}
     for maps, faces in models_of(results).values():
         with Shards(maps, faces, SETTINGS, seed=0) as shards:
             people = shards.people()
@@ -113,12 +114,12 @@ def whole_job(results: Path, nulls: bool, identities: int = 2) -> float:
     with tempfile.TemporaryDirectory() as folder:
         population = Path(folder) / "population.h5"
         similarity_measure.average_population(maps, faces, population, settings=SETTINGS)
-        with similarity_measure._open_job(maps, faces, population, SETTINGS, 0) as job:
+        with similarity_measure._open_worker(maps, faces, population, SETTINGS, 0) as worker:
             if not nulls:
-                job._nulls = lambda *_: ()
-            people = job.shards.people(range(1))[:identities]
+                worker._nulls = lambda *_: ()
+            people = worker.shards.people(range(1))[:identities]
             started = time.process_time()
-            tables = [job.measure_identity(person) for person in people]
+            tables = [worker.measure_identity(person) for person in people]
             seconds = time.process_time() - started
     measured = sum(((t["kind"] == similarity_measure.LEAM) & (t["part"] == "top1")).sum() for t in tables)
     return seconds / measured * 1e3

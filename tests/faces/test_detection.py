@@ -10,14 +10,14 @@ import torch
 from drawn import disc_centroids, draw, landmarks_px, places_px
 from leam import images
 from leam.faces import detection, frames
-from leam.sample import people, rendering
+from leam.sample import rendering
 
 CPU = torch.device("cpu")
 
 
 @functools.cache
 def head(number, size):
-    return rendering.render(people.draw_identity(5, number), people.draw_picture(5, number, 0), size)
+    return rendering.render_person(5, number, [0], size)[0]
 
 
 def hull(landmarks):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from leam.faces import detection, landmarks
-from leam.sample import people, rendering
+from leam.sample import rendering
 
 
 def head(number, size=240):
-    return rendering.render(people.draw_identity(5, number), people.draw_picture(5, number, 0), size)
+    return rendering.render_person(5, number, [0], size)[0]
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,11 @@ from leam.faces import stage as faces_stage
 from leam.recognisers import networks, registry
 from leam.regions import REGIONS, resize_regions
 from leam.sample import rendering
-from leam.sample.people import draw_identity, draw_picture
 
 
 def rendered_pictures(size, people=3):
     """A front view, a turned head and a tilted one, at this size, as the images stage packs them."""
-    drawn = [(draw_identity(5, who), draw_picture(5, who, 0)) for who in range(people)]
-    found = [rendering.render(*scene, size) for scene in drawn]
+    found = [rendering.render_person(5, who, [0], size)[0] for who in range(people)]
     png = [cv2.imencode(".png", one.image[..., ::-1])[1].tobytes() for one in found]
     labels = [cv2.imencode(".png", one.regions)[1].tobytes() for one in found]
     return storage.Pictures("a", [f"{k}" for k in range(people)], png, labels, np.stack([f.landmarks for f in found]))
@@ -70,7 +68,7 @@ def test_landmarks_lie_in_their_regions_and_left_is_the_subjects_own(tmp_path, m
 
 def test_a_recognisers_input_and_the_grid_show_the_same_place():
     """A bright nose in a crop of 224 is where the nose is in an input of 112, of 160, and on the grid of 112."""
-    scene = rendering.render(draw_identity(5, 0), draw_picture(5, 0, 0), 224)
+    scene = rendering.render_person(5, 0, [0], 224)[0]
     nose = scene.regions == REGIONS.index("nose")
     crop = np.where(nose[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2)[None]
     on_grid = resize_regions(scene.regions[None], 112)[0] == REGIONS.index("nose")

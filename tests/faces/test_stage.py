@@ -15,7 +15,7 @@ from leam import files, images, storage
 from leam.faces import detection, frames, parsing
 from leam.faces import stage as faces_stage
 from leam.faces.stage import FaceSettings
-from leam.sample import people, rendering
+from leam.sample import rendering
 
 
 def write_images(path, people, failed=()):
@@ -338,9 +338,7 @@ def test_the_expected_digest_may_be_written_in_capitals(tmp_path):
 
 def rendered(identity, numbers, size=192):
     """Rendered heads as pictures with label maps and without landmarks, and the landmarks apart."""
-    scenes = [
-        rendering.render(people.draw_identity(5, number), people.draw_picture(5, number, 0), size) for number in numbers
-    ]
+    scenes = [rendering.render_person(5, number, [0], size)[0] for number in numbers]
     encoded, labels = (
         [png(part) for part in parts] for parts in zip(*((s.image, s.regions) for s in scenes), strict=True)
     )

@@ -31,7 +31,7 @@ def middle(regions: np.ndarray, name: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def crowd() -> list[rendering.Rendering]:
-    return [rendering.render(people.draw_identity(SEED, i), people.draw_picture(SEED, i, 0), 96) for i in range(40)]
+    return [rendering.render_person(SEED, i, [0], 96)[0] for i in range(40)]
 
 
 def test_same_seed_gives_the_same_bytes_in_any_order():

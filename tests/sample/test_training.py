@@ -52,7 +52,7 @@ def test_crop_is_black_outside_the_picture():
 
 
 def test_crops_are_those_of_the_workflow():
-    found = rendering.render(people.draw_identity(7, 1), people.draw_picture(7, 1, 0), 160)
+    found = rendering.render_person(7, 1, [0], 160)[0]
     settings = faces_stage.FaceSettings(crop_mode="box", crop_margin=training.MARGIN, crop_size=112)
     (face,) = detection.face_of_landmarks(found.landmarks, found.image.shape)
     frame = faces_stage.crop_frame(face, found.image.shape, settings)

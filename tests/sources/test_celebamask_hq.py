@@ -7,7 +7,7 @@ from PIL import Image
 from drawn import png
 from leam import images
 from leam.regions import CELEBAMASK_HQ, REGIONS
-from leam.sample import people, rendering
+from leam.sample import rendering
 from leam.sources import celebamask_hq, source_of
 from listed import imported, make_folder, table
 
@@ -61,7 +61,7 @@ def published(tmp_path):
     (root / celebamask_hq.PICTURES).mkdir(parents=True)
     rendered = {}
     for number in (3, 2001):
-        scene = rendering.render(people.draw_identity(5, number), people.draw_picture(5, number, 0), 64)
+        scene = rendering.render_person(5, number, [0], 64)[0]
         large = Image.fromarray(scene.image).resize((128, 128))
         large.save(root / celebamask_hq.PICTURES / f"{number}.jpg", "JPEG")
         masks = root / celebamask_hq.MASKS / str(number // 2000)

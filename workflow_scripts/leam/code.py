@@ -45,13 +45,7 @@ def closure(adapter: str | Path, package: str | Path = PACKAGE) -> list[Path]:
 @functools.cache
 def _imported(path: Path, package: Path) -> tuple[Path, ...]:
     """The modules of the package that a file itself imports."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return tuple(file for name in names for file in _files(name, package))
+    return tuple(file for name in _read(path)[0] for file in _files(name, package))
 
 
 def _files(name: str, package: Path) -> list[Path]:
@@ -71,18 +65,27 @@ def _data(path: Path) -> tuple[Path, ...]:
     return tuple(file for name in named for file in ([name] if name.is_file() else sorted(name.glob("*.*"))))
 
 
-@functools.cache
 def _code(path: Path) -> str:
     """The text of a file without comments, docstrings, blank lines and spaces at the ends of lines."""
-    text = path.read_text(encoding="utf-8")
+    return _read(path)[1]
+
+
+@functools.cache
+def _read(path: Path) -> tuple[set[str], str]:
+    """The dotted names that a file imports, and its ``_code``: both from one syntax tree."""
+    text, names = path.read_text(encoding="utf-8"), set()
     lines = text.split("\n")
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             first = node.body[0]
             end = first.end_lineno or first.lineno
             lines[first.lineno - 1 : end] = [""] * (end - first.lineno + 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+    return names, "\n".join(line.rstrip() for line in lines if line.strip())

@@ -19,6 +19,7 @@ from leam.grid import FULL_ACTIVATION, Grid, largest_pixels, set_size
 from leam.methods import POLARITIES
 from leam.paper import REGION_TITLES
 from leam.regions import FULL, REGIONS, resize_regions
+from leam.selection import draw_identities
 
 TEMPLATE = Path(__file__).with_name("explorer.html")
 OUTSIDE = 255  # the level of pixels in no set
@@ -66,7 +67,7 @@ def build_explorer(
     The identities are drawn with the seed among those with two usable images; the page holds their photographs.
     """
     people = []
-    for number, identity in choose_people(faces, identities, seed):
+    for number, identity in draw_identities(faces, "faces", identities, seed):
         with storage.open_shard(faces[number], "faces") as shard:
             people.append((number, storage.read_faces(shard, identity)))
     recognisers = [_recogniser(model, paths, people, images) for model, paths in maps.items()]
@@ -80,24 +81,6 @@ def build_explorer(
     page = TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", json.dumps(data).replace("</", "<\\/"))
     with files.whole_file(output) as part:
         part.write_text(page, encoding="utf-8")
-
-
-def choose_people(faces: list[str], count: int, seed: int) -> list[tuple[int, str]]:
-    """Up to ``count`` identities with two images or more, as (number of the faces file, identity), sorted by identity.
-
-    Drawn with the seed, shard by shard until there are enough, so that few files are read.
-    """
-    rng = np.random.default_rng(seed)
-    chosen: list[tuple[int, str]] = []
-    for number in rng.permutation(len(faces)).tolist():
-        with storage.open_shard(faces[number], "faces") as shard:
-            names = [name for name in storage.identities(shard) if len(storage.read_images(shard, name)) > 1]
-        chosen += [(number, names[position]) for position in rng.permutation(len(names))[: count - len(chosen)]]
-        if len(chosen) == count:
-            break
-    if not chosen:
-        raise ValueError(f"{faces[0]}: no identity has two usable images; see the discarded images in the tables")
-    return sorted(chosen, key=lambda person: person[1])
 
 
 def _person(found: storage.Faces, images: int, grid: int) -> dict:

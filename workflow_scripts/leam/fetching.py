@@ -20,30 +20,30 @@ from dataclasses import dataclass
 import aiohttp
 from yarl import URL
 
-from leam import __version__
+from leam import __version__, reasons
 from leam.images import SIGNATURES, one_line
 
 STATUSES = {
-    "ok": "a picture",
-    "duplicate": "the same bytes as an earlier picture of the person",
-    "opted out": "the server's X-Robots-Tag asks not to use or index it",
-    "not a picture": "text, such as a page where a picture was",
-    "unsupported format": "neither JPEG, PNG nor WebP",
-    "unreadable": "a damaged or truncated picture",
-    "too large": "more pixels than scraping.max_megapixels, judged before decompression",
-    "too many bytes": "more than scraping.max_megabytes",
-    "bad url": "no URL that can be asked",
-    "scheme not allowed": "neither http nor https",
-    "host not allowed": "not in scraping.hosts",
-    "address not allowed": "a loopback, private, link-local or otherwise reserved address",
-    "too many redirects": "more than scraping.max_redirects",
-    "unresolved host": "no address for the host's name",
-    "connection failed": "refused, reset, or no valid certificate or answer",
-    "incomplete": "the connection ended before the file did",
-    "timeout": "nothing came for scraping.timeout_s",
-    "deadline": "not done within scraping.deadline_s",
+    reasons.OK: "a picture",
+    reasons.DUPLICATE: "the same bytes as an earlier picture of the person",
+    reasons.OPTED_OUT: "the server's X-Robots-Tag asks not to use or index it",
+    reasons.NOT_A_PICTURE: "text, such as a page where a picture was",
+    reasons.UNSUPPORTED: "neither JPEG, PNG nor WebP",
+    reasons.UNREADABLE: "a damaged or truncated picture",
+    reasons.TOO_LARGE: "more pixels than scraping.max_megapixels, judged before decompression",
+    reasons.TOO_MANY_BYTES: "more than scraping.max_megabytes",
+    reasons.BAD_URL: "no URL that can be asked",
+    reasons.SCHEME_NOT_ALLOWED: "neither http nor https",
+    reasons.HOST_NOT_ALLOWED: "not in scraping.hosts",
+    reasons.ADDRESS_NOT_ALLOWED: "a loopback, private, link-local or otherwise reserved address",
+    reasons.TOO_MANY_REDIRECTS: "more than scraping.max_redirects",
+    reasons.UNRESOLVED_HOST: "no address for the host's name",
+    reasons.CONNECTION_FAILED: "refused, reset, or no valid certificate or answer",
+    reasons.INCOMPLETE: "the connection ended before the file did",
+    reasons.TIMEOUT: "nothing came for scraping.timeout_s",
+    reasons.DEADLINE: "not done within scraping.deadline_s",
 }  # and "http NNN": the server's answer, when it is neither a picture nor a redirect
-ALIVE = ("ok", "duplicate")  # the link gives a usable picture
+ALIVE = (reasons.OK, reasons.DUPLICATE)  # the link gives a usable picture
 
 REDIRECTS = (301, 302, 303, 307, 308)
 AGAIN = (408, 425, 429, *range(500, 600))  # answers that may be others in a while
@@ -123,7 +123,7 @@ class ForbiddenAddressError(OSError):
     of them into one nameless error."""
 
     def __init__(self) -> None:
-        super().__init__("address not allowed")
+        super().__init__(reasons.ADDRESS_NOT_ALLOWED)
 
 
 # ----------------------------------------------------------------------------------------------- what may be asked
@@ -135,14 +135,14 @@ def check_url(url: str | URL, hosts: Iterable[str]) -> URL:
         url = URL(url)
         host, port = url.host_subcomponent, url.port
     except ValueError as error:
-        raise LinkError("bad url", one_line(error)) from error
+        raise LinkError(reasons.BAD_URL, one_line(error)) from error
     if url.scheme not in ("http", "https"):
-        raise LinkError("scheme not allowed", url.scheme)
+        raise LinkError(reasons.SCHEME_NOT_ALLOWED, url.scheme)
     if not host or url.user is not None or url.password is not None:
-        raise LinkError("bad url", "credentials in it" if host else "no host")
+        raise LinkError(reasons.BAD_URL, "credentials in it" if host else "no host")
     place = host if url.is_default_port() else f"{host}:{port}"
     if not any(_fits(place, pattern) for pattern in hosts):
-        raise LinkError("host not allowed", place)
+        raise LinkError(reasons.HOST_NOT_ALLOWED, place)
     return url
 
 
@@ -218,9 +218,9 @@ def check_head(head: bytes, content_type: str) -> None:
     if head.startswith(SIGNATURES):
         return
     if not head:
-        raise LinkError("unreadable", "empty file")
+        raise LinkError(reasons.UNREADABLE, "empty file")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"{")) or content_type.startswith("text/")
-    raise LinkError("not a picture" if text else "unsupported format", f"sent as {content_type[:80]}")
+    raise LinkError(reasons.NOT_A_PICTURE if text else reasons.UNSUPPORTED, f"sent as {content_type[:80]}")
 
 
 # ------------------------------------------------------------------------------------------------------------ asking
@@ -262,7 +262,7 @@ class Asked:
             async with asyncio.timeout(max(self.left_s, 0)):
                 yield
         except TimeoutError:
-            raise LinkError("deadline") from None
+            raise LinkError(reasons.DEADLINE) from None
         finally:
             self.left_s -= time.monotonic() - begun
 
@@ -298,7 +298,7 @@ class Fetcher:
         asked = Asked(self.settings.deadline_s)
         for attempt in range(self.settings.retries + 1):
             try:
-                return Fetched("ok", encoded=await self._follow(link, asked), requests=asked.requests)
+                return Fetched(reasons.OK, encoded=await self._follow(link, asked), requests=asked.requests)
             except LinkError as error:
                 failed = Fetched(error.status, error.detail, b"", not error.again, asked.requests)
             if failed.final or attempt == self.settings.retries:
@@ -326,7 +326,7 @@ class Fetcher:
             if isinstance(found, bytes):
                 return found
             url = found
-        raise LinkError("too many redirects", str(url))
+        raise LinkError(reasons.TOO_MANY_REDIRECTS, str(url))
 
     def _heed(self, error: LinkError, host: Host, url: URL) -> None:
         """Leave a busy host alone for as long as it asks."""
@@ -347,33 +347,33 @@ class Fetcher:
                     return _redirect(url, response)
                 return await self._read(response)
         except aiohttp.InvalidURL as error:
-            raise LinkError("bad url", one_line(error)) from error
+            raise LinkError(reasons.BAD_URL, one_line(error)) from error
         except aiohttp.ServerTimeoutError as error:
-            raise LinkError("timeout", again=True) from error
+            raise LinkError(reasons.TIMEOUT, again=True) from error
         except aiohttp.ClientConnectorDNSError as error:
-            raise LinkError("unresolved host", one_line(error.os_error), again=True) from error
+            raise LinkError(reasons.UNRESOLVED_HOST, one_line(error.os_error), again=True) from error
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, ForbiddenAddressError):
-                raise LinkError("address not allowed", url.host or "") from error
-            raise LinkError("connection failed", one_line(error.os_error), again=True) from error
+                raise LinkError(reasons.ADDRESS_NOT_ALLOWED, url.host or "") from error
+            raise LinkError(reasons.CONNECTION_FAILED, one_line(error.os_error), again=True) from error
         except aiohttp.ClientPayloadError as error:
-            raise LinkError("incomplete", again=True) from error
+            raise LinkError(reasons.INCOMPLETE, again=True) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise LinkError("connection failed", one_line(error), again=True) from error
+            raise LinkError(reasons.CONNECTION_FAILED, one_line(error), again=True) from error
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The body of an answer, given up as soon as it turns out not to be a picture, or too long."""
         _check_status(response)
         if directive := opt_out(response.headers.getall("X-Robots-Tag", ()), self.agent):
-            raise LinkError("opted out", directive)
+            raise LinkError(reasons.OPTED_OUT, directive)
         limit = int(self.settings.max_megabytes * 2**20)
         if (response.content_length or 0) > limit:
-            raise LinkError("too many bytes", f"{response.content_length} announced")
+            raise LinkError(reasons.TOO_MANY_BYTES, f"{response.content_length} announced")
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > limit:
-                raise LinkError("too many bytes", f"more than {limit}")
+                raise LinkError(reasons.TOO_MANY_BYTES, f"more than {limit}")
             if len(body) >= HEAD_BYTES:
                 check_head(bytes(body[:HEAD_BYTES]), response.content_type)
         check_head(bytes(body[:HEAD_BYTES]), response.content_type)
@@ -387,7 +387,7 @@ async def _ask_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandl
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise LinkError("connection failed", one_line(error), again=True) from error
+        raise LinkError(reasons.CONNECTION_FAILED, one_line(error), again=True) from error
 
 
 def _check_status(response: aiohttp.ClientResponse) -> None:
@@ -403,8 +403,8 @@ def _redirect(url: URL, response: aiohttp.ClientResponse) -> URL:
     """Where a redirect leads; the caller judges it like any other URL."""
     place = response.headers.get("Location")
     if not place:
-        raise LinkError("bad url", "redirect to nowhere")
+        raise LinkError(reasons.BAD_URL, "redirect to nowhere")
     try:
         return url.join(URL(place))
     except ValueError as error:
-        raise LinkError("bad url", f"redirect: {one_line(error)}") from error
+        raise LinkError(reasons.BAD_URL, f"redirect: {one_line(error)}") from error

@@ -90,3 +90,9 @@ def largest_pixels(grid_map: np.ndarray, percent: float) -> np.ndarray:
     flat = grid_map.ravel()
     chosen = np.argsort(-flat, kind="stable")[: set_size(percent, flat.size)]
     return chosen[flat[chosen] > 0]
+
+
+def centre_scores(grid: int) -> np.ndarray:
+    """(G, G), above 0, larger nearer to the centre: the top p % are a disc."""
+    distance = np.hypot(*(np.indices((grid, grid)) - (grid - 1) / 2))
+    return grid - distance

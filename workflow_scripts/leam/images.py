@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from leam import files, storage
+from leam import files, reasons, storage
 from leam.regions import LABEL_ORDERS, REGIONS
 
 log = logging.getLogger(__name__)
@@ -56,17 +56,18 @@ def decode(encoded: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
         raise
     except Image.UnidentifiedImageError:
         damaged = not encoded or encoded.startswith(SIGNATURES)
-        raise UnusablePictureError("unreadable: damaged or empty file" if damaged else "unsupported format") from None
+        reason = f"{reasons.UNREADABLE}: damaged or empty file" if damaged else reasons.UNSUPPORTED
+        raise UnusablePictureError(reason) from None
     except Image.DecompressionBombError as error:
-        raise UnusablePictureError(f"too large: {error}") from error
+        raise UnusablePictureError(f"{reasons.TOO_LARGE}: {error}") from error
     except Exception as error:  # decoders raise almost anything on damaged files
-        raise UnusablePictureError(f"unreadable: {one_line(error)}") from error
+        raise UnusablePictureError(f"{reasons.UNREADABLE}: {one_line(error)}") from error
 
 
 def _check_size(size: tuple[int, int], max_megapixels: float) -> None:
     width, height = size
     if width * height > max_megapixels * 1e6 or max(size) > MAX_SIDE_PX:
-        raise UnusablePictureError(f"too large: {width} x {height} px")
+        raise UnusablePictureError(f"{reasons.TOO_LARGE}: {width} x {height} px")
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
@@ -112,13 +113,13 @@ def decode_labels(encoded: bytes, shape: tuple[int, int], label_order: str = "fa
             mode, size = image.mode, image.size
             labels = np.array(image) if size == shape[::-1] else None
     except Exception as error:
-        raise UnusablePictureError(f"label map unreadable: {one_line(error)}") from error
+        raise UnusablePictureError(f"{reasons.LABELS_UNREADABLE}: {one_line(error)}") from error
     if labels is None:
-        raise UnusablePictureError(f"label map of another size: {size[0]} x {size[1]} px")
+        raise UnusablePictureError(f"{reasons.LABELS_SIZE}: {size[0]} x {size[1]} px")
     if labels.ndim != 2:
-        raise UnusablePictureError(f"label map unreadable: expected one channel, found mode {mode}")
+        raise UnusablePictureError(f"{reasons.LABELS_UNREADABLE}: expected one channel, found mode {mode}")
     if labels.max() >= len(REGIONS):
-        raise UnusablePictureError(f"label out of range: {labels.max()}")
+        raise UnusablePictureError(f"{reasons.LABELS_RANGE}: {labels.max()}")
     return farl_labels(label_order)[labels.astype(np.uint8)]
 
 
@@ -150,9 +151,9 @@ def read_landmarks(path: Path) -> np.ndarray:
         else:
             landmarks = _text_landmarks(path.read_text())
     except (OSError, ValueError, EOFError) as error:
-        raise UnusablePictureError(f"landmarks unreadable: {one_line(error)}") from error
+        raise UnusablePictureError(f"{reasons.LANDMARKS_UNREADABLE}: {one_line(error)}") from error
     if landmarks.shape != (N_LANDMARKS, 2) or not np.issubdtype(landmarks.dtype, np.number):
-        raise UnusablePictureError(f"landmarks unreadable: expected (68, 2) numbers, found {landmarks.shape}")
+        raise UnusablePictureError(f"{reasons.LANDMARKS_UNREADABLE}: expected (68, 2) numbers, found {landmarks.shape}")
     return landmarks.astype(np.float32) - (path.suffix.lower() == ".pts")
 
 
@@ -197,15 +198,15 @@ def picture_file(source, identity: str, image: str, url: str) -> Path:
     """The file of a link; a name that would lead out of the source's folder is refused."""
     leads_out = any(Path(name).name != name or name == ".." for name in (identity, image))
     if leads_out or url != source.url(identity, image):
-        raise UnusablePictureError("unreadable: not the name of a file in the source folder")
+        raise UnusablePictureError(f"{reasons.UNREADABLE}: not the name of a file in the source folder")
     return source.folder / url
 
 
 def _readable(path: Path) -> Path:
     if not path.is_file():
-        raise UnusablePictureError("missing")
+        raise UnusablePictureError(reasons.MISSING)
     if path.stat().st_size > MAX_FILE_MB * 2**20:
-        raise UnusablePictureError(f"too large: {path.stat().st_size >> 20} MB")
+        raise UnusablePictureError(f"{reasons.TOO_LARGE}: {path.stat().st_size >> 20} MB")
     return path
 
 
@@ -216,18 +217,18 @@ def _import_identity(links, source, max_megapixels: float) -> tuple[list[Found],
         sha256 = ""
         try:
             if not link.image:
-                raise UnusablePictureError("no images")
+                raise UnusablePictureError(reasons.NO_IMAGES)
             path = _readable(picture_file(source, *link))
             encoded = path.read_bytes()
             sha256 = hashlib.sha256(encoded).hexdigest()
             if sha256 in first_of:
-                raise UnusablePictureError(f"duplicate of {first_of[sha256]}")
+                raise UnusablePictureError(reasons.duplicate_of(first_of[sha256]))
             found.append(_check(path, encoded, source, max_megapixels))
-            first_of[sha256], status = link.image, "ok"
+            first_of[sha256], status = link.image, reasons.OK
         except UnusablePictureError as reason:
             status = str(reason)
         except OSError as error:
-            status = f"unreadable: {error.strerror or one_line(error)}"
+            status = f"{reasons.UNREADABLE}: {error.strerror or one_line(error)}"
         rows.append(dict(zip(storage.LEDGER_COLUMNS, (*link, status, sha256), strict=True)))
     return found, rows
 

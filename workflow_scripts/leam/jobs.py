@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from leam.journal import Journal
+from leam.journal import Journal, journal_of
 
 log = logging.getLogger(__name__)
 SAFETY = 1.5  # an identity may take this many times the longest one so far
@@ -48,7 +48,7 @@ class Job:
         Raises BlockingIOError when the other process is still writing.
         """
         waits = 0 if math.isinf(self.seconds) else self.seconds
-        journal = Journal(self.output.with_name(self.output.name + ".journal"), work, waits)
+        journal = Journal(journal_of(self.output), work, waits)
         try:
             if journal.waited and is_finished():
                 log.info("%s: another process has finished it", self.output)

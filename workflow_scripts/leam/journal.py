@@ -19,6 +19,11 @@ log = logging.getLogger(__name__)
 WAIT_S = 1  # between two tries to get a lock
 
 
+def journal_of(output: Path) -> Path:
+    """Where the journal of what makes this file lies: beside it."""
+    return output.with_name(f"{output.name}.journal")
+
+
 class Journal:
     """What a job that may be killed at any moment has finished: records appended to one side file.
 

@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
 from leam import files
+from leam.methods import POLARITIES
 from leam.paper import REGION_TITLES
 from leam.regions import CROP_UNITS, FULL, REGIONS, TOP_1, Window
 
 INK, MUTED = "#1a1a1a", "#8a8a8a"
 SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
-POLARITY_COLOURS = {"loss": "#2a6fb0", "similarity": "#c2410c"}
+POLARITY_COLOURS = dict(zip(POLARITIES, ("#2a6fb0", "#c2410c"), strict=True))
 UNTRAINED = " (untrained: random weights)"
 STYLE: dict[RcKeyType, object] = {
     "font.size": 8,

@@ -67,3 +67,9 @@ def resize_regions(regions: np.ndarray, side: int) -> np.ndarray:
 def area_percents(regions: np.ndarray) -> np.ndarray:
     """The share of each region among all pixels: (N, G, G) uint8 -> (R,), percent, the mean over the images."""
     return np.bincount(regions.ravel(), minlength=len(REGIONS)) * (100 / regions.size)
+
+
+def share_percents(counts: np.ndarray) -> np.ndarray:
+    """Counts (..., R) -> percent of their sum over the regions; NaN where nothing was counted."""
+    sums = counts.sum(-1, keepdims=True)
+    return np.divide(100.0 * counts, sums, out=np.full(counts.shape, np.nan), where=sums > 0)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from leam import config as settings
 from leam.analyses.occlusion import measure as occlusion_measure
+from leam.controls import SHUFFLED
 
 UNIT_COSTS = Path(__file__).with_name("unit_costs.json")
 ASSUMED_TFLOPS = 4.7  # float32 on a V100: 30 % of its 15.7 TFLOP/s; an assumption, no GPU has been measured
@@ -106,7 +107,7 @@ def estimate_gflop(images: Sequence[int], config: dict, costs: dict) -> dict[str
     total, p = sum(images), pairs(images)
     cost = {model: of_model(costs, model) for model in config["models"]}
     of_maps = {model: total * cost[model]["gflop_per_image"] + p * cost[model]["gflop_per_pair"] for model in cost}
-    again = "shuffled" in config["occlusion"]["kinds"]
+    again = SHUFFLED in config["occlusion"]["kinds"]
     return {
         "compute_maps": of_maps,
         "occlude_faces": {

@@ -21,10 +21,10 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from leam import files, storage
+from leam import files, reasons, storage
 from leam.fetching import ALIVE, STATUSES, BusyHostError, Fetched, Fetcher, ScrapeSettings
 from leam.images import UnusablePictureError, decode, scale_rect
-from leam.journal import Journal
+from leam.journal import Journal, journal_of
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Finished:
 
     def _stands(self, url: str) -> bool:
         fetched, facts = self.read(url)
-        told = fetched.status in ("ok", "opted out") or fetched.status.startswith("http 4")
+        told = fetched.status in (reasons.OK, reasons.OPTED_OUT) or fetched.status.startswith("http 4")
         return (told and fetched.final) or facts["limits"] == self.limits
 
     def read(self, url: str) -> tuple[Fetched, dict[str, str | float]]:
@@ -107,9 +107,9 @@ class Finished:
 
     def _unreachable(self) -> StoppedError:
         counts = Counter(fetched.status for _, fetched in self.held)
-        reasons = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+        told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
         return StoppedError(
-            f"the last {len(self.held)} links could not be reached ({reasons}): is there a network here, and is the "
+            f"the last {len(self.held)} links could not be reached ({told}): is there a network here, and is the "
             f"server well? (scraping.give_up_after)"
         )
 
@@ -199,7 +199,7 @@ class Packed:
     def add(self, link: Link, fetched: Fetched, sha256: str, max_megapixels: float) -> tuple[str, str]:
         """Keep a link's picture if it is usable; returns the link's status and the detail."""
         if sha256 in self.first_of:
-            return "duplicate", self.first_of[sha256]
+            return reasons.DUPLICATE, self.first_of[sha256]
         try:
             shape = decode(fetched.encoded, max_megapixels).shape
         except UnusablePictureError as reason:
@@ -209,7 +209,7 @@ class Packed:
         self.images.append(link.image)
         self.encoded.append(fetched.encoded)
         self.rects.append(_rect_of(link, shape))
-        return "ok", ""
+        return reasons.OK, ""
 
 
 def _rect_of(link: Link, shape: tuple[int, ...]) -> np.ndarray:
@@ -229,7 +229,7 @@ def _pack_identity(
     for link in links:
         fetched, facts = finished.read(link.url)
         status, detail, sha256 = fetched.status, fetched.detail, ""
-        if status == "ok":
+        if status == reasons.OK:
             sha256 = hashlib.sha256(fetched.encoded).hexdigest()
             status, detail = packed.add(link, fetched, sha256, finished.settings.max_megapixels)
         rows.append(
@@ -296,7 +296,7 @@ def scrape_images(
     table = pd.read_parquet(links).query("shard == @shard").sort_values(["identity", "image"])
     if table.empty:
         raise ValueError(f"{links}: no links of shard {shard!r}")
-    journal = Journal(output.with_name(output.name + ".journal"), JOURNAL)
+    journal = Journal(journal_of(output), JOURNAL)
     try:
         finished = Finished(journal, settings)
         if missing := finished.missing(table["url"]):

@@ -10,9 +10,19 @@ from scipy.stats import rankdata, wilcoxon
 
 
 def bootstrap_weights(identities: int, samples: int, seed: int) -> np.ndarray:
-    """(B, I) weights that sum to 1: identities drawn with replacement, the unit of inference (docs/method.md 2.7)."""
+    """(B, I) weights that sum to 1: identities drawn with replacement, the unit of inference (docs/method.md 2.7).
+
+    Of one identity (1, 1) NaN: there is no interval.
+    """
+    if identities < 2:
+        return np.full((1, identities), np.nan)
     rng = np.random.default_rng(seed)
     return rng.multinomial(identities, np.full(identities, 1 / identities), samples) / identities
+
+
+def equal_weights(identities: int) -> np.ndarray:
+    """(1, I) weights that sum to 1, the same for every identity."""
+    return np.full((1, identities), 1 / identities)
 
 
 def weighted_means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -20,7 +30,7 @@ def weighted_means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     mass = weights @ known
     total = weights @ np.where(known, values, 0)
-    return np.divide(total, mass, out=np.full(total.shape, np.nan), where=mass > 0)
+    return ratio(total, mass)
 
 
 def interval(samples: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +43,7 @@ def interval(samples: np.ndarray, confidence: float) -> tuple[np.ndarray, np.nda
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Broadcast division; NaN where the denominator is not above 0."""
     shape = np.broadcast_shapes(numerator.shape, denominator.shape)
     return np.divide(numerator, denominator, out=np.full(shape, np.nan), where=denominator > 0)
 
@@ -40,9 +51,8 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 def resample(values: np.ndarray, samples: int, confidence: float, seed: int) -> tuple[np.ndarray, ...]:
     """Mean over identities of (I, K), and its bootstrap interval: three (K,); no interval with one identity."""
     i = len(values)
-    weights = bootstrap_weights(i, samples, seed) if i > 1 else np.full((1, i), np.nan)
-    mean = weighted_means(np.full((1, i), 1 / i), values)[0]
-    return mean, *interval(weighted_means(weights, values), confidence)
+    mean = weighted_means(equal_weights(i), values)[0]
+    return mean, *interval(weighted_means(bootstrap_weights(i, samples, seed), values), confidence)
 
 
 def rank_biserial(difference: np.ndarray) -> float:

@@ -440,7 +440,7 @@ def read_side(shard: h5py.File, identity: str) -> int:
 
 def read_window(shard: h5py.File) -> Window:
     """The window of a maps file's recogniser: top, left, bottom, right in 112ths of the crop."""
-    return tuple(json.loads(shard.attrs["recogniser"])["window"])
+    return tuple(read_recogniser(shard)["window"])
 
 
 def read_image_maps(

@@ -152,10 +152,10 @@ def test_sets_are_those_that_are_counted():
 
 def test_overlap_of_equal_maps_is_1_and_of_disjoint_ones_0():
     p = np.array([[1.0, 3], [0, 0]])
-    assert examples_figure.bhattacharyya(p, 5 * p) == pytest.approx(1)
-    assert examples_figure.bhattacharyya(p, p[::-1]) == 0
-    assert examples_figure.bhattacharyya(p, np.array([[4.0, 0], [0, 0]])) == pytest.approx(0.5)  # sqrt(1/4)
-    assert examples_figure.bhattacharyya(p, np.zeros((2, 2))) == 0
+    assert examples_figure.overlap(p, 5 * p) == pytest.approx(1)
+    assert examples_figure.overlap(p, p[::-1]) == 0
+    assert examples_figure.overlap(p, np.array([[4.0, 0], [0, 0]])) == pytest.approx(0.5)  # sqrt(1/4)
+    assert examples_figure.overlap(p, np.zeros((2, 2))) == 0
 
 
 @pytest.mark.parametrize("kind", ["layers", "sensitivity", "expressions", "person", "recognisers"])

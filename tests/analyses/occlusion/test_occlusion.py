@@ -10,7 +10,7 @@ from torch import nn
 
 import naive
 from conftest import make_faces
-from leam import files, maps, pixel_sets, storage
+from leam import files, grid, maps, pixel_sets, storage
 from leam.analyses import occlusion
 from leam.analyses.occlusion import averages
 from leam.analyses.occlusion import measure as occlusion_measure
@@ -202,7 +202,7 @@ def test_shuffled_maps_are_the_naive_maps_of_the_network_with_permuted_weights(f
         found = sources._shuffled_maps(rankings, "b", x)["loss", "conv2"]
     network = networks.build(recognisers[0], 0)
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
-    permuted = occlusion_measure.shuffle_weights(network, 0)
+    permuted = networks.build(dataclasses.replace(recognisers[0], shuffled=True), 0)
     for name, weight in permuted.state_dict().items():
         torch.testing.assert_close(weight.flatten().sort().values, before[name].flatten().sort().values)
     assert not torch.equal(permuted.conv1.weight, before["conv1.weight"])
@@ -284,7 +284,7 @@ def test_occluding_everything_gives_the_similarity_of_the_black_image(finished, 
 
 
 def test_the_centre_disc_is_the_nearest_pixels():
-    scores = torch.from_numpy(occlusion_measure.centre_scores(112))[None]
+    scores = torch.from_numpy(grid.centre_scores(112))[None]
     pixels = pixel_sets.order_pixels(scores, 125)[0]
     y, x = (pixels // 112 - 55.5).numpy(), (pixels % 112 - 55.5).numpy()
     everywhere = np.sort(np.hypot(*(np.mgrid[:112, :112] - 55.5)).ravel())

@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from leam import config, files, paper, pixel_sets, storage
+from leam.analyses import similarity
 from leam.analyses.similarity import alignment
 from leam.analyses.similarity import figure as similarity_figure
 from leam.analyses.similarity import measure as similarity_measure
@@ -25,7 +26,7 @@ GRID, SIDE, LAYERS = 32, 64, ["first", "second/Conv"]
 def test_bc_of_equal_maps_is_one_and_of_disjoint_maps_zero():
     maps = torch.rand(3, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     maps[0, 25:], maps[1, :25] = 0, 0
-    found = similarity_measure.bhattacharyya(*[similarity_measure.to_distributions(maps)] * 2).numpy()
+    found = similarity.bhattacharyya(*[similarity_measure.to_distributions(maps)] * 2).numpy()
     np.testing.assert_allclose(np.diag(found), 1, rtol=1e-12)
     assert found[0, 1] == found[1, 0] == 0
 
@@ -33,9 +34,7 @@ def test_bc_of_equal_maps_is_one_and_of_disjoint_maps_zero():
 def test_bc_against_the_sum_of_equation_6():
     rng = np.random.default_rng(0)
     p, q = rng.random((4, 30)), rng.random((5, 30))
-    found = similarity_measure.bhattacharyya(
-        *(similarity_measure.to_distributions(torch.from_numpy(maps)) for maps in (p, q))
-    )
+    found = similarity.bhattacharyya(*(similarity_measure.to_distributions(torch.from_numpy(maps)) for maps in (p, q)))
     for i, one in enumerate(p):
         for j, other in enumerate(q):
             expected = sum((a / one.sum() * b / other.sum()) ** 0.5 for a, b in zip(one, other, strict=True))
@@ -248,8 +247,8 @@ def naive(p, q, part):
     return np.sqrt(both[0] * both[1]).sum(), emd
 
 
-@pytest.mark.parametrize("frame", alignment.FRAMES)
-@pytest.mark.parametrize("part", similarity_measure.PARTS)
+@pytest.mark.parametrize("frame", similarity.FRAMES)
+@pytest.mark.parametrize("part", similarity.PARTS)
 def test_every_value_against_a_plain_computation(run, frame, part):
     table, population = run["tables"][0], None
     with storage.open_shard(run["folder"] / "population.h5", "population") as shard:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from leam import reasons
 from leam.faces.frames import resize_frame, transform, transform_box
 from leam.images import N_LANDMARKS, UnusablePictureError, one_line
 
@@ -94,10 +95,10 @@ def face_of_picture(shape: tuple[int, ...]) -> list[Face]:
 def only_face(faces: list[Face], min_face_px: float) -> Face:
     """The one face of a picture; raises UnusablePictureError: "no face", "several faces", "too small: ..."."""
     if len(faces) != 1:
-        raise UnusablePictureError("several faces" if faces else "no face")
+        raise UnusablePictureError(reasons.SEVERAL_FACES if faces else reasons.NO_FACE)
     side, least = faces[0].sides.min(), max(min_face_px, 1)
     if side < least:
-        raise UnusablePictureError(f"too small: {side:.0f} px < {least:g}")
+        raise UnusablePictureError(f"{reasons.TOO_SMALL}: {side:.0f} px < {least:g}")
     return faces[0]
 
 

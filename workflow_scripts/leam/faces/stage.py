@@ -40,8 +40,8 @@ from leam.faces.detection import (
 from leam.faces.frames import ARCFACE_POINTS, ARCFACE_SIZE, similarity_frame, square_frame, transform, warp, warp_labels
 from leam.faces.landmarks import RECTANGLES, LandmarkPredictor
 from leam.faces.parsing import PARSERS, RegionParser, parser_url
-from leam.faces.reasons import reason_kind
 from leam.images import N_LANDMARKS, UnusablePictureError, decode, decode_labels, one_line
+from leam.reasons import NO_LABELS, NO_LANDMARKS, OK, reason_kind
 
 log = logging.getLogger(__name__)
 PREDICTORS = ("given", "dlib", "none")
@@ -308,7 +308,7 @@ def crop_frame(face: Face, shape: tuple[int, ...], settings: FaceSettings) -> np
     if settings.crop_mode == "box":
         return square_frame(face.centre, face.sides.max() * (1 + 2 * settings.margin), size)
     if not is_known(face.points) or np.ptp(face.points, axis=0).max() < 1:
-        raise UnusablePictureError("no landmarks")
+        raise UnusablePictureError(NO_LANDMARKS)
     return similarity_frame(face.points, ARCFACE_POINTS * size / ARCFACE_SIZE)
 
 
@@ -321,11 +321,11 @@ def place_face(picture: Picture, faces: list[Face], settings: FaceSettings, mode
     face.landmarks = _landmarks(picture, face, settings, models)
     if not is_known(face.landmarks):
         if settings.landmarks_required:
-            raise UnusablePictureError("no landmarks")
+            raise UnusablePictureError(NO_LANDMARKS)
     elif not is_known(face.points):
         face.points = five_points(face.landmarks)
     if models.parser is not None and not is_known(face.points):
-        raise UnusablePictureError("no landmarks")
+        raise UnusablePictureError(NO_LANDMARKS)
     return face, crop_frame(face, picture.pixels.shape, settings)
 
 
@@ -338,7 +338,7 @@ def _landmarks(picture: Picture, face: Face, settings: FaceSettings, models: Mod
 def given_regions(picture: Picture, frame: np.ndarray, size: int) -> np.ndarray:
     """(S, S): the label map that came with a picture, in the crop's frame; raises UnusablePictureError."""
     if picture.labels is None:
-        raise UnusablePictureError("no label map")
+        raise UnusablePictureError(NO_LABELS)
     return warp_labels(decode_labels(picture.labels, picture.pixels.shape[:2]), frame, size)
 
 
@@ -454,8 +454,8 @@ def _usable(
 ) -> tuple[storage.Faces | None, dict[str, str]]:
     """The faces of an identity that has two or more (else None), and a reason for each image left out."""
     status = {row["image"]: row["status"] for row in ledger if row["identity"] == identity}
-    faces, reasons = None, {image: status[image] for image in status if image and status[image] != "ok"}
-    if "ok" in status.values():
+    faces, reasons = None, {image: status[image] for image in status if image and status[image] != OK}
+    if OK in status.values():
         faces, found = parse_identity(storage.read_pictures(source, identity), settings, models)
         reasons |= found
     if faces is None or len(faces.images) < 2:

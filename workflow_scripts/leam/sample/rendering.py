@@ -21,6 +21,7 @@ Shape letters: V vertices, M triangles, F fragments (a triangle at a pixel), K p
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from leam import storage
+from leam import reasons, storage
 from leam.sample.geometry import PARTS, Mesh, build, landmarks_of, pose, surface
 from leam.sample.painting import PAINTERS
 from leam.sample.people import Identity, Picture, draw_identity, draw_picture
@@ -142,6 +143,14 @@ def _backdrop(picture: Picture, size: int) -> np.ndarray:
     return blend * (0.9 + 0.1 * np.sin(9 * (x * a[0] + y * b[1]) + 6 * c[2]))
 
 
+def render_person(
+    seed: int, person: int, numbers: Iterable[int], size: int, region: str | None = None
+) -> list[Rendering]:
+    """Pictures of a person of the rendered world, by their numbers; seed, region : see ``draw_identity``."""
+    who = draw_identity(seed, person, region)
+    return [render(who, draw_picture(seed, person, number), size) for number in numbers]
+
+
 def _shade(mesh: Mesh, hits: Hits, painted: tuple, picture: Picture) -> np.ndarray:
     """Lambert, a highlight and a soft ambient from above: colours (K, 3)."""
     _, colour, gloss, shadow = painted
@@ -199,9 +208,7 @@ def render_sample(
 
 
 def _render_identity(identity: str, images: list[str], seed: int, size: int, region: str | None) -> storage.Pictures:
-    index = int(identity.removeprefix("s"))
-    who = draw_identity(seed, index, region)
-    rendered = [render(who, draw_picture(seed, index, int(image)), size) for image in images]
+    rendered = render_person(seed, int(identity.removeprefix("s")), map(int, images), size, region)
     return storage.Pictures(
         identity=identity,
         images=images,
@@ -221,6 +228,6 @@ def _ledger_row(pictures: storage.Pictures, position: int) -> dict[str, str]:
         "identity": pictures.identity,
         "image": pictures.images[position],
         "url": "",
-        "status": "ok",
+        "status": reasons.OK,
         "sha256": hashlib.sha256(pictures.encoded[position]).hexdigest(),
     }

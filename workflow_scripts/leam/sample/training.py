@@ -33,7 +33,7 @@ from leam.analyses.verification.measure import area_under_curve, split_pairs
 from leam.embedding import embed
 from leam.recognisers import networks, registry
 from leam.recognisers.architectures import IResNet
-from leam.sample import people, rendering
+from leam.sample import rendering
 from leam.sample.people import draw_identity
 
 log = logging.getLogger(__name__)
@@ -114,10 +114,7 @@ def crop_face(image: np.ndarray, landmarks: np.ndarray, margin: float, size: int
 
 
 def _crops_of(index: int, seed: int, pictures: int, margin: float, size: int, region: str | None) -> np.ndarray:
-    who = people.draw_identity(seed, index, region)
-    rendered = (
-        rendering.render(who, people.draw_picture(seed, index, number), RENDER_PX) for number in range(pictures)
-    )
+    rendered = rendering.render_person(seed, index, range(pictures), RENDER_PX, region)
     return np.stack([crop_face(found.image, found.landmarks, margin, size) for found in rendered])
 
 

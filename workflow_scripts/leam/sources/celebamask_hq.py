@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from leam import reasons
 from leam.sources.base import PICTURE_SUFFIXES, DataSet, People
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class CelebamaskHq(DataSet):
         files = {label: masks / f"{number:05d}_{part}.png" for label, part in enumerate(PARTS, start=1)}
         files = {label: file for label, file in files.items() if file.is_file()}
         if not files:
-            raise UnusablePictureError("label map missing")
+            raise UnusablePictureError(reasons.LABELS_MISSING)
         labels = np.zeros(shape, np.uint8)
         for label, file in files.items():
             labels[_read_mask(file, shape)] = label
@@ -81,7 +82,7 @@ def _read_mask(file: Path, shape: tuple[int, int]) -> "np.ndarray":
         with Image.open(io.BytesIO(file.read_bytes()), formats=("PNG",)) as image:
             return np.asarray(image.convert("L").resize(shape[::-1], Image.Resampling.NEAREST)) > 127
     except Exception as error:  # decoders raise almost anything on damaged files
-        raise UnusablePictureError(f"label map unreadable: {file.name}: {one_line(error)}") from error
+        raise UnusablePictureError(f"{reasons.LABELS_UNREADABLE}: {file.name}: {one_line(error)}") from error
 
 
 def _text_rows(path: Path, expected: str, fields: int | None = None) -> list[list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from leam import reasons
 from leam.sources.base import PICTURE_SUFFIXES, Row, Source, open_names
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Folder(Source):
             return None
         beside = picture.with_name(picture.stem + self.settings["label_suffix"])
         if not beside.is_file():
-            raise UnusablePictureError("label map missing")
+            raise UnusablePictureError(reasons.LABELS_MISSING)
         return encode_labels(decode_labels(beside.read_bytes(), shape, self.settings["label_order"]))
 
     def landmarks(self, picture: Path) -> "np.ndarray | None":

@@ -8,14 +8,16 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from leam.analyses.ages import UNOCCLUDED
+from leam.controls import IMAGE, RANDOM
 from leam.plotting import INK, MUTED, STYLE, UNTRAINED, save
 
 CONDITIONS = {  # (kind, percent): label, colour, line
-    ("none", 0.0): ("unoccluded", INK, "-"),
-    ("random", 0.1): ("random, 0.1 %", "#8cbbe0", "-"),
-    ("random", 1.0): ("random, 1 %", "#2a6fb0", "-"),
-    ("image", 0.1): ("guide's maps, 0.1 %", "#eda13f", "-"),
-    ("image", 1.0): ("guide's maps, 1 %", "#c2410c", "-"),
+    (UNOCCLUDED, 0.0): ("unoccluded", INK, "-"),
+    (RANDOM, 0.1): ("random, 0.1 %", "#8cbbe0", "-"),
+    (RANDOM, 1.0): ("random, 1 %", "#2a6fb0", "-"),
+    (IMAGE, 0.1): ("guide's maps, 0.1 %", "#eda13f", "-"),
+    (IMAGE, 1.0): ("guide's maps, 1 %", "#c2410c", "-"),
 }
 
 
@@ -54,6 +56,6 @@ def _plot_years(axis: Axes, table: pd.DataFrame) -> None:
         rows = rows.sort_values("age_difference_years")
         years = rows["age_difference_years"]
         axis.plot(years, rows["cosine"], line, marker="o", ms=1.8, lw=1.1, color=colour)
-        if kind == "none":
+        if kind == UNOCCLUDED:
             axis.fill_between(years, rows["cosine_low"], rows["cosine_high"], color=colour, alpha=0.12, lw=0)
             axis.plot(years, rows["paper"], color=MUTED, lw=1, ls="--")

@@ -16,6 +16,7 @@ import torch
 from leam import files, storage
 from leam.analyses.ages import CELL, COLUMNS, PERCENTS, UNOCCLUDED
 from leam.analyses.occlusion import measure as occlusion_measure
+from leam.controls import IMAGE, RANDOM
 from leam.device import arithmetic, choose_device
 from leam.recognisers import networks
 from leam.recognisers.registry import Recogniser
@@ -31,9 +32,9 @@ def read_age(image: str, pattern: str) -> float:
 
 def rankings(guide: str, layer: str, settings: occlusion_measure.OcclusionSettings) -> list[occlusion_measure.Ranking]:
     """What is occluded: the top of the image map under each polarity, and as many random pixels, drawn repeatedly."""
-    own = [occlusion_measure.Ranking("image", guide, layer, polarity, PERCENTS) for polarity in settings.polarities]
+    own = [occlusion_measure.Ranking(IMAGE, guide, layer, polarity, PERCENTS) for polarity in settings.polarities]
     draws = range(settings.repeats)
-    return [*own, *(occlusion_measure.Ranking("random", percents=PERCENTS, repeat=number) for number in draws)]
+    return [*own, *(occlusion_measure.Ranking(RANDOM, percents=PERCENTS, repeat=number) for number in draws)]
 
 
 def measure_ages(

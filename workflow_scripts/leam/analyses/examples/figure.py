@@ -13,9 +13,12 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from leam import storage
+from leam.analyses.similarity import bhattacharyya
 from leam.grid import Grid, largest_pixels
 from leam.plotting import STYLE, UNTRAINED, draw_map, label_rows, picture_grid, save, short_name
+from leam.reasons import NOBODY
 from leam.regions import WHOLE_CROP, Window
+from leam.selection import draw_identities
 
 TOP_PERCENTS = (0.1, 0.5, 1, 2, 5, 10)  # of plot_sensitivity, percent of the grid
 FRACTIONS = (0.5, 0.25, 0.1, 0.05, 0.01)  # of the map's maximum; the last is the full activation
@@ -35,7 +38,7 @@ def list_images(maps: list[str]) -> pd.DataFrame:
                 names = storage.read_images(shard, identity)
                 rows += [(identity, image, number, means[place]) for place, image in enumerate(names)]
     if not rows:
-        raise ValueError(f"{maps[0]}: no identity has two usable images; see the discarded images in the tables")
+        raise ValueError(f"{maps[0]}: {NOBODY}")
     return pd.DataFrame(rows, columns=["identity", "image", "shard", "cosine"])
 
 
@@ -143,6 +146,12 @@ def read_examples(maps: str, faces: str, identity: str, images: list[str]) -> li
     return examples
 
 
+def read_example(maps: list[str], faces: list[str], chosen: pd.Series) -> Example:
+    """The image of a row of ``list_images`` with its maps."""
+    shard = chosen["shard"]
+    return read_examples(maps[shard], faces[shard], chosen["identity"], [chosen["image"]])[0]
+
+
 def title_of(maps: list[str]) -> tuple[str, list[str]]:
     """The recogniser's name, marked when untrained, and its layers."""
     with storage.open_shard(maps[0], "maps") as shard:
@@ -178,8 +187,7 @@ def plot_layers(maps: list[str], faces: list[str], png: str | Path, pdf: str | P
     """
     model, layers = title_of(maps)
     chosen = choose_image(list_images(maps), seed)
-    shard = chosen["shard"]
-    (example,) = read_examples(maps[shard], faces[shard], chosen["identity"], [chosen["image"]])
+    example = read_example(maps, faces, chosen)
     rows = [(polarity, polarity, example) for polarity in example.maps]
     title = f"{model}: layer by layer, {example.title} (mean cosine {chosen['cosine']:.2f})"
     _show_rows(title, layers, rows, png, pdf)
@@ -236,8 +244,7 @@ def plot_sensitivity(
     """
     model, layers = title_of(maps)
     chosen = choose_image(list_images(maps), seed)
-    shard = chosen["shard"]
-    (example,) = read_examples(maps[shard], faces[shard], chosen["identity"], [chosen["image"]])
+    example = read_example(maps, faces, chosen)
     columns = [(f"top {percent:g} %", top_set, percent) for percent in TOP_PERCENTS]
     columns += [(f"> {fraction:g} of max", fraction_set, fraction) for fraction in FRACTIONS]
     shown = spread_over(layers)
@@ -308,21 +315,21 @@ def plot_recognisers(
     Under each map its Bhattacharyya coefficient with that of the first recogniser (docs/method.md 4).
     """
     chosen = choose_image(list_shared_images(maps), seed)
-    shard, depths = chosen["shard"], ["first layer", "middle layer", "last layer"]
+    depths = ["first layer", "middle layer", "last layer"]
     rows: list[list[np.ndarray]] = [[] for _ in depths]
     for paths in maps.values():
-        (example,) = read_examples(paths[shard], faces[shard], chosen["identity"], [chosen["image"]])
+        example = read_example(paths, faces, chosen)
         layers = list(example.maps[polarity])
         for row, place in zip(rows, (0, (len(layers) - 1) // 2, -1), strict=True):
             row.append(example.on_grid(polarity, layers[place], grid))
     title = f"{example.title} under every recogniser\npolarity {polarity}"
-    _show_recognisers(title, maps, [example.crop] * len(depths), rows, depths, png, pdf, overlap=True)
+    _show_recognisers(title, maps, [example.crop] * len(depths), rows, depths, png, pdf, compare=True)
 
 
-def bhattacharyya(p: np.ndarray, q: np.ndarray) -> float:
-    """BC of two maps, each first made to sum to 1 (equation 6); 0 when one is zero everywhere."""
-    mass = float(p.sum() * q.sum())
-    return float(np.sqrt(p * q).sum() / np.sqrt(mass)) if mass > 0 else 0.0
+def overlap(p: np.ndarray, q: np.ndarray) -> float:
+    """BC of two maps (G, G), each first made to sum to 1 (equation 6); 0 when one is zero everywhere."""
+    p, q = (on_grid.reshape(1, -1) / max(on_grid.sum(), np.finfo(np.float32).tiny) for on_grid in (p, q))
+    return bhattacharyya(p, q).item()
 
 
 def _show_recognisers(
@@ -333,17 +340,17 @@ def _show_recognisers(
     labels: list[str],
     png: str | Path,
     pdf: str | Path,
-    overlap: bool = False,
+    compare: bool = False,
 ) -> None:
-    """The picture and its map (G, G) under each recogniser across; overlap : write the BC with the first beneath."""
+    """The picture and its map (G, G) under each recogniser across; compare : write the BC with the first beneath."""
     with pyplot.rc_context(STYLE):
-        figure, axes = picture_grid(len(rows), len(maps) + 1, title, captions=overlap)
+        figure, axes = picture_grid(len(rows), len(maps) + 1, title, captions=compare)
         for panels, crop, row in zip(axes, crops, rows, strict=True):
             panels[0].imshow(crop)
             for number, (axis, on_grid) in enumerate(zip(panels[1:], row, strict=True)):
                 draw_map(axis, crop, on_grid, WHOLE_CROP)
-                if overlap and number:
-                    axis.set_xlabel(f"BC {bhattacharyya(row[0], on_grid):.2f}", fontsize=6, labelpad=1)
+                if compare and number:
+                    axis.set_xlabel(f"BC {overlap(row[0], on_grid):.2f}", fontsize=6, labelpad=1)
         for axis, paths in zip(axes[0, 1:], maps.values(), strict=True):
             axis.set_title(title_of(paths)[0].replace(" (", "\n("), fontsize=7)
         axes[0, 0].set_title("picture", fontsize=7)
@@ -368,12 +375,9 @@ def plot_maps(
     Each map is scaled to its own maximum.
     """
     people = choose_identities(maps, faces, identities, seed)
-    if not people:
-        raise ValueError(f"{maps[0]}: no identity has two usable images; see the discarded images in the tables")
     columns = [(found, crop, number) for found, crops in people for number, crop in enumerate(crops[:images])]
+    model, layers = title_of(maps)
     with storage.open_shard(maps[0], "maps") as shard:
-        layers, model = storage.read_layers(shard), str(shard.attrs["model"])
-        model += UNTRAINED * storage.is_untrained(shard)
         window = storage.read_window(shard)
     with pyplot.rc_context(STYLE):
         figure, axes = picture_grid(len(layers) + 1, len(columns), f"{model}: LEAM, polarity {polarity}")
@@ -389,16 +393,10 @@ def plot_maps(
 def choose_identities(
     maps: list[str], faces: list[str], count: int, seed: int
 ) -> list[tuple[storage.IdentityMaps, np.ndarray]]:
-    """Maps and crops (N, S, S, 3) of identities drawn with the seed, shard by shard until there are enough."""
-    rng = np.random.default_rng(seed)
-    chosen: list[tuple[storage.IdentityMaps, np.ndarray]] = []
-    for number in rng.permutation(len(maps)):
+    """Maps and crops (N, S, S, 3) of identities drawn with the seed (``draw_identities``)."""
+    chosen = []
+    for number, identity in draw_identities(maps, "maps", count, seed):
         with storage.open_shard(maps[number], "maps") as shard, storage.open_shard(faces[number], "faces") as parsed:
-            names = storage.identities(shard)
-            for position in sorted(rng.permutation(len(names))[: count - len(chosen)]):
-                found = storage.read_maps(shard, names[position])
-                seen = storage.read_faces(parsed, names[position])
-                chosen.append((found, seen.crops[storage.used_faces(shard, parsed, names[position])]))
-        if len(chosen) == count:
-            break
-    return sorted(chosen, key=lambda person: person[0].identity)
+            used = storage.used_faces(shard, parsed, identity)
+            chosen.append((storage.read_maps(shard, identity), storage.read_faces(parsed, identity).crops[used]))
+    return chosen

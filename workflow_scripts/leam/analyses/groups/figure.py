@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 
 from leam import paper
 from leam.analyses.groups.table import GENDER_TABLES
-from leam.analyses.occlusion.figure import LEVEL, model_panels, read_table
+from leam.analyses.occlusion.figure import LEVEL, MEASURES, label_models, model_panels, read_table, scale_percents
+from leam.controls import IMAGE, RANDOM
 from leam.demographics import ALLOWED
-from leam.plotting import MUTED, STYLE, legend_above, save, sparse_ticks
+from leam.plotting import STYLE, legend_above, save
 
 COLOURS = ("#c2410c", "#2a6fb0", "#5b8c5a", "#8b63b8")  # of the groups of an attribute, in its order
 PAPER_TABLES = {group: table for table, group in GENDER_TABLES.items()}
@@ -34,8 +35,8 @@ def plot_groups(
     """
     table, tests = read_table(drops), read_table(significance)
     table = table[(table["attribute"] == attribute) & table["group"].isin(ALLOWED[attribute])]
-    image = (table["kind"] == "image") & (table["guide"] == guide)
-    table = table[image | (table["kind"] == "random")]
+    image = (table["kind"] == IMAGE) & (table["guide"] == guide)
+    table = table[image | (table["kind"] == RANDOM)]
     tests = tests[(tests["attribute"] == attribute) & (tests["unit"] == "identity") & (tests["measure"] == "drop")]
     with pyplot.rc_context(STYLE):
         figure, panels = model_panels(table, 5.2, 3.1)
@@ -46,21 +47,15 @@ def plot_groups(
             for group, colour in zip(ALLOWED[attribute], COLOURS, strict=False):
                 _plot_group(axis, rows[rows["group"] == group], of_panel, group, colour)
                 _plot_paper(axis, model, group, colour)
-            axis.axhline(0, color=MUTED, lw=0.6, zorder=0)
-            axis.set_xscale("log")
-            ticks = sparse_ticks(pd.unique(rows["percent"]))
-            axis.set_xticks(ticks, [f"{percent:g}" for percent in ticks])
-            axis.minorticks_off()
+            scale_percents(axis, rows["percent"], confidence)
             axis.set_xlim(rows["percent"].min() * 0.85, rows["percent"].max() * 1.15)
-            axis.set_xlabel(f"occluded, percent of the pixels (bands: {100 * confidence:g} % over identities)")
-        for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
-            axis.set_ylabel("drop of the cosine")
+        label_models(panels, MEASURES["drop"])
         legend_above(figure, panels, 3)
         save(figure, png, pdf)
 
 
 def _plot_group(axis: Axes, rows: pd.DataFrame, tests: pd.DataFrame, group: str, colour: str) -> None:
-    for kind, (line, label) in {"image": ("-", "guide's maps"), "random": (":", "random pixels")}.items():
+    for kind, (line, label) in {IMAGE: ("-", "guide's maps"), RANDOM: (":", "random pixels")}.items():
         of_kind = rows[rows["kind"] == kind].sort_values("percent")
         if not len(of_kind):
             continue
@@ -79,7 +74,7 @@ def _plot_paper(axis: Axes, model: str, group: str, colour: str) -> None:
     if group not in PAPER_TABLES:
         return
     table = paper.read_table(PAPER_TABLES[group])
-    table = table[table["occlusion"] == "leam"]
+    table = table[table["occlusion"] == paper.LEAM]
     wanted = table[["occlusion_percent"]].drop_duplicates().assign(model=model, cosine_drop=np.nan)
     found = paper.beside_models(wanted, table, ["model", "occlusion_percent"], "cosine_drop")
     label = f"{group}, paper ({found['paper_of'].iloc[0]})"

@@ -18,7 +18,7 @@ from leam.analyses.occlusion.table import CELL, SUMMARY_COLUMNS, average_images,
 from leam.analyses.regions.table import REGION_COLUMNS, share_regions
 from leam.demographics import ALLOWED, read_demographics
 from leam.regions import FULL, TOP_1, WHOLE_MODEL
-from leam.statistics import holm
+from leam.statistics import holm, ratio
 
 GENDER_TABLES = {"table22": "female", "table23": "male"}
 FAMILY = ["measure", "attribute", "unit"]  # what Holm's correction is made within
@@ -59,8 +59,7 @@ def compare_groups(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
 
 
 def _means(values: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(values)
-    return np.divide(np.nansum(values, axis=0), known.sum(0), out=np.full(values.shape[1], np.nan), where=known.any(0))
+    return ratio(np.nansum(values, axis=0), (~np.isnan(values)).sum(0))
 
 
 def compare_attribute(values: pd.DataFrame, people: pd.Series, order: tuple[str, ...]) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 """Does LEAM find where identity is? Asked where the answer is known: of people who differ in one region only."""
 
+from leam.controls import CENTRE, RANDOM, SHUFFLED
+
 SEED_OFFSET = 10_000  # worlds are drawn from seeds that no recogniser was trained or measured with
 SHARD = "00000"
-TRAINED, MEAN = "trained", "mean"
-RECOGNISER_CONTROLS, PIXEL_CONTROLS = ("general", "shuffled", "untrained"), ("random", "centre")
+TRAINED, GENERAL, UNTRAINED, MEAN = "trained", "general", "untrained", "mean"
+RECOGNISER_CONTROLS, PIXEL_CONTROLS = (GENERAL, SHUFFLED, UNTRAINED), (RANDOM, CENTRE)
 CONTROLS = (*RECOGNISER_CONTROLS, *PIXEL_CONTROLS)

@@ -11,18 +11,19 @@ from matplotlib.ticker import StrMethodFormatter
 
 from leam import paper, plotting, regions, storage
 from leam.analyses.examples import figure as examples_figure
-from leam.analyses.localisation import MEAN, TRAINED
+from leam.analyses.localisation import GENERAL, MEAN, TRAINED, UNTRAINED
+from leam.controls import CENTRE, RANDOM, SHUFFLED
 from leam.methods import POLARITIES
 from leam.regions import REGIONS, WHOLE_MODEL
 
 LINES = {  # kind: label, colour, line style
     TRAINED: ("trained in this world", "#c2410c", "-"),
-    "general": ("trained on people who differ everywhere", "#2a6fb0", "-"),
-    "shuffled": ("shuffled weights", "#6b7280", "--"),
-    "untrained": ("untrained (random weights)", "#6b7280", ":"),
+    GENERAL: ("trained on people who differ everywhere", "#2a6fb0", "-"),
+    SHUFFLED: ("shuffled weights", "#6b7280", "--"),
+    UNTRAINED: ("untrained (random weights)", "#6b7280", ":"),
     MEAN: ("mean map of the first", "#e8a317", "--"),
-    "centre": ("centre disc", "#3f3f46", "-."),
-    "random": ("random pixels", "#b8b8b8", "-"),
+    CENTRE: ("centre disc", "#3f3f46", "-."),
+    RANDOM: ("random pixels", "#b8b8b8", "-"),
 }
 SHOWN = 2  # people in the strip of pictures, one picture each
 FLOOR = 0.05  # enrichment below it is drawn there, on the logarithmic axis
@@ -56,7 +57,7 @@ def plot_localisation(
             for axis, polarity in zip(axes, POLARITIES, strict=True):
                 _plot_layers(axis, shares[shares["world"] == world], world, polarity)
                 here = of_world[of_world["polarity"] == polarity]
-                above = [here[f"above_{control}"].sum() for control in ("recognisers", "centre")]
+                above = [here[f"above_{control}"].sum() for control in ("recognisers", CENTRE)]
                 axis.set_title(
                     f"{polarity}: of {len(here)} layers {above[0]} above all recognisers, {above[1]} above the disc",
                     loc="left",

@@ -24,11 +24,12 @@ import pandas as pd
 import torch
 
 from leam import files, maps, regions, storage
-from leam.analyses.localisation import MEAN, SEED_OFFSET, SHARD, TRAINED
+from leam.analyses.localisation import GENERAL, MEAN, SEED_OFFSET, SHARD, TRAINED, UNTRAINED
 from leam.analyses.regions import measure as regions_measure
 from leam.analyses.verification import table as verification_table
+from leam.controls import CENTRE, RANDOM, SHUFFLED
 from leam.faces import stage as faces_stage
-from leam.grid import Grid
+from leam.grid import Grid, centre_scores
 from leam.maps import MapSettings
 from leam.methods import POLARITIES
 from leam.pixel_sets import RegionCounter
@@ -49,9 +50,9 @@ def recognisers_of(region: str, entries: dict[str, dict] | None = None) -> list[
     general = [registry.recogniser(other, entries.get(other)) for other in registry.GENERAL_MODELS]
     return [
         (TRAINED, trained),
-        *(("general", dataclasses.replace(other, layers=trained.layers)) for other in general),
-        ("shuffled", dataclasses.replace(trained, name=f"{name}_shuffled", shuffled=True)),
-        ("untrained", dataclasses.replace(trained, name=f"{name}_untrained", untrained=True)),
+        *((GENERAL, dataclasses.replace(other, layers=trained.layers)) for other in general),
+        (SHUFFLED, dataclasses.replace(trained, name=f"{name}_{SHUFFLED}", shuffled=True)),
+        (UNTRAINED, dataclasses.replace(trained, name=f"{name}_{UNTRAINED}", untrained=True)),
     ]
 
 
@@ -139,12 +140,13 @@ def count_pixels(faces_path: str | Path, maps_path: str | Path, settings: MapSet
             used = storage.used_faces(shard, parsed, name)
             labels[name] = regions.resize_regions(storage.read_regions(parsed, name)[used], settings.grid)
     axes = {"layer": [*layers, WHOLE_MODEL], "threshold": thresholds, "region": list(REGIONS)}
-    rng, centre, mean = np.random.default_rng(seed), centre_map(settings.grid), np.mean(list(placed.values()), 0)
+    rng, mean = np.random.default_rng(seed), np.mean(list(placed.values()), 0)
+    centre = centre_scores(settings.grid).astype(np.float32)
     counted = []
     for name, of_identity in labels.items():
         shape = (len(of_identity), 2 * len(layers), settings.grid, settings.grid)
         drawn = 1 - rng.random(shape, np.float32)  # above 0, as only such pixels count
-        for kind, grids in (("random", drawn), ("centre", centre), (MEAN, mean)):
+        for kind, grids in ((RANDOM, drawn), (CENTRE, centre), (MEAN, mean)):
             counts = count_grids(np.broadcast_to(grids, shape), of_identity, settings)
             rows = count_polarities(counts, regions.area_percents(of_identity), axes)
             counted.append(rows.assign(model=kind, kind=kind, identity=name, untrained=False))
@@ -156,12 +158,6 @@ def place_maps(image_maps: dict[str, dict[str, np.ndarray]], side: int) -> np.nd
     grid = Grid(side)
     found = [image_maps[polarity][layer].mean(0) for polarity in POLARITIES for layer in image_maps[polarity]]
     return np.stack([grid.place(torch.from_numpy(image_map)).numpy() for image_map in found])
-
-
-def centre_map(side: int) -> np.ndarray:
-    """(G, G) float32, 1 in the middle and less the farther from it, above 0: its largest pixels are a disc."""
-    away = np.hypot(*np.mgrid[:side, :side] - (side - 1) / 2)
-    return (1 - away / side).astype(np.float32)
 
 
 def count_grids(grids: np.ndarray, labels: np.ndarray, settings: MapSettings) -> np.ndarray:

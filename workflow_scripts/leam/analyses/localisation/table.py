@@ -74,7 +74,7 @@ def find_region(counts: pd.DataFrame, shares: pd.DataFrame, samples: int, confid
     table = own.assign(rank=rank, regions=own.groupby(CELLS)["enrichment"].transform("count"))
     table = table[table["region"] == world].drop(columns=["kind", "region"]).reset_index(drop=True)
     table["rank"] = table["rank"].fillna(0).astype(int)
-    under = resample(counts[counts["region"] == world], samples, seed)
+    under = resample_enrichment(counts[counts["region"] == world], samples, seed)
     for kind in (*CONTROLS, MEAN):
         table[f"under_{kind}"] = np.max([values[0] for (other, _), values in under.items() if other == kind], axis=0)
     (trained,) = (values for (kind, _), values in under.items() if kind == TRAINED)
@@ -92,7 +92,7 @@ def find_region(counts: pd.DataFrame, shares: pd.DataFrame, samples: int, confid
     return table
 
 
-def resample(counts: pd.DataFrame, samples: int, seed: int) -> dict[tuple[str, str], np.ndarray]:
+def resample_enrichment(counts: pd.DataFrame, samples: int, seed: int) -> dict[tuple[str, str], np.ndarray]:
     """Enrichment of one region by (kind, model): (1 + B, K), first with every identity once, then bootstrapped.
 
     counts : the region's rows of ``measure_localisation``; the same identities are drawn under every model
@@ -102,10 +102,8 @@ def resample(counts: pd.DataFrame, samples: int, seed: int) -> dict[tuple[str, s
         rows = rows.sort_values("identity", kind="stable")
         i = rows["identity"].astype(str).nunique()
         percent, area = (rows[name].to_numpy(float).reshape(i, -1) for name in ("percent", "area_percent"))
-        weights = np.vstack([np.full((1, i), 1 / i), statistics.bootstrap_weights(i, samples, seed)])
-        mass = weights @ area
-        mean = statistics.weighted_means(weights, percent)
-        found[str(kind), str(model)] = np.divide(mean, mass, out=np.full(mean.shape, np.nan), where=mass > 0)
+        weights = np.vstack([statistics.equal_weights(i), statistics.bootstrap_weights(i, samples, seed)])
+        found[str(kind), str(model)] = statistics.ratio(statistics.weighted_means(weights, percent), weights @ area)
     return found
 
 

@@ -9,21 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leam import paper
-from leam.plotting import INK, MUTED, STYLE, UNTRAINED, legend_above, save, sparse_ticks
+from leam.analyses.occlusion import FREE
+from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
+from leam.plotting import INK, MUTED, STYLE, UNTRAINED, legend_above, save, short_name, sparse_ticks
 
 # Kinds in the order of the chain, what a reader calls them, and a colour each: warm for one's own, blue for others'.
 KINDS = {
-    "image": ("own image", "#c2410c"),
-    "own_mean": ("own mean, other images", "#eda13f"),
-    "other_mean": ("another person's mean", "#2a6fb0"),
-    "population_mean": ("population mean", "#8cbbe0"),
-    "centre": ("centre disc", "#5b8c5a"),
-    "random": ("random pixels", "#8a8a8a"),
-    "shuffled": ("own image, permuted weights", "#8b63b8"),
+    IMAGE: ("own image", "#c2410c"),
+    OWN_MEAN: ("own mean, other images", "#eda13f"),
+    OTHER_MEAN: ("another person's mean", "#2a6fb0"),
+    POPULATION_MEAN: ("population mean", "#8cbbe0"),
+    CENTRE: ("centre disc", "#5b8c5a"),
+    RANDOM: ("random pixels", "#8a8a8a"),
+    SHUFFLED: ("own image, permuted weights", "#8b63b8"),
 }
-FREE = ("centre", "random")  # the same for every layer
 GUIDE = ("guide {}: its image", "#7a1f5c")
-PAPER = {"leam": ("guide IR_CASIA", INK), "random": ("random", MUTED)}
+PAPER = {paper.LEAM: ("guide IR_CASIA", INK), paper.RANDOM: (paper.RANDOM, MUTED)}
 READING = "If it is, each line drops more than the next; what decides is one's own mean against another's (bold)."
 LEVEL = 0.05  # of Holm's adjusted p, below which a step is marked
 MEASURES = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
@@ -57,6 +58,22 @@ def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figu
     return figure, panels
 
 
+def label_models(panels: dict[tuple[str, str], Axes], label: str) -> None:
+    """What the ordinate of ``model_panels`` is, at the first panel of each row."""
+    for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
+        axis.set_ylabel(label)
+
+
+def scale_percents(axis: Axes, percents: pd.Series, confidence: float) -> None:
+    """An abscissa of occluded shares, and a line at no drop."""
+    axis.set_xscale("log")
+    ticks = sparse_ticks(pd.unique(percents))
+    axis.set_xticks(ticks, [f"{percent:g}" for percent in ticks])
+    axis.minorticks_off()
+    axis.axhline(0, color=MUTED, lw=0.6, zorder=0)
+    axis.set_xlabel(f"occluded, percent of the pixels (bands: {100 * confidence:g} % over identities)")
+
+
 def plot_occlusion(
     occlusion: str | Path, decisions: str | Path, outputs: dict[str, str], *, guide: str, confidence: float = 0.95
 ) -> None:
@@ -78,14 +95,8 @@ def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float,
             _plot_kinds(axis, of_model, model, guide, value)
             if value == "drop":
                 _plot_paper(axis, model, of_model["percent"].min(), of_model["percent"].max())
-            axis.set_xscale("log")
-            ticks = sparse_ticks(pd.unique(of_model["percent"]))
-            axis.set_xticks(ticks, [f"{percent:g}" for percent in ticks])
-            axis.minorticks_off()
-            axis.axhline(0, color=MUTED, lw=0.6, zorder=0)
-            axis.set_xlabel(f"occluded, percent of the pixels (bands: {100 * confidence:g} % over identities)")
-        for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
-            axis.set_ylabel(MEASURES[value])
+            scale_percents(axis, of_model["percent"], confidence)
+        label_models(panels, MEASURES[value])
         legend_above(figure, panels, 4)
         save(figure, png, pdf)
 
@@ -93,7 +104,7 @@ def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float,
 def _plot_kinds(axis: Axes, table: pd.DataFrame, model: str, guide: str, value: str) -> None:
     """A line per kind under the model's own first layer, and one for the guide where that is another model."""
     for name, kind, (label, colour) in (
-        (guide if guide != model else None, "image", (GUIDE[0].format(guide), GUIDE[1])),
+        (guide if guide != model else None, IMAGE, (GUIDE[0].format(guide), GUIDE[1])),
         *((model, kind, look) for kind, look in KINDS.items()),
     ):
         rows = table[(table["kind"] == kind) & table["guide"].isin([name, ""])]
@@ -187,7 +198,7 @@ def plot_person_specific(
         figure, panels = model_panels(own, 5.6, 2.9)
         for (model, polarity), axis in panels.items():
             rows = own[(own["model"] == model) & own["polarity"].isin([polarity, ""])]
-            first = rows.loc[rows["kind"] == "image", "layer"].iloc[0]
+            first = rows.loc[rows["kind"] == IMAGE, "layer"].iloc[0]
             chosen = (tested["model"] == model) & (tested["polarity"] == polarity) & (tested["layer"] == first)
             _plot_chain(axis, rows[rows["layer"].isin([first, ""])].set_index("kind"), tested[chosen])
             axis.set_xlabel(f"drop of the cosine, {percent:g} % occluded, {first} ({100 * confidence:g} % interval)")
@@ -199,7 +210,7 @@ def plot_person_specific(
 def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
     """A dot with its interval per kind, from one's own image down to random; between two, whether the step holds."""
     kinds = [kind for kind in KINDS if kind in rows.index]
-    place = {kind: -float(number) - 0.35 * (kind == "shuffled") for number, kind in enumerate(kinds)}
+    place = {kind: -float(number) - 0.35 * (kind == SHUFFLED) for number, kind in enumerate(kinds)}
     for kind in kinds:
         drop, low, high = rows.loc[kind, ["drop", "drop_low", "drop_high"]].astype(float)
         axis.plot([0, drop], [place[kind]] * 2, color=KINDS[kind][1], lw=6, alpha=0.25, solid_capstyle="butt")
@@ -220,7 +231,7 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
             va="center",
             fontsize=7,
             color=INK if step.p_holm < LEVEL else MUTED,
-            weight="bold" if (step.more, step.less) == ("own_mean", "other_mean") else "normal",
+            weight="bold" if (step.more, step.less) == (OWN_MEAN, OTHER_MEAN) else "normal",
         )
     axis.set_ylim(min(place.values()) - 0.5, 0.5)
 
@@ -249,10 +260,9 @@ def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
                     spread = np.abs(of_kind[["drop_low", "drop_high"]].to_numpy().T - of_kind["drop"].to_numpy())
                     look = {"fmt": "o-", "ms": 3, "lw": 1.2, "elinewidth": 0.8, "color": colour, "label": label}
                     axis.errorbar(across, of_kind["drop"], yerr=np.nan_to_num(spread), **look)
-            short = [layer if len(layer) < 18 else "…" + layer[-16:] for layer in layers]
+            short = [short_name(layer) for layer in layers]
             axis.set_xticks(range(len(layers)), short, rotation=35, ha="right", rotation_mode="anchor")
             axis.axhline(0, color=MUTED, lw=0.6, zorder=0)
-        for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
-            axis.set_ylabel(f"drop of the cosine at {percent:g} %")
+        label_models(panels, f"drop of the cosine at {percent:g} %")
         legend_above(figure, panels, 4)
         save(figure, png, pdf)

@@ -42,9 +42,10 @@ from torchvision.transforms.functional import gaussian_blur
 
 from leam import files, storage
 from leam.analyses.occlusion import COLUMNS, FREE, KINDS, OTHERS, PERCENTS, PLAN, averages
+from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.device import arithmetic, choose_device, tune_cpu
 from leam.embedding import UnusableImagesError, embed, is_usable, normalise
-from leam.grid import Grid, input_pixels, set_size
+from leam.grid import Grid, centre_scores, input_pixels, set_size
 from leam.jobs import Job
 from leam.journal import Journal
 from leam.maps import MapSettings, explain, identify
@@ -110,12 +111,12 @@ def plan(settings: OcclusionSettings, model: str, layers: dict[str, list[str]]) 
     found = []
     for guide, names in layers.items():
         own = guide == model
-        kinds = [kind for kind in KINDS if kind in settings.kinds and kind not in FREE] if own else ["image"]
+        kinds = [kind for kind in KINDS if kind in settings.kinds and kind not in FREE] if own else [IMAGE]
         deep = names if own and settings.layers == "all" else names[:1]
         for layer, polarity, kind in itertools.product(deep, settings.polarities, kinds):
             percents = settings.percents if layer == names[0] else (settings.percent,)
             found.append(Ranking(kind, guide, layer, polarity, percents))
-    repeats = {"centre": 1, "random": settings.repeats}
+    repeats = {CENTRE: 1, RANDOM: settings.repeats}
     return found + [
         Ranking(kind, percents=settings.percents, repeat=number)
         for kind in FREE
@@ -130,12 +131,6 @@ def seen_pixels(recogniser: Recogniser, grid: int) -> np.ndarray:
     seen = np.zeros((grid, grid), bool)
     seen[np.ix_(np.unique(rows), np.unique(columns))] = True
     return seen
-
-
-def centre_scores(grid: int) -> np.ndarray:
-    """(G, G): larger nearer to the centre, so that the top p % are a disc."""
-    distance = np.hypot(*(np.indices((grid, grid)) - (grid - 1) / 2))
-    return grid - distance
 
 
 def random_scores(seen: np.ndarray, seed: int, repeat: int, identity: str, image: str) -> np.ndarray:
@@ -166,16 +161,6 @@ def filling(fill: str, x: Tensor, recogniser: Recogniser, seed: int = 0) -> Tens
         random = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
         return (255 * random - mean) / std
     raise ValueError(f"fill is {fill!r}; expected black, mean, blur or noise")
-
-
-def shuffle_weights(network: nn.Module, seed: int) -> nn.Module:
-    """Permute the weights within every convolution, with the seed: the same numbers, but nothing learnt in them."""
-    random = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            weight = module.weight.data
-            weight.copy_(weight.flatten()[torch.randperm(weight.numel(), generator=random)].view_as(weight))
-    return network
 
 
 @dataclass
@@ -353,7 +338,7 @@ class Sources:
                 scores = torch.from_numpy(self._free(ranking, identity, images)).to(x.device)
             else:
                 cell = ranking.polarity, ranking.layer
-                native = shuffled.get(cell, EMPTY) if ranking.kind == "shuffled" else None
+                native = shuffled.get(cell, EMPTY) if ranking.kind == SHUFFLED else None
                 native = self._native(ranking, identity, images) if native is None else native
                 scores = self.placed[ranking.guide].place(torch.from_numpy(native).float().to(x.device))
             found.append(order_pixels(scores, set_sizes(ranking, self.grid)[-1]).expand(len(images), -1))
@@ -361,7 +346,7 @@ class Sources:
 
     def _free(self, ranking: Ranking, identity: str, images: list[str]) -> np.ndarray:
         """(1 or N, G, G): scores of the kinds that come from no map."""
-        if ranking.kind == "centre":
+        if ranking.kind == CENTRE:
             return centre_scores(self.grid)[None]
         draw = (random_scores(self.seen, self.seed, ranking.repeat, identity, image) for image in images)
         return np.stack(list(draw))
@@ -369,12 +354,12 @@ class Sources:
     def _native(self, ranking: Ranking, identity: str, images: list[str]) -> np.ndarray:
         """(1 or N, h, w): maps at their native size; an empty one for an image that the guide could not embed."""
         cell = ranking.polarity, ranking.layer
-        if ranking.kind == "other_mean":
+        if ranking.kind == OTHER_MEAN:
             return self._other_mean(cell, identity, len(images) - 1)[None]
         found = self._image_maps(ranking.guide, identity, images, cell)
-        if ranking.kind == "own_mean":
+        if ranking.kind == OWN_MEAN:
             return averages.leave_one_out(found)
-        if ranking.kind == "population_mean":
+        if ranking.kind == POPULATION_MEAN:
             own = found.mean(0, dtype=np.float64)
             return averages.mean_of_others(self.averaged.totals[cell], own, len(self.averaged.identities))[None]
         return found
@@ -401,7 +386,7 @@ class Sources:
 
     def _shuffled_maps(self, rankings: list[Ranking], identity: str, x: Tensor) -> dict[tuple[str, str], np.ndarray]:
         """{(polarity, layer): (N, h, w)} under permuted weights; {} where none are asked for, or there are none."""
-        layers = tuple(dict.fromkeys(ranking.layer for ranking in rankings if ranking.kind == "shuffled"))
+        layers = tuple(dict.fromkeys(ranking.layer for ranking in rankings if ranking.kind == SHUFFLED))
         if not layers:
             return {}
         settings = MapSettings(grid=self.grid, top_percents=(1.0,), batch=self.batch)
@@ -539,8 +524,8 @@ def ready_networks(
     """The network to measure with; and, where it is asked for, the one with permuted weights for the sources."""
     if device.type == "cpu":
         tune_cpu()
-    if any(ranking.kind == "shuffled" for ranking in rankings):
-        permuted = shuffle_weights(networks.build(recogniser, sources.seed), sources.seed)
+    if any(ranking.kind == SHUFFLED for ranking in rankings):
+        permuted = networks.build(dataclasses.replace(recogniser, shuffled=True), sources.seed)
         sources.shuffled = folding.prepare(
             permuted, recogniser.layers, recogniser.input_size, device, sources.precision
         )

@@ -10,18 +10,20 @@ import numpy as np
 import pandas as pd
 
 from leam import files, paper
+from leam.analyses.occlusion import FREE
+from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
+from leam.reasons import NOBODY
 from leam.statistics import holm, rank_biserial, resample, signed_rank
 
 CELL = ["guide", "layer", "kind", "polarity", "percent"]
-LEAM, RANDOM = "leam", "random"  # the paper's names of the two kinds it has
 # The claim that maps are person-specific, as a chain: each step must hold, and the second is the decisive one.
 STEPS = (
-    ("image", "own_mean"),
-    ("own_mean", "other_mean"),
-    ("other_mean", "population_mean"),
-    ("population_mean", "centre"),
-    ("centre", "random"),
-    ("image", "shuffled"),
+    (IMAGE, OWN_MEAN),
+    (OWN_MEAN, OTHER_MEAN),
+    (OTHER_MEAN, POPULATION_MEAN),
+    (POPULATION_MEAN, CENTRE),
+    (CENTRE, RANDOM),
+    (IMAGE, SHUFFLED),
 )
 
 
@@ -33,7 +35,7 @@ def average_images(paths: list[str | Path]) -> pd.DataFrame:
     """
     found = pd.concat([_average_shard(pd.read_parquet(path)) for path in paths], ignore_index=True)
     if not len(found):
-        raise ValueError(f"{paths[0]}: no identity has two usable images; see the discarded images in the tables")
+        raise ValueError(f"{paths[0]}: {NOBODY}")
     return found
 
 
@@ -75,13 +77,12 @@ def compare_steps(means: pd.DataFrame, model: str, samples: int, confidence: flo
     identities where it is above 0; rank_biserial : the effect size; p : Wilcoxon's signed-rank test, two-sided
     """
     drops, rows = by_identity(means, "drop"), []
-    own = means[(means["guide"] == model) & (means["kind"] == "image")]
+    own = means[(means["guide"] == model) & (means["kind"] == IMAGE)]
     layers = {layer: number for number, layer in enumerate(pd.unique(own["layer"]), start=1)}
     for layer, polarity, percent in own[["layer", "polarity", "percent"]].drop_duplicates().itertuples(index=False):
 
         def drop(kind: str, cell: tuple = (layer, polarity, percent)) -> np.ndarray | None:
-            free = kind in ("centre", "random")
-            key = ("", "", kind, "", cell[2]) if free else (model, cell[0], kind, *cell[1:])
+            key = ("", "", kind, "", cell[2]) if kind in FREE else (model, cell[0], kind, *cell[1:])
             return drops[key].to_numpy() if key in drops.columns else None
 
         for more, less in STEPS:
@@ -217,9 +218,9 @@ def model_table(summary: pd.DataFrame, guide: str, table: pd.DataFrame) -> pd.Da
 
     Ours is under the guide's first layer and under random pixels; table : the paper's
     """
-    image = summary[(summary["kind"] == "image") & (summary["guide"] == guide)]
-    image = image[image["layer"].isin(image["layer"].iloc[:1])].assign(occlusion=LEAM)
-    ours = pd.concat((image, summary[summary["kind"] == RANDOM].assign(occlusion=RANDOM)))
+    image = summary[(summary["kind"] == IMAGE) & (summary["guide"] == guide)]
+    image = image[image["layer"].isin(image["layer"].iloc[:1])].assign(occlusion=paper.LEAM)
+    ours = pd.concat((image, summary[summary["kind"] == RANDOM].assign(occlusion=paper.RANDOM)))
     ours = ours.rename(columns={"percent": "occlusion_percent", "drop": "cosine_drop"})
     ours = ours.rename(columns={"drop_low": "cosine_drop_low", "drop_high": "cosine_drop_high"})
     keys = ["occlusion", "occlusion_percent", "model"]
@@ -234,14 +235,14 @@ def mean_table(table21: pd.DataFrame) -> pd.DataFrame:
     keys = ["occlusion", "guide", "polarity", "occlusion_percent"]
     grouped = table21.groupby(keys, sort=False)
     ours = grouped.agg(cosine_drop=("cosine_drop", "mean"), models=("model", "nunique"), untrained=("untrained", "any"))
-    theirs = paper.read_table("table09").melt("occlusion_percent", [LEAM, RANDOM], "occlusion", "cosine_drop")
+    theirs = paper.read_table("table09").melt("occlusion_percent", list(paper.OCCLUSIONS), "occlusion", "cosine_drop")
     found = paper.beside(ours.reset_index(), theirs, ["occlusion", "occlusion_percent"], "cosine_drop")
     return found[[*keys, "cosine_drop", "paper", "difference", "models", "untrained"]]
 
 
 def transfer_table(summary: pd.DataFrame) -> pd.DataFrame:
     """The drop of every model under every guide's first layer, with the random pixels' drop beside it."""
-    image = summary[summary["kind"] == "image"]
+    image = summary[summary["kind"] == IMAGE]
     first = image.groupby(["model", "guide"], sort=False)["layer"].transform("first")
     random = summary[summary["kind"] == RANDOM].set_index(["model", "percent"])["drop"].rename("random_drop")
     found = image[image["layer"] == first].join(random, on=["model", "percent"])

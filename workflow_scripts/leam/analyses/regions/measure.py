@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from leam import files, storage
-from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, area_percents, resize_regions
+from leam.reasons import NOBODY
+from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, area_percents, resize_regions, share_percents
 
 log = logging.getLogger(__name__)
 KEYS = ("model", "polarity", "layer", "threshold", "identity", "region")
@@ -51,7 +52,7 @@ def count_regions(
                 images.append(_share_images(counts, shard, identity, axes["threshold"]))
         log.info("%s: %d identities", maps_path, len(names))
     if not tables:
-        raise ValueError(f"model {model}: no identity has two usable images; see the discarded images in the tables")
+        raise ValueError(f"model {model}: {NOBODY}")
     for rows, path in ((tables, output), (images, images_output)):
         table = pd.concat(rows, ignore_index=True)
         table.insert(0, "model", model)
@@ -84,7 +85,8 @@ def count_polarity(counts: np.ndarray, area: np.ndarray, axes: dict[str, list[st
     pairs = np.array([len(counts)] * counts.shape[1] + [counts.shape[1] * len(counts)])[:, None, None]
     total = counts.sum(0, dtype=np.int64)  # (L, T, R)
     total = np.concatenate((total, total.sum(0, keepdims=True)))  # (L+1, T, R)
-    columns = {"count": total, "percent": _percents(total), "area_percent": area, "pairs": pairs, "empty_pairs": empty}
+    columns = {"count": total, "percent": share_percents(total), "area_percent": area}
+    columns |= {"pairs": pairs, "empty_pairs": empty}
     index = pd.MultiIndex.from_product(axes.values(), names=axes.keys())
     values = {name: np.broadcast_to(array, total.shape).ravel() for name, array in columns.items()}
     return pd.DataFrame(values, index=index).reset_index()
@@ -102,12 +104,6 @@ def _share_images(
     for polarity, of_polarity in counts.items():
         chosen = of_polarity[:, :, [thresholds.index(threshold) for threshold in kept]].sum(1, dtype=np.int64)
         total = np.stack([chosen[anchors == anchor].sum(0) for anchor in range(len(images))], axis=1)  # (T, N, R)
-        table = pd.DataFrame({"percent": _percents(total).ravel()}, index=index).reset_index()
+        table = pd.DataFrame({"percent": share_percents(total).ravel()}, index=index).reset_index()
         tables.append(table.assign(identity=identity, polarity=polarity))
     return pd.concat(tables)
-
-
-def _percents(counts: np.ndarray) -> np.ndarray:
-    """Counts (..., R) -> percent of their sum over the regions; NaN where nothing was counted."""
-    sums = counts.sum(-1, keepdims=True)
-    return np.divide(100.0 * counts, sums, out=np.full(counts.shape, np.nan), where=sums > 0)

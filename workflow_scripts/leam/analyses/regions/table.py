@@ -5,12 +5,11 @@ Shape letters: I identities, K cells (polarity x layer x threshold x region), R 
 
 from collections.abc import Iterable
 
-import numpy as np
 import pandas as pd
 
 from leam import files, paper
-from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL
-from leam.statistics import bootstrap_weights, interval, ratio, weighted_means
+from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, share_percents
+from leam.statistics import bootstrap_weights, equal_weights, interval, ratio, weighted_means
 
 CELL = ["polarity", "layer", "threshold", "region"]
 
@@ -28,14 +27,10 @@ def share_regions(counts: pd.DataFrame, samples: int = 2000, confidence: float =
     percent, area, count = (
         counts[name].to_numpy(float).reshape(i, -1) for name in ("percent", "area_percent", "count")
     )
-    once = np.full((1, i), 1 / i)
-    table = cells.assign(percent=weighted_means(once, percent)[0], area_percent=area.mean(0))
-    shape = (-1, len(REGIONS))
-    pooled = count.sum(0).reshape(shape)
-    sums = pooled.sum(1, keepdims=True)
-    table["pooled_percent"] = np.divide(100 * pooled, sums, out=np.full(pooled.shape, np.nan), where=sums > 0).ravel()
+    table = cells.assign(percent=weighted_means(equal_weights(i), percent)[0], area_percent=area.mean(0))
+    table["pooled_percent"] = share_percents(count.sum(0).reshape(-1, len(REGIONS))).ravel()
     table["enrichment"] = ratio(table["percent"].to_numpy(), table["area_percent"].to_numpy())
-    weights = bootstrap_weights(i, samples, seed) if i > 1 else np.full((1, i), np.nan)
+    weights = bootstrap_weights(i, samples, seed)
     drawn, drawn_area = weighted_means(weights, percent), weights @ area
     for name, values in (("percent", drawn), ("area_percent", drawn_area), ("enrichment", ratio(drawn, drawn_area))):
         table[f"{name}_low"], table[f"{name}_high"] = interval(values, confidence)

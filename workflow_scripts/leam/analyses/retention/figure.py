@@ -8,8 +8,8 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from leam import paper
-from leam.faces.reasons import reason_kind
 from leam.plotting import INK, KEPT, STYLE, save
+from leam.reasons import reason_kind
 
 REASONS = ("#c2410c", "#e08e45", "#7a5195", "#4d7c0f", "#b0413e", "#0f766e", "#a16207", "#64748b")
 

@@ -20,7 +20,6 @@ from torch.nn import functional
 from leam.faces.frames import similarity_frame, transform
 from leam.regions import CROP_UNITS, WHOLE_CROP, Window
 
-FRAMES = ("identity", "canonical", "none")
 SHAPE = (68, 2)
 EYE_CORNERS = (36, 45)  # the outer ones, the picture's left first (iBUG's order of 68 landmarks)
 SMALLEST_PX = 1.0  # landmarks that spread less (standard deviation) are no face

@@ -9,13 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leam import paper
+from leam.analyses.similarity import BC, CANONICAL, DIFFERENT, EMD, IDENTITY, LEAM, SAME, TOP, UNALIGNED
 from leam.analyses.similarity.table import PAPER_SIMILARITY
+from leam.controls import POPULATION_MEAN
 from leam.plotting import MUTED, STYLE, UNTRAINED, save, short_name
 
-PAIRINGS = {"same": ("same person", "#2a6fb0"), "different": ("different people", "#c2410c")}
-MEASURES = {"bc": "BC (square-root scale)", "emd_px": "EMD, pixels"}
-FRAME_TITLES = {"identity": "frame: each identity's own", "canonical": "frame: canonical", "none": "frame: none"}
-PAPER_FRAME = "identity"
+PAIRINGS = {SAME: ("same person", "#2a6fb0"), DIFFERENT: ("different people", "#c2410c")}
+MEASURES = {BC: "BC (square-root scale)", EMD: "EMD, pixels"}
+FRAME_TITLES = {IDENTITY: "frame: each identity's own", CANONICAL: "frame: canonical", UNALIGNED: "frame: none"}
+PAPER_FRAME = IDENTITY
 
 
 def plot_similarity(
@@ -27,7 +29,7 @@ def plot_similarity(
     on the same faces. Crosses are the paper's numbers, where it has the model and layer, in the paper's frame.
     """
     table = pd.read_csv(similarity)
-    table = table[(table["polarity"] == polarity) & (table["part"] == "top1")]
+    table = table[(table["polarity"] == polarity) & (table["part"] == TOP)]
     models, frames = (list(pd.unique(table[name])) for name in ("model", "frame"))
     measures = [measure for measure in MEASURES if measure in set(table["measure"])]
     columns = [(measure, frame) for measure in measures for frame in frames]
@@ -56,10 +58,10 @@ def _plot_pairings(axis: Axes, table: pd.DataFrame, model: str, measure: str, fr
     layers = list(pd.unique(table["layer"]))
     for offset, (pairing, (_, colour)) in zip((-0.12, 0.12), PAIRINGS.items(), strict=True):
         place = np.arange(len(layers)) + offset
-        rows = table[table["kind"] == "leam"].set_index("layer").reindex(layers)
+        rows = table[table["kind"] == LEAM].set_index("layer").reindex(layers)
         low, high = (np.abs(rows[f"{pairing}_{end}"] - rows[pairing]).fillna(0) for end in ("low", "high"))
         axis.errorbar(place, rows[pairing], yerr=[low, high], fmt="o", ms=3.2, lw=1, color=colour)
-        null = table[table["kind"] == "population_mean"].set_index("layer").reindex(layers)
+        null = table[table["kind"] == POPULATION_MEAN].set_index("layer").reindex(layers)
         axis.plot(np.arange(len(layers)), null[pairing], ls="--", lw=0.9, color=colour, alpha=0.75)
         if frame == PAPER_FRAME:
             axis.plot(place, _paper_similarity(model, layers, measure, pairing), ls="", marker="x", ms=5, color=colour)
@@ -83,7 +85,7 @@ def _share_limits(row: np.ndarray, columns: list[tuple[str, str]]) -> None:
         top = max(axis.get_ylim()[1] for axis in axes)
         for number, axis in enumerate(axes):
             axis.set_ylim(0, top)
-            if measure == "bc":  # between 0 and 1, most of the maps' close to 0
+            if measure == BC:  # between 0 and 1, most of the maps' close to 0
                 axis.set_yscale("function", functions=(_root, np.square))
                 axis.set_yticks([0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1])
                 axis.set_ylim(0, 1.02)

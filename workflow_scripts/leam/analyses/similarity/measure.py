@@ -27,24 +27,40 @@ import torch
 from torch import Tensor
 
 from leam import files, storage
-from leam.analyses.similarity import alignment
+from leam.analyses.similarity import (
+    BC,
+    CANONICAL,
+    EMD,
+    EMPTY,
+    FRAMES,
+    IDENTITY,
+    LEAM,
+    MASK,
+    MEASURED,
+    MEASURES,
+    PAIRINGS,
+    PARTS,
+    TOP,
+    UNALIGNED,
+    WHOLE,
+    alignment,
+    bhattacharyya,
+)
 from leam.analyses.similarity.transport import Ground, Support
+from leam.controls import POPULATION_MEAN
 from leam.methods import POLARITIES
 from leam.pixel_sets import keep_top
+from leam.reasons import NO_LANDMARKS
 from leam.regions import REGIONS
 
 log = logging.getLogger(__name__)
-PARTS = ("top1", "full")
 TOP_PERCENT = 1
-SAME, DIFFERENT = PAIRINGS = ("same", "different")
 NOT_FACIAL = ("background", "neck", "cloth", "hair", "hat", "earr", "neck_l")
 FACIAL = tuple(region for region in REGIONS if region not in NOT_FACIAL)
 WHOLE_FACE = "facial"  # all facial regions together
-MEASURED, NO_LANDMARKS, EMPTY = "", "no landmarks", "empty map"  # why a pair has no value
-LEAM, POPULATION, MASK = "leam", "population_mean", "region_mask"
 CELL = ("layer", "polarity", "frame", "part")
 WHO = ("pairing", "identity", "image", "other_identity", "other_image")
-VALUES = ("bc", "emd_px", "reason")
+VALUES = (*MEASURES, "reason")
 COLUMNS = ("model", *CELL, *WHO, *VALUES, "untrained")
 
 
@@ -59,9 +75,9 @@ class SimilaritySettings:
     grid: int = 112
     layers: int | None = None
     polarities: tuple[str, ...] = POLARITIES
-    frames: tuple[str, ...] = alignment.FRAMES
+    frames: tuple[str, ...] = FRAMES
     pairs: int | None = None
-    emd: tuple[str, ...] = ("top1",)
+    emd: tuple[str, ...] = (TOP,)
     cell: int = 4
 
 
@@ -76,11 +92,6 @@ def to_distributions(maps: Tensor) -> Tensor:
     """Maps (n, G*G) >= 0, each made to sum to 1; one without mass becomes NaN."""
     total = maps.sum(1, keepdim=True)
     return maps / torch.where(total > 0, total, torch.nan)
-
-
-def bhattacharyya(p: Tensor, q: Tensor) -> Tensor:
-    """BC of all pairs of distributions (a, K) and (b, K) as one matrix product: (a, b), equation 6."""
-    return p.sqrt() @ q.sqrt().T
 
 
 def supports(distributions: Tensor, ground: Ground) -> list[Support]:
@@ -107,20 +118,20 @@ class Measure:
     def __init__(self, settings: SimilaritySettings):
         self.settings = settings
         self.grounds = {
-            "top1": Ground(settings.grid),
-            "full": Ground(settings.grid // settings.cell, settings.cell),
+            TOP: Ground(settings.grid),
+            WHOLE: Ground(settings.grid // settings.cell, settings.cell),
         }
 
     def part(self, maps: Tensor, part: str, pairs: np.ndarray, emd: bool) -> tuple[np.ndarray, np.ndarray]:
         """Maps (n, G, G) and pairs (m, 2) of them -> BC (m,) and EMD (m,), NaN where it is not defined or not asked."""
         flat = maps.flatten(1)
-        distributions = to_distributions(keep_top(flat, TOP_PERCENT) if part == "top1" else flat)
+        distributions = to_distributions(keep_top(flat, TOP_PERCENT) if part == TOP else flat)
         first, second = pairs.T
         rows, places = np.unique(first, return_inverse=True)  # few: an identity's own images
         bc = bhattacharyya(distributions[rows], distributions)[places, second].numpy()
         if not emd:
             return bc, np.full(len(pairs), np.nan)
-        if part == "full":
+        if part == WHOLE:
             distributions = pool(distributions, self.settings.grid, self.settings.cell)
         ground = self.grounds[part]
         found = supports(distributions, ground)
@@ -257,9 +268,9 @@ def facial_masks(regions: np.ndarray) -> np.ndarray:
 
 def _frames(stack: Stack, template: np.ndarray, frame: str) -> np.ndarray:
     """(n, 3, 3): each image's grid pixels to those of the frame."""
-    if frame == "none":
+    if frame == UNALIGNED:
         return np.broadcast_to(np.eye(3), (len(stack.names), 3, 3))
-    targets = stack.references if frame == "identity" else np.broadcast_to(template, stack.landmarks.shape)
+    targets = stack.references if frame == IDENTITY else np.broadcast_to(template, stack.landmarks.shape)
     return alignment.frames_onto(stack.landmarks, targets)
 
 
@@ -272,7 +283,7 @@ def _inverse(frames: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class Job:
+class Worker:
     """What a worker holds: open shards, the people to compare with, the population, the measure."""
 
     shards: Shards
@@ -310,10 +321,10 @@ class Job:
     def _nulls(self, stack: Stack, frames: np.ndarray) -> Iterator[tuple[dict, Tensor]]:
         """Likewise the nulls: the population's mean maps, on each face, and the masks of the facial regions."""
         settings = self.shards.settings
-        onto_faces = _inverse(_frames(stack, self.template, "canonical"))
+        onto_faces = _inverse(_frames(stack, self.template, CANONICAL))
         warp = alignment.Warp(frames @ onto_faces, settings.grid)
         for layer in stack.maps:
-            keys = {"kind": POPULATION, "layer": layer, "polarity": list(settings.polarities), "region": ""}
+            keys = {"kind": POPULATION_MEAN, "layer": layer, "polarity": list(settings.polarities), "region": ""}
             yield keys, warp(torch.from_numpy(self.means[layer]).expand(len(frames), -1, -1, -1))
         keys = {"kind": MASK, "layer": "", "polarity": "", "region": [WHOLE_FACE, *FACIAL]}
         yield keys, alignment.Warp(frames, settings.grid)(torch.from_numpy(facial_masks(stack.regions)))
@@ -324,13 +335,13 @@ class Job:
         lost = maps.isnan().flatten(1).any(1).numpy()[pairs].any(1)  # (m,): without a frame
         empty = (maps.sum((2, 3)) == 0).numpy()[pairs].any(1)  # (m, C)
         cells = []
-        for part in ("full",) if masks else PARTS:
+        for part in (WHOLE,) if masks else PARTS:
             emd = bool(self.shards.settings.emd) if masks else part in self.shards.settings.emd
             for channel in range(maps.shape[1]):
                 bc, emd_px = self.measure.part(maps[:, channel], part, pairs, emd)
                 reason = np.where(lost, NO_LANDMARKS, np.where(empty[:, channel], EMPTY, MEASURED))
                 chosen = {key: value[channel] if isinstance(value, list) else value for key, value in keys.items()}
-                cells.append(chosen | {"part": part, "bc": bc, "emd_px": emd_px, "reason": reason})
+                cells.append(chosen | {"part": part, BC: bc, EMD: emd_px, "reason": reason})
         return cells
 
 
@@ -363,7 +374,7 @@ def average_population(
         known = 0
         for person in people:
             stack = shards.read([(person, list(range(len(person.images))))])
-            frames = _frames(stack, template, "canonical")
+            frames = _frames(stack, template, CANONICAL)
             usable = np.isfinite(frames).all((1, 2))
             known += usable.any()
             if usable.any():
@@ -415,7 +426,7 @@ def measure_similarity(
         (null, ("kind", "region", *COLUMNS), table["kind"] != LEAM),
     ):
         chosen = table.loc[rows, list(columns)]
-        texts = [column for column in columns if column not in ("bc", "emd_px", "untrained")]
+        texts = [column for column in columns if column not in (*MEASURES, "untrained")]
         with files.whole_file(path) as part:
             chosen.astype(dict.fromkeys(texts, "category")).to_parquet(part, index=False)
     lost = table.loc[table["kind"] == LEAM, "reason"].value_counts().drop(MEASURED, errors="ignore")
@@ -425,16 +436,16 @@ def measure_similarity(
 def _no_rows() -> pd.DataFrame:
     """The table of a shard in which no identity has two usable images."""
     texts = ("kind", "region", *CELL, *WHO, "reason")
-    return pd.DataFrame(dict.fromkeys(texts, np.empty(0, str)) | dict.fromkeys(("bc", "emd_px"), np.empty(0)))
+    return pd.DataFrame(dict.fromkeys(texts, np.empty(0, str)) | dict.fromkeys(MEASURES, np.empty(0)))
 
 
 def _measure_all(people: list[Person], work: tuple, processes: int) -> list[pd.DataFrame]:
     """The tables of all people, in their order; each process opens the files anew."""
     if processes == 1 or len(people) < 2:
         threads = torch.get_num_threads()
-        with _open_job(*work) as job:
+        with _open_worker(*work) as worker:
             try:
-                return [job.measure_identity(person) for person in people]
+                return [worker.measure_identity(person) for person in people]
             finally:
                 torch.set_num_threads(threads)
     fork = multiprocessing.get_context("fork")  # the main module of a Snakemake script cannot be imported again
@@ -443,24 +454,24 @@ def _measure_all(people: list[Person], work: tuple, processes: int) -> list[pd.D
 
 
 @contextlib.contextmanager
-def _open_job(
+def _open_worker(
     maps: list, faces: list, population: str | Path, settings: SimilaritySettings, seed: int
-) -> Iterator[Job]:
+) -> Iterator[Worker]:
     torch.set_num_threads(1)  # one core per process; and the same sums in the same order, whatever their number
     with Shards(maps, faces, settings, seed) as shards:
         with storage.open_shard(population, "population") as shard:
             template, means = storage.read_population(shard, shards.layers)
-        yield Job(shards, shards.people(), template, means, Measure(settings))
+        yield Worker(shards, shards.people(), template, means, Measure(settings))
 
 
 _held = contextlib.ExitStack()  # a worker's open files, until it ends
-_job: Job | None = None  # a worker's own
+_worker: Worker | None = None  # a worker's own
 
 
 def _start(*work) -> None:
-    global _job
-    _job = _held.enter_context(_open_job(*work))
+    global _worker
+    _worker = _held.enter_context(_open_worker(*work))
 
 
 def _measure_in_worker(own: Person) -> pd.DataFrame:
-    return _job.measure_identity(own)
+    return _worker.measure_identity(own)

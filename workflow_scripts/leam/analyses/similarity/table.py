@@ -6,15 +6,17 @@ import numpy as np
 import pandas as pd
 
 from leam import files, paper
-from leam.statistics import bootstrap_weights, interval, ratio, weighted_means
+from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM, MEASURES, PAIRINGS, SAME, TOP
+from leam.reasons import NO_LANDMARKS, NOBODY
+from leam.statistics import bootstrap_weights, equal_weights, interval, ratio, weighted_means
 
 SIMILARITY_CELL = ["kind", "layer", "region", "polarity", "frame", "part", "measure"]
 SIMILARITY_COUNTS = ["pairs_same", "pairs_different", "no_landmarks", "empty"]
 PAPER_SIMILARITY = {  # paper table: our pairing and measure, and the paper's name of the value
-    "table03": ("same", "bc", "bc"),
-    "table04": ("different", "bc", "bc"),
-    "table05": ("same", "emd_px", "emd"),
-    "table06": ("different", "emd_px", "emd"),
+    "table03": (SAME, BC, "bc"),
+    "table04": (DIFFERENT, BC, "bc"),
+    "table05": (SAME, EMD, "emd"),
+    "table06": (DIFFERENT, EMD, "emd"),
 }
 
 
@@ -34,11 +36,11 @@ def compare_pairings(
     table = counts[counts.sum(axis=1) > 0].reset_index()
     wide = means.set_index(keys)["mean"].unstack("identity").sort_index()  # (pairing and cell, I)
     i = wide.shape[1]
-    found = [_rows(wide, table[SIMILARITY_CELL].assign(pairing=pairing)).T for pairing in ("same", "different")]
-    weights = bootstrap_weights(i, samples, seed) if i > 1 else np.full((1, i), np.nan)
-    drawn, center = ([weighted_means(w, values) for values in found] for w in (weights, np.full((1, i), 1 / i)))
+    found = [_rows(wide, table[SIMILARITY_CELL].assign(pairing=pairing)).T for pairing in PAIRINGS]
+    weights = bootstrap_weights(i, samples, seed), equal_weights(i)
+    drawn, center = ([weighted_means(each, values) for values in found] for each in weights)
     for name, values, mean in zip(
-        ("same", "different", "ratio"), (*drawn, ratio(*drawn)), (*center, ratio(*center)), strict=True
+        (*PAIRINGS, "ratio"), (*drawn, ratio(*drawn)), (*center, ratio(*center)), strict=True
     ):
         table[name] = mean[0]
         table[f"{name}_low"], table[f"{name}_high"] = interval(values, confidence)
@@ -48,17 +50,17 @@ def compare_pairings(
 def _mean_by_identity(pairs: pd.DataFrame) -> pd.DataFrame:
     """The mean of both measures over each identity's pairs of one kind, and the counts, one row per measure."""
     keys = [*(key for key in SIMILARITY_CELL if key != "measure"), "pairing", "identity"]
-    pairs = pairs if "kind" in pairs else pairs.assign(kind="leam", region="")  # the maps' own files have neither
+    pairs = pairs if "kind" in pairs else pairs.assign(kind=LEAM, region="")  # the maps' own files have neither
     pairs = pairs.astype(dict.fromkeys([*keys, "reason"], str))
     tables = []
-    for measure in ("bc", "emd_px"):
+    for measure in MEASURES:
         measured, lost = pairs[measure].notna(), pairs[measure].isna()
         counted = pairs[keys].assign(
             mean=pairs[measure],
-            pairs_same=measured & (pairs["pairing"] == "same"),
-            pairs_different=measured & (pairs["pairing"] == "different"),
-            no_landmarks=lost & (pairs["reason"] == "no landmarks"),
-            empty=lost & (pairs["reason"] == "empty map"),
+            pairs_same=measured & (pairs["pairing"] == SAME),
+            pairs_different=measured & (pairs["pairing"] == DIFFERENT),
+            no_landmarks=lost & (pairs["reason"] == NO_LANDMARKS),
+            empty=lost & (pairs["reason"] == EMPTY),
         )
         rules = {"mean": "mean"} | dict.fromkeys(SIMILARITY_COUNTS, "sum")
         tables.append(counted.groupby(keys, sort=False).agg(rules).reset_index().assign(measure=measure))
@@ -74,7 +76,7 @@ def _rows(wide: pd.DataFrame, cells: pd.DataFrame) -> np.ndarray:
 SIMILARITY_COLUMNS = [
     "model",
     *SIMILARITY_CELL,
-    *(name + end for name in ("same", "different", "ratio") for end in ("", "_low", "_high")),
+    *(name + end for name in (*PAIRINGS, "ratio") for end in ("", "_low", "_high")),
     "identities",
     *SIMILARITY_COUNTS,
     "untrained",
@@ -103,7 +105,7 @@ def tabulate_similarity(
                 table = compare_pairings(map(pd.read_parquet, chosen), bootstrap_samples, confidence, seed)
                 found.append(table.assign(model=model, untrained=bool(untrained.any())))
     if not found:
-        raise ValueError("no identity has two usable images, so there are no pairs; see the discarded images")
+        raise ValueError(NOBODY)
     table = pd.concat(found, ignore_index=True)[SIMILARITY_COLUMNS]
     with files.whole_file(outputs["similarity"]) as part:
         table.to_csv(part, index=False, float_format="%.6g")
@@ -115,7 +117,7 @@ def tabulate_similarity(
 def paper_similarity(similarity: pd.DataFrame, name: str) -> pd.DataFrame:
     """One of the paper's tables 3-6 (top 1 %), of every model, polarity and frame, the paper's number beside ours."""
     pairing, measure, value = PAPER_SIMILARITY[name]
-    chosen = (similarity["kind"] == "leam") & (similarity["part"] == "top1") & (similarity["measure"] == measure)
+    chosen = (similarity["kind"] == LEAM) & (similarity["part"] == TOP) & (similarity["measure"] == measure)
     columns = {pairing: value, f"{pairing}_low": f"{value}_low", f"{pairing}_high": f"{value}_high"}
     ours = similarity.loc[chosen, ["polarity", "frame", "model", "layer", *columns, "identities", "untrained"]]
     table = paper.beside(ours.rename(columns=columns), paper.read_table(name), ["model", "layer"], value)

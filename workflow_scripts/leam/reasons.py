@@ -1,0 +1,35 @@
+"""Why a picture is not used, as ledgers, faces files, tables and figures name it: each reason stands here alone.
+
+What is particular to one picture follows after a colon. ``OK`` is the status of a picture that is used.
+"""
+
+OK = "ok"
+# what a source, or a link, gives
+MISSING, NO_IMAGES = "missing", "no images"
+DUPLICATE = "duplicate"
+UNREADABLE, UNSUPPORTED, TOO_LARGE = "unreadable", "unsupported format", "too large"
+LABELS_MISSING, LABELS_UNREADABLE = "label map missing", "label map unreadable"
+LABELS_SIZE, LABELS_RANGE = "label map of another size", "label out of range"
+LANDMARKS_UNREADABLE = "landmarks unreadable"
+# what a link gives (``fetching.STATUSES`` says what each means), beside "http NNN"
+OPTED_OUT, NOT_A_PICTURE, TOO_MANY_BYTES = "opted out", "not a picture", "too many bytes"
+BAD_URL, TOO_MANY_REDIRECTS = "bad url", "too many redirects"
+SCHEME_NOT_ALLOWED, HOST_NOT_ALLOWED = "scheme not allowed", "host not allowed"
+ADDRESS_NOT_ALLOWED = "address not allowed"
+UNRESOLVED_HOST, CONNECTION_FAILED = "unresolved host", "connection failed"
+INCOMPLETE, TIMEOUT, DEADLINE = "incomplete", "timeout", "deadline"
+# what finding and parsing its face gives
+NO_FACE, SEVERAL_FACES, TOO_SMALL = "no face", "several faces", "too small"
+NO_LANDMARKS, NO_LABELS = "no landmarks", "no label map"
+
+NOBODY = "no identity has two usable images; see the discarded images in the tables"
+
+
+def duplicate_of(image: str) -> str:
+    """The reason of a picture with the bytes of another one."""
+    return f"{DUPLICATE} of {image}"
+
+
+def reason_kind(reason: str) -> str:
+    """A reason without what is particular to one image: "too small: 20 px < 40" is of the kind "too small"."""
+    return DUPLICATE if reason.startswith(duplicate_of("")) else reason.partition(":")[0]
