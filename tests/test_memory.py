@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import make_faces
-from leam import maps, storage
+from leam import maps
+from shards import make_faces, write_faces
 
 MEASURED = """
 import re
@@ -27,8 +27,7 @@ def peak_mb(folder, recogniser, images, batch):
     Read from /proc, since getrusage counts what the parent held when the process was made.
     """
     faces, output = folder / f"{images}.h5", folder / f"{images}_{batch}_maps.h5"
-    with storage.create_shard(faces, "faces") as shard:
-        storage.write_faces(shard, make_faces("a", images))
+    write_faces(faces, [make_faces("a", images)])
     entry = {key: value for key, value in dataclasses.asdict(recogniser).items() if key != "name"}
     code = MEASURED.format(entry=entry, faces=str(faces), output=str(output), batch=batch)
     environment = os.environ | {"PYTHONPATH": str(Path(maps.__file__).parents[1])}

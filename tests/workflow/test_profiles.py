@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from leam import doctor
+from runs import ROOT
 
-ROOT = Path(__file__).parents[2]
 VARIANTS = sorted(path.name for path in (ROOT / "profiles").glob("slurm-*"))
 RULES = {path.stem: path.read_text() for path in (ROOT / "workflow_scripts").glob("*.py")}
 GPU_RULES = {name for name, text in RULES.items() if 'resources.get("gpu")' in text}

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,26 +13,14 @@ import yaml
 
 import formats
 from leam import files, storage
+from runs import ROOT, jobs, snakemake, write_config
 
-ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
 RULES = {
     name: path
     for path in sorted((ROOT / "rules").glob("*.smk"))
     for name in re.findall(r"^ *rule (\w+):", path.read_text(), re.M)
 }
-
-
-def snakemake(*arguments, directory, check=True):
-    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", directory, *arguments]
-    found = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert not check or found.returncode == 0, found.stdout + found.stderr
-    return found.stdout + found.stderr
-
-
-def write_config(path, **changes):
-    path.write_text(yaml.safe_dump(changes))
-    return path
 
 
 # ------------------------------------------------------------------------------------------------------------ names
@@ -82,12 +69,6 @@ def test_conda_environment_holds_the_pins_of_requirements():
 
 
 # --------------------------------------------------------------------------------------------------------- planning
-
-
-def jobs(text):
-    """{rule: number of jobs} from a dry run."""
-    table = text.split("Job stats:")[1].split("total")[0]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
 
 
 def test_a_dry_run_needs_no_weights_no_gpu_and_no_slurm(tmp_path):
