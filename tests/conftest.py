@@ -29,3 +29,8 @@ def saved(tmp_path, narrow):
     path = tmp_path / "w.safetensors"
     save_file(networks.build(narrow, seed=5).state_dict(), path)
     return dataclasses.replace(narrow, untrained=False, weights=str(path), origin="here", licence="ours")
+
+
+def pytest_collection_modifyitems(items):
+    """The runs of the workflow first: they take longest, and other files go on beside them."""
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
