@@ -74,7 +74,7 @@ def network_of(name, seed=0):
     ("name", "images", "layers"),
     [
         ("sample_arcface", 3, range(9)),
-        ("AF_R18", 3, (0, 4, 8)),
+        ("AF_R18", 2, (0, 4, 8)),
         ("AF_R50", 2, (0, 8)),
         ("CF_R100", 2, (0, 8)),
         ("IR_CASIA", 2, (0, 5, 6, 8)),
@@ -656,5 +656,5 @@ def test_out_of_memory_halves_the_group(tmp_path, faces_shard, narrow, monkeypat
 
     monkeypatch.setattr(maps.folding, "prepare", refusing)
     maps.compute_maps(faces_shard, tmp_path / "halved.h5", narrow, settings(batch=12), together=True)
-    assert "memory ran out with 12 anchors at once" in caplog.text
+    assert "memory ran out with 12 images at once" in caplog.text
     assert_like(read(tmp_path / "halved.h5"), read(tmp_path / "whole.h5"))

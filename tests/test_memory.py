@@ -38,7 +38,7 @@ def peak_mb(folder, recogniser, images, batch):
 def test_peak_memory_follows_the_batch_and_not_the_images(tmp_path, narrow):
     wider = dataclasses.replace(narrow, arguments={"widths": [32, 32, 32, 32], "embedding_size": 16})
     wider = dataclasses.replace(wider, layers=("conv1", "layer1.0.conv1"))
-    few, many = (peak_mb(tmp_path, wider, images, batch=4) for images in (6, 24))
-    at_once = peak_mb(tmp_path, wider, 24, batch=24)
+    few, many = (peak_mb(tmp_path, wider, images, batch=4) for images in (6, 16))
+    at_once = peak_mb(tmp_path, wider, 16, batch=16)
     assert many - few < 100, (few, many)  # the images themselves, and their pairs on the way to the file
     assert at_once - many > 150, (many, at_once)
