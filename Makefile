@@ -1,5 +1,6 @@
 # make demo   set up, then run the whole workflow on the embedded sample
 # make test   set up, then pass every check and test
+# make unit-quick   the tests that take less than ten seconds each
 # make real   run on a folder of real photographs and recognisers: make real REAL=path
 # make doctor say what is missing for a run: make doctor CONFIG=mine.yaml VARIANT=profiles/slurm-besteffort
 # make test-slurm   pass the tests on a real Slurm of one node, installed (as root, from Debian) and started for them
@@ -12,6 +13,8 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 PROFILE ?= profiles/slurm
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/laptop --cores $(CORES)
+# Files of tests side by side in their order, the dearest first, each process with one thread of PyTorch.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 ifneq ($(filter real,$(MAKECMDGOALS)),)
@@ -20,7 +23,7 @@ $(error Say where the photographs and recognisers are: make real REAL=path; docs
 endif
 endif
 
-.PHONY: help setup demo real doctor test test-slurm gpu config design lint unit dry-run verify-sample sample-weights format clean
+.PHONY: help setup demo real doctor test test-slurm gpu config design lint unit unit-quick dry-run verify-sample sample-weights format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -78,12 +81,12 @@ lint: .venv/.dev
 
 dry-run: .venv/.dev
 	$(BIN)/snakemake -n --quiet
-	$(BIN)/snakemake -n --quiet --profile profiles/slurm
-	for variant in profiles/slurm-*; do \
-	    $(BIN)/snakemake -n --quiet --profile profiles/slurm --workflow-profile $$variant || exit 1; done
 
 unit: .venv/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+unit-quick: .venv/.dev
+	$(PYTEST) -m "not slow and not slurm"
 
 format: .venv/.dev
 	$(BIN)/ruff format .

@@ -11,7 +11,6 @@ import torch
 from torch.nn import functional
 
 import naive
-from conftest import make_faces
 from leam import device, embedding, files, maps, pixel_sets, storage
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.grid import TOP_PERCENTS, Grid
@@ -19,6 +18,7 @@ from leam.methods import POLARITIES, cells_of, leam_triton
 from leam.methods.leam import LEAM, weighted_activation
 from leam.recognisers import folding, networks
 from leam.regions import REGIONS
+from shards import make_faces, write_faces
 
 DEVICE = device.choose_device("auto")
 cuda = pytest.mark.skipif(DEVICE.type != "cuda", reason="needs a GPU")
@@ -114,12 +114,8 @@ def test_pair_maps_equal_the_naive_loop(narrow):
 
 @pytest.fixture
 def small_shard(tmp_path):
-    path = tmp_path / "faces.h5"
-    with storage.create_shard(path, "faces") as shard:
-        for identity, images in zip("abcde", (3, 2, 5, 4, 9), strict=True):
-            storage.write_faces(shard, make_faces(identity, images))
-        storage.write_discarded(shard, [])
-    return path
+    people = zip("abcde", (3, 2, 5, 4, 9), strict=True)
+    return write_faces(tmp_path / "faces.h5", (make_faces(*person) for person in people))
 
 
 @pytest.mark.parametrize(("precision", "apart", "share"), [("float32", 1e-5, 0.005), ("tf32", 2e-3, 0.1)])
@@ -159,11 +155,9 @@ def test_bf16_rounds_the_network_and_not_the_counts(narrow):
 @pytest.mark.parametrize("together", [False, True])
 def test_memory_that_does_not_suffice_halves_the_batch(narrow, tmp_path, together, caplog):
     wide = dataclasses.replace(narrow, arguments={"widths": [32, 32, 32, 32], "embedding_size": 16})
-    path, settings = tmp_path / "faces.h5", maps.MapSettings(grid=56, batch=48)
-    with storage.create_shard(path, "faces") as shard:
-        for identity in "abcdefgh" if together else "a":
-            storage.write_faces(shard, make_faces(identity, 6 if together else 48))
-        storage.write_discarded(shard, [])
+    settings = maps.MapSettings(grid=56, batch=48)
+    people = (make_faces(identity, 6) for identity in "abcdefgh") if together else [make_faces("a", 48)]
+    path = write_faces(tmp_path / "faces.h5", people)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     maps.compute_maps(path, tmp_path / "whole", wide, settings)

@@ -16,7 +16,6 @@ from torch import nn
 from torch.nn import functional
 
 import naive
-from conftest import make_faces
 from leam import device, files, jobs, journal, maps, pixel_sets, storage
 from leam.grid import TOP_PERCENTS, Grid
 from leam.journal import Journal
@@ -24,6 +23,7 @@ from leam.methods import INPUT, POLARITIES, Reduction, cells_of
 from leam.methods.leam import LEAM, weighted_activation
 from leam.recognisers import networks, registry
 from leam.regions import REGIONS
+from shards import make_faces, write_faces
 
 
 def engine(network, layers, x, side=28, reductions=(LEAM,), **options):
@@ -74,7 +74,7 @@ def network_of(name, seed=0):
     ("name", "images", "layers"),
     [
         ("sample_arcface", 3, range(9)),
-        ("AF_R18", 3, (0, 4, 8)),
+        ("AF_R18", 2, (0, 4, 8)),
         ("AF_R50", 2, (0, 8)),
         ("CF_R100", 2, (0, 8)),
         ("IR_CASIA", 2, (0, 5, 6, 8)),
@@ -247,9 +247,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(limit, batch):
 
 def test_many_images_are_filled_in_block_by_block(tmp_path, narrow):
     """A file of 5 images in blocks of 2 holds the same as one of a single block, wherever chunks and blocks end."""
-    path = tmp_path / "faces.h5"
-    with storage.create_shard(path, "faces") as shard:
-        storage.write_faces(shard, make_faces("a", 5))
+    path = write_faces(tmp_path / "faces.h5", [make_faces("a", 5)])
     found = []
     for batch in (2, 5):
         maps.compute_maps(path, tmp_path / f"{batch}.h5", narrow, settings(batch=batch, pair_maps=True))
@@ -547,12 +545,10 @@ def blind():
 
 @pytest.mark.parametrize("together", [False, True])
 def test_an_image_without_an_embedding_is_recorded_and_the_run_goes_on(tmp_path, together):
-    path = tmp_path / "faces.h5"
-    with storage.create_shard(path, "faces") as shard:
-        for identity, black in (("a", [1]), ("b", [0, 1]), ("c", [])):
-            faces = make_faces(identity, 3, 28)
-            faces.crops[black] = 0
-            storage.write_faces(shard, faces)
+    people = [make_faces(identity, 3, 28) for identity in "abc"]
+    for faces, black in zip(people, ([1], [0, 1], []), strict=True):
+        faces.crops[black] = 0
+    path = write_faces(tmp_path / "faces.h5", people)
     entry = {"input_size": [28, 28], "mean": [0, 0, 0], "std": [255, 255, 255], "layers": ["conv"]}
     recogniser = registry.recogniser("blind", {"architecture": f"{__name__}:blind"} | entry)
     maps.compute_maps(path, tmp_path / "maps.h5", recogniser, settings(grid=28, batch=12), together=together)
@@ -660,5 +656,5 @@ def test_out_of_memory_halves_the_group(tmp_path, faces_shard, narrow, monkeypat
 
     monkeypatch.setattr(maps.folding, "prepare", refusing)
     maps.compute_maps(faces_shard, tmp_path / "halved.h5", narrow, settings(batch=12), together=True)
-    assert "memory ran out with 12 anchors at once" in caplog.text
+    assert "memory ran out with 12 images at once" in caplog.text
     assert_like(read(tmp_path / "halved.h5"), read(tmp_path / "whole.h5"))

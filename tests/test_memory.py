@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import make_faces
-from leam import maps, storage
+from leam import maps
+from shards import make_faces, write_faces
 
 MEASURED = """
 import re
@@ -27,8 +27,7 @@ def peak_mb(folder, recogniser, images, batch):
     Read from /proc, since getrusage counts what the parent held when the process was made.
     """
     faces, output = folder / f"{images}.h5", folder / f"{images}_{batch}_maps.h5"
-    with storage.create_shard(faces, "faces") as shard:
-        storage.write_faces(shard, make_faces("a", images))
+    write_faces(faces, [make_faces("a", images)])
     entry = {key: value for key, value in dataclasses.asdict(recogniser).items() if key != "name"}
     code = MEASURED.format(entry=entry, faces=str(faces), output=str(output), batch=batch)
     environment = os.environ | {"PYTHONPATH": str(Path(maps.__file__).parents[1])}
@@ -39,7 +38,7 @@ def peak_mb(folder, recogniser, images, batch):
 def test_peak_memory_follows_the_batch_and_not_the_images(tmp_path, narrow):
     wider = dataclasses.replace(narrow, arguments={"widths": [32, 32, 32, 32], "embedding_size": 16})
     wider = dataclasses.replace(wider, layers=("conv1", "layer1.0.conv1"))
-    few, many = (peak_mb(tmp_path, wider, images, batch=4) for images in (6, 24))
-    at_once = peak_mb(tmp_path, wider, 24, batch=24)
+    few, many = (peak_mb(tmp_path, wider, images, batch=4) for images in (6, 16))
+    at_once = peak_mb(tmp_path, wider, 16, batch=16)
     assert many - few < 100, (few, many)  # the images themselves, and their pairs on the way to the file
     assert at_once - many > 150, (many, at_once)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import make_faces
 from leam import files, journal, storage
 from leam.journal import Journal
+from shards import make_faces, write_faces
 
 
 def test_a_file_appears_only_when_whole(tmp_path):
@@ -26,9 +26,7 @@ def test_a_file_appears_only_when_whole(tmp_path):
 
 
 def test_a_shard_of_another_kind_or_a_damaged_one_is_named(tmp_path):
-    path = tmp_path / "x.h5"
-    with storage.create_shard(path, "faces") as shard:
-        storage.write_faces(shard, make_faces("a", 3))
+    path = write_faces(tmp_path / "x.h5", [make_faces("a", 3)])
     with (
         pytest.raises(files.StorageError, match=r"x\.h5: expected a file of kind 'maps'"),
         storage.open_shard(path, "maps"),

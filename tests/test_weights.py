@@ -2,23 +2,14 @@
 
 import dataclasses
 import hashlib
-import http.server
 import json
-import threading
 from pathlib import Path
 
 import pytest
-from safetensors.torch import save_file
 
 from leam import files, weights
-from leam.recognisers import networks, registry
-
-
-@pytest.fixture
-def saved(tmp_path, narrow):
-    path = tmp_path / "w.safetensors"
-    save_file(networks.build(narrow, seed=5).state_dict(), path)
-    return dataclasses.replace(narrow, untrained=False, weights=str(path), origin="here", licence="ours")
+from leam.recognisers import registry
+from picture_server import serve_folder
 
 
 def test_facts_of_the_file_are_written(saved, tmp_path):
@@ -45,19 +36,8 @@ def test_another_size_than_expected_is_refused(saved, tmp_path):
 @pytest.fixture
 def server(tmp_path):
     """A web server on loopback that serves tmp_path, and counts what it was asked for."""
-    asked = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=tmp_path)
-
-        def log_message(self, _format, *arguments):
-            asked.append(arguments[0])
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}", asked
-        running.shutdown()
+    with serve_folder(tmp_path) as running:
+        yield running
 
 
 def test_a_url_is_fetched_once_and_verified(saved, tmp_path, server):

@@ -11,7 +11,7 @@ from leam.analyses.regions import figure as regions_figure
 from leam.analyses.regions import table as regions_table
 from leam.analyses.retention import figure as retention_figure
 from leam.files import sha256
-from test_tables import make_counts
+from planted import make_counts
 
 
 @pytest.fixture

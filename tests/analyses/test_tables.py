@@ -8,28 +8,7 @@ from leam import demographics, paper, storage
 from leam.analyses.groups import table as groups_table
 from leam.analyses.regions import table as regions_table
 from leam.analyses.retention import table as retention_table
-from leam.regions import REGIONS
-
-
-def make_counts(identities=5, seed=0):
-    """The table of ``count_regions`` for one model, two layers and the whole model, thresholds 1 and full."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for identity in (f"p{number}" for number in range(identities)):
-        area = rng.dirichlet(np.ones(19)) * 100
-        for polarity in ("loss", "similarity"):
-            for layer in ("conv1", "conv2", "all"):
-                for threshold in ("1", "full"):
-                    count = rng.integers(1, 100, 19)
-                    percent = 100 * count / count.sum()
-                    rows += [
-                        (polarity, layer, threshold, identity, *cell, 12, 0)
-                        for cell in zip(REGIONS, count, percent, area, strict=True)
-                    ]
-    names = ["polarity", "layer", "threshold", "identity", "region", "count", "percent", "area_percent"]
-    table = pd.DataFrame(rows, columns=[*names, "pairs", "empty_pairs"])
-    table.insert(0, "model", "m")
-    return table.assign(untrained=False)
+from planted import make_counts
 
 
 def test_shares_against_a_plain_computation():

@@ -32,13 +32,13 @@ import torch
 from torch import nn
 
 import bench_maps
-from conftest import make_faces
 from leam import device, embedding, maps, paper, pixel_sets, storage
 from leam.grid import Grid
 from leam.journal import Journal
 from leam.methods import cells_of, leam_triton
 from leam.methods.leam import LEAM
 from leam.recognisers import folding, networks, registry
+from shards import make_faces
 
 PARTS = ("env", "engine", "choices", "busy", "write", "occlusion", "projection")
 PRECISIONS = ("float32", "tf32", "bf16")

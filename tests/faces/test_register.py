@@ -9,6 +9,7 @@ from leam.faces import stage as faces_stage
 from leam.recognisers import networks, registry
 from leam.regions import REGIONS, resize_regions
 from leam.sample import rendering
+from shards import write_images
 
 
 def rendered_pictures(size, people=3):
@@ -20,14 +21,7 @@ def rendered_pictures(size, people=3):
 
 
 def parse(folder, size, mode):
-    path = folder / f"{size}.h5"
-    with storage.create_shard(path, "images") as shard:
-        pictures = rendered_pictures(size)
-        storage.write_pictures(shard, pictures)
-        ledger = (
-            {"identity": "a", "image": image, "url": "", "sha256": "", "status": "ok"} for image in pictures.images
-        )
-        storage.write_ledger(shard, ledger)
+    path = write_images(folder / f"{size}.h5", [rendered_pictures(size)])
     output = folder / f"{size}_{mode}.h5"
     faces_stage.parse_faces(path, output, {"crop_mode": mode, "crop_size": 96, "crop_margin": 0.3}, device="cpu")
     with storage.open_shard(output, "faces") as shard:

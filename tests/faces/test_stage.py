@@ -1,10 +1,8 @@
 """leam.faces: everything of a face in one frame, and every image accounted for."""
 
-import http.server
 import io
 import json
 import logging
-import threading
 
 import numpy as np
 import pytest
@@ -15,23 +13,8 @@ from leam import files, images, storage
 from leam.faces import detection, frames, parsing
 from leam.faces import stage as faces_stage
 from leam.faces.stage import FaceSettings
-from leam.sample import rendering
-
-
-def write_images(path, people, failed=()):
-    """An images shard of ``people``; ``failed`` are further rows of the ledger: identity, image, status."""
-    rows = [(person.identity, image, "ok") for person in people for image in person.images]
-    with storage.create_shard(path, "images") as shard:
-        for person in people:
-            storage.write_pictures(shard, person)
-        storage.write_ledger(
-            shard,
-            [
-                {"identity": identity, "image": image, "url": "", "status": status, "sha256": ""}
-                for identity, image, status in [*rows, *failed]
-            ],
-        )
-    return path
+from picture_server import serve_folder
+from shards import rendered, write_images
 
 
 def parse(tmp_path, people, failed=(), **settings):
@@ -336,16 +319,6 @@ def test_the_expected_digest_may_be_written_in_capitals(tmp_path):
 # ------------------------------------------------------------------------------------------------------------- mtcnn
 
 
-def rendered(identity, numbers, size=192):
-    """Rendered heads as pictures with label maps and without landmarks, and the landmarks apart."""
-    scenes = [rendering.render_person(5, number, [0], size)[0] for number in numbers]
-    encoded, labels = (
-        [png(part) for part in parts] for parts in zip(*((s.image, s.regions) for s in scenes), strict=True)
-    )
-    found = storage.Pictures(identity, [f"{number}" for number in numbers], encoded, labels)
-    return found, np.stack([scene.landmarks for scene in scenes])
-
-
 @pytest.mark.parametrize("mode", ["box", "aligned"])
 def test_rendered_heads_found_by_mtcnn_are_cropped_in_register(tmp_path, mode):
     person, _ = rendered("ann", [0, 1, 2])
@@ -401,18 +374,7 @@ def test_facts_of_the_files_in_use_are_written_and_passed_on(tmp_path, parser_se
 
 
 def test_pyfacers_own_file_is_downloaded_once_and_checked(tmp_path, parser_settings, monkeypatch):
-    asked = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=tmp_path)
-
-        def log_message(self, _format, *arguments):
-            asked.append(arguments[0])
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
+    with serve_folder(tmp_path) as (address, asked):
         monkeypatch.setattr(faces_stage, "parser_url", lambda: f"{address}/parser.pt")
         digest = files.sha256(tmp_path / "parser.pt")
         section = parser_settings | {"parser_weights": "download", "parser_sha256": digest}
@@ -426,7 +388,6 @@ def test_pyfacers_own_file_is_downloaded_once_and_checked(tmp_path, parser_setti
         monkeypatch.setattr(faces_stage, "parser_url", lambda: f"{address}/absent.pt")
         with pytest.raises(OSError, match=r"faces\.parser_weights: download from .*absent\.pt failed .*; give a path"):
             faces_stage.fetch_face_models(tmp_path / "third" / "files.json", section)
-        server.shutdown()
     assert not (tmp_path / "other" / "files.json").exists() and not (tmp_path / "third" / "files.json").exists()
 
 

@@ -8,7 +8,8 @@ from onnx2torch.node_converters.activations import OnnxPReLU
 from torch import fx, nn
 
 from leam.recognisers import folding, networks, registry
-from test_networks import export, untrained
+from small_recognisers import export
+from test_networks import untrained
 
 
 @torch.no_grad()

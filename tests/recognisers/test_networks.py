@@ -2,16 +2,15 @@
 
 import dataclasses
 import sys
-import warnings
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
 from leam.recognisers import networks, registry
+from small_recognisers import export
 
 NINE = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
 
@@ -87,30 +86,20 @@ def test_inception_takes_the_published_file_with_its_classifier(tmp_path):
 # ---------------------------------------------------------------------------------------------------------- loading
 
 
-@pytest.fixture
-def saved(tmp_path, narrow):
-    """A narrow recogniser with its weights in a file, and the network they came from."""
-    network = networks.build(narrow, seed=5)
-    save_file(network.state_dict(), tmp_path / "w.safetensors")
-    return dataclasses.replace(narrow, untrained=False, weights=str(tmp_path / "w.safetensors")), network
-
-
-def test_weights_come_back_in_eval_mode_and_frozen(saved):
-    recogniser, network = saved
-    loaded = networks.build(recogniser)
+def test_weights_come_back_in_eval_mode_and_frozen(saved, narrow):
+    network, loaded = networks.build(narrow, seed=5), networks.build(saved)
     x = torch.randn(2, 3, 112, 112)
     torch.testing.assert_close(loaded(x), network(x))
     assert not loaded.training and not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
 def test_a_file_for_another_architecture_is_refused_with_the_difference(saved):
-    recogniser, _ = saved
-    other = dataclasses.replace(recogniser, architecture="iresnet50")
+    other = dataclasses.replace(saved, architecture="iresnet50")
     with pytest.raises(
         registry.ModelError, match=r"is not a file for iresnet50: it lacks layer1\.2\.bn1\.weight \(and"
     ):
         networks.build(other)
-    wider = dataclasses.replace(recogniser, arguments=recogniser.arguments | {"embedding_size": 32})
+    wider = dataclasses.replace(saved, arguments=saved.arguments | {"embedding_size": 32})
     with pytest.raises(registry.ModelError, match=r"has fc\.weight of shape \(16, 392\), expected \(32, 392\)"):
         networks.build(wider)
 
@@ -206,22 +195,6 @@ def test_an_onnx_file_with_layers_by_node_name(tmp_path):
     assert list(networks.find_layers(network, recogniser.layers)) == ["stem/Conv"]
     with pytest.raises(registry.ModelError, match="no layer is called 'Conv'; convolutions are stem/Conv"):
         networks.find_layers(network, ("Conv",))
-
-
-def export(network, path):
-    """As InsightFace's packs were made: TorchScript export with constant folding, which folds BatchNorm away."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            torch.zeros(1, 3, 112, 112),
-            path,
-            dynamo=False,
-            input_names=["input.1"],
-            output_names=["embedding"],
-            dynamic_axes={"input.1": {0: "N"}},
-            opset_version=11,
-        )
 
 
 def test_an_exported_iresnet_gives_the_same_embeddings_and_names_what_was_folded(tmp_path, narrow):

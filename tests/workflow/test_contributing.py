@@ -19,8 +19,8 @@ from drawn import draw
 from leam import storage
 from leam.methods import POLARITIES
 from leam.recognisers import registry
+from runs import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 
 

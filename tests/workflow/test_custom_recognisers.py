@@ -10,8 +10,8 @@ import yaml
 
 from leam import files, storage
 from leam.recognisers import networks, registry
-from test_networks import export
-from test_workflow import snakemake
+from runs import snakemake
+from small_recognisers import export
 
 NORMALISED = {"input_size": [112, 112], "mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5]}
 

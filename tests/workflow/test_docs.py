@@ -11,8 +11,8 @@ import pytest
 from leam import config, regions
 from leam.analyses import occlusion
 from leam.recognisers import registry
+from runs import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 METHOD = ROOT / "docs" / "method.md"
 

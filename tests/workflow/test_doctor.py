@@ -3,16 +3,15 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-from conftest import make_faces
 from leam import config as settings
-from leam import doctor, storage
+from leam import doctor
+from runs import ROOT
+from shards import make_faces, write_faces
 
-ROOT = Path(__file__).parents[2]
 SLURM = doctor.read_profile(ROOT / "profiles" / "slurm")
 SAID = {
     ("sinfo", "-h"): "batch 2-00:00:00\ngpu 2-00:00:00\n",
@@ -108,8 +107,7 @@ def test_weights_are_looked_at(tmp_path):
 
 def test_files_that_are_cut_short_are_named(tmp_path):
     for name in ("whole", "cut"):
-        with storage.create_shard(tmp_path / f"{name}.h5", "faces") as shard:
-            storage.write_faces(shard, make_faces("a", 2))
+        write_faces(tmp_path / f"{name}.h5", [make_faces("a", 2)])
     assert doctor.look_at_results(tmp_path).state == "ok"
     os.truncate(tmp_path / "cut.h5", 5000)
     found = doctor.look_at_results(tmp_path)

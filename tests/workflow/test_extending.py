@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from test_workflow import ROOT, jobs, snakemake
+from runs import ROOT, jobs, snakemake
 
 SMALL = {"source": {"sample": {"identities": 3, "images": 3, "size": 128}}, "localisation": {"when": "never"}}
 

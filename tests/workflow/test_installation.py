@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from leam import __version__
+from runs import ROOT
 
-ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from leam import doctor
+from runs import ROOT, jobs
 
-ROOT = Path(__file__).parents[2]
 VARIANTS = sorted(path.name for path in (ROOT / "profiles").glob("slurm-*"))
 RULES = {path.stem: path.read_text() for path in (ROOT / "workflow_scripts").glob("*.py")}
 GPU_RULES = {name for name, text in RULES.items() if 'resources.get("gpu")' in text}
@@ -34,6 +34,7 @@ def test_every_variant_plans_without_slurm(tmp_path, variant):
     overlay = ["--workflow-profile", ROOT / "profiles" / variant] if variant else []
     found = plan(tmp_path, "--profile", ROOT / "profiles/slurm", *overlay)
     assert found.returncode == 0, found.stderr
+    assert jobs(found.stdout + found.stderr)["compute_maps"] == 4
     maps = re.search(r"rule compute_maps:.*?resources: (.*?)\n", found.stdout + found.stderr, re.S).group(1)
     assert ("slurm_partition=gpu" in maps and "gpu=1" in maps) == (variant != "slurm-aion")
     assert "runtime=" in maps and "mem_mb=" in maps and "qos=" in maps

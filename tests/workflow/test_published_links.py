@@ -7,7 +7,7 @@ import pytest
 from leam import storage
 from leam.sample import rendering
 from picture_server import answer, redirect, serve
-from test_workflow import jobs, snakemake, write_config
+from runs import jobs, snakemake, write_config
 
 
 def settings(path, **changes):

@@ -15,9 +15,8 @@ import pytest
 from leam import files, maps, storage
 from leam.grid import Grid
 from leam.methods import POLARITIES
-from test_workflow import snakemake
+from runs import ROOT, snakemake
 
-ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("LEAM_REAL", "unset"))
 pytestmark = pytest.mark.skipif(
     not (REAL / "faces").is_dir(), reason="no real photographs (LEAM_REAL is to name a folder that has them)"

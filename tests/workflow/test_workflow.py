@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,26 +13,14 @@ import yaml
 
 import formats
 from leam import files, storage
+from runs import ROOT, jobs, snakemake, write_config
 
-ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
 RULES = {
     name: path
     for path in sorted((ROOT / "rules").glob("*.smk"))
     for name in re.findall(r"^ *rule (\w+):", path.read_text(), re.M)
 }
-
-
-def snakemake(*arguments, directory, check=True):
-    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", directory, *arguments]
-    found = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert not check or found.returncode == 0, found.stdout + found.stderr
-    return found.stdout + found.stderr
-
-
-def write_config(path, **changes):
-    path.write_text(yaml.safe_dump(changes))
-    return path
 
 
 # ------------------------------------------------------------------------------------------------------------ names
@@ -84,12 +71,6 @@ def test_conda_environment_holds_the_pins_of_requirements():
 # --------------------------------------------------------------------------------------------------------- planning
 
 
-def jobs(text):
-    """{rule: number of jobs} from a dry run."""
-    table = text.split("Job stats:")[1].split("total")[0]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
-
-
 def test_a_dry_run_needs_no_weights_no_gpu_and_no_slurm(tmp_path):
     people = tmp_path / "people"
     for number in range(4):
@@ -110,11 +91,6 @@ def test_a_dry_run_needs_no_weights_no_gpu_and_no_slurm(tmp_path):
     file = write_config(tmp_path / "mine.yaml", **settings)
     found = jobs(snakemake("-n", "--configfile", file, directory=tmp_path))
     assert (found["compute_maps"], found["import_images"], found["fetch_weights"]) == (6, 2, 3)
-
-
-def test_the_slurm_profile_plans_without_slurm(tmp_path):
-    found = jobs(snakemake("-n", "--profile", ROOT / "profiles" / "slurm", directory=tmp_path))
-    assert found["compute_maps"] == 4
 
 
 def test_a_thousand_identities_under_nine_models_are_ninety_gpu_jobs(tmp_path):
@@ -156,7 +132,12 @@ def test_what_failed_for_good_is_named_at_the_end(tmp_path):
 
 # ---------------------------------------------------------------------------------------------------------- running
 
+# With what is only made when asked for, groups and ages. The rendered people have neither: a table gives them a gender
+# and an ethnicity, and the images' numbers stand for ages.
+PEOPLE = "identity,gender,ethnicity\ns000,female,African\ns001,male,Caucasian\ns002,male,\n"
 FEW = {
+    "demographics": "people.csv",
+    "significance": {"age_pattern": r"^(\d\d)"},
     "identities_per_job": 2,
     "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
     "analysis": {"bootstrap_samples": 100, "figure_identities": 1, "figure_images": 3},
@@ -167,10 +148,11 @@ FEW = {
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
-    """A finished run on three rendered people."""
+    """A finished run on three rendered people, of all that there is."""
     directory = tmp_path_factory.mktemp("few")
+    (directory / "people.csv").write_text(PEOPLE)
     file = write_config(directory / "few.yaml", **FEW)
-    snakemake("--cores", 2, "--configfile", file, directory=directory)
+    snakemake("all", "calibrate_margin", "--cores", 2, "--configfile", file, directory=directory)
     return directory
 
 
@@ -246,8 +228,10 @@ def checkout(folder):
     """A copy of this checkout's own files elsewhere, with their times."""
     for name in ("Snakefile", "config.yaml", "rules", "envs", "workflow_scripts"):
         source = ROOT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy2
-        copy(source, folder / name)
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy2(source, folder / name)
     return folder / "Snakefile"
 
 
@@ -284,12 +268,7 @@ def test_a_changed_formula_runs_again_what_comes_from_it(few, tmp_path, module, 
 
 
 def test_groups_and_ages_are_asked_for_by_their_settings(few):
-    """The rendered people have neither: a table gives them a gender, and the images' numbers stand for ages."""
-    (few / "people.csv").write_text("identity,gender\ns000,female\ns001,male\ns002,male\n")
-    settings = FEW | {"demographics": "people.csv", "significance": {"age_pattern": r"^(\d\d)"}}
-    file = write_config(few / "groups.yaml", **settings)
     targets = ("tables/table23_occlusion_drop_male.csv", "figures/drops_by_gender.png", "figures/ages.png")
-    snakemake("--cores", 2, *(f"results/{name}" for name in targets), "--configfile", file, directory=few)
     results = few / "results"
     assert all((results / name).stat().st_size > 1000 for name in targets)
     tests = pd.read_csv(results / "tables" / "significance.csv")
@@ -304,7 +283,8 @@ def test_groups_and_ages_are_asked_for_by_their_settings(few):
 
 
 def test_the_same_seed_gives_the_same_bytes(few, tmp_path):
-    shutil.copy(few / "few.yaml", tmp_path)
+    for name in ("few.yaml", "people.csv"):
+        shutil.copy(few / name, tmp_path)
     snakemake("--cores", 2, "--configfile", tmp_path / "few.yaml", directory=tmp_path)
     kinds = (".h5", ".parquet", ".csv", ".png", ".pdf", ".html")
     made = [path for path in (tmp_path / "results").rglob("*") if path.suffix in kinds]
@@ -327,11 +307,6 @@ def test_the_report_is_made(few):
 
 
 def test_docs_formats_lists_every_file_and_column_of_a_run(few):
-    """Also what is only written when asked for: tables of groups and ages, and the margins."""
-    (few / "people.csv").write_text("identity,gender,ethnicity\ns000,female,African\ns001,male,Caucasian\n")
-    settings = FEW | {"demographics": "people.csv", "significance": {"age_pattern": r"^(\d\d)"}}
-    file = write_config(few / "everything.yaml", **settings)
-    snakemake("all", "calibrate_margin", "--cores", 2, "--configfile", file, directory=few)
     assert formats.check(few / "results") == []
     described, _ = formats.read_page(formats.PAGE.read_text())
     of_links_and_model_files = {"links_rejected.csv", "images/{shard}.csv", "tables/scraping.csv"}

@@ -6,15 +6,16 @@ import pytest
 import torch
 from scipy.stats import linregress, wilcoxon
 
-from conftest import make_faces
 from leam import maps, paper, storage
 from leam.analyses import ages
 from leam.analyses.ages import measure as ages_measure
 from leam.analyses.ages import table as ages_table
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.grid import Grid
-from leam.recognisers import networks, registry
+from leam.recognisers import networks
 from leam.sources.fgnet import Fgnet
+from shards import make_faces, write_faces
+from small_recognisers import make_narrow
 
 GRID = 28
 NAMES = {"001": ["001A02.JPG", "001A10.JPG", "001A10a.JPG"], "002": ["002A05.JPG", "002a43b.jpg"]}
@@ -44,23 +45,12 @@ def test_age_is_in_the_name(name, age):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ages")
-    entry = {
-        "architecture": "iresnet18",
-        "input_size": [112, 112],
-        "mean": [127.5] * 3,
-        "std": [127.5] * 3,
-        "layers": ["conv1", "layer1.0.conv1"],
-        "arguments": {"widths": [4, 4, 8, 8], "embedding_size": 16},
-        "untrained": True,
-    }
-    people, faces = [], folder / "faces.h5"
-    with storage.create_shard(faces, "faces") as shard:
-        for identity, names in (*NAMES.items(), ("003", ["003A07.JPG", "unknown.JPG"])):
-            people.append(make_faces(identity, len(names)))
-            people[-1].images = names
-            storage.write_faces(shard, people[-1])
-        storage.write_discarded(shard, [])
-    tested, guide = registry.recogniser("tested", entry), registry.recogniser("guide", entry)
+    people = []
+    for identity, names in (*NAMES.items(), ("003", ["003A07.JPG", "unknown.JPG"])):
+        people.append(make_faces(identity, len(names)))
+        people[-1].images = names
+    faces = write_faces(folder / "faces.h5", people)
+    tested, guide = (make_narrow(name, layers=["conv1", "layer1.0.conv1"]) for name in ("tested", "guide"))
     paths = {}
     for seed, recogniser in enumerate((tested, guide)):
         paths[recogniser.name] = folder / f"{recogniser.name}.h5"

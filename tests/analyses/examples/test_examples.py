@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import make_faces
 from leam import maps, pixel_sets, storage
 from leam.analyses.examples import figure as examples_figure
 from leam.files import sha256
 from leam.grid import FULL_ACTIVATION
-from leam.recognisers import registry
+from shards import make_faces, write_faces
+from small_recognisers import make_narrow
 
 IDENTITIES = {"a": 3, "b": 2, "c": 4, "d": 3}
 
@@ -29,25 +29,14 @@ def computed(tmp_path_factory):
     """Maps of two small recognisers, in two shards; c's third image has no landmarks."""
     folder = tmp_path_factory.mktemp("examples")
     openings = {"a": [0.1, 0.3, 0.2], "b": [0.5, 0.4], "c": [0.0, 0.6, np.nan, 0.2], "d": [0.2, 0.2, 0.2]}
-    entry = {
-        "architecture": "iresnet18",
-        "input_size": [112, 112],
-        "mean": [127.5] * 3,
-        "std": [127.5] * 3,
-        "layers": ["conv1", "layer1.0.conv1", "layer2.0.conv1", "layer2.0.conv2"],
-        "arguments": {"widths": [4, 4, 8, 8], "embedding_size": 16},
-        "untrained": True,
-    }
+    layers = ["conv1", "layer1.0.conv1", "layer2.0.conv1", "layer2.0.conv2"]
     faces, found = [], {"one": [], "two": []}
     for shard, names in enumerate(("ab", "cd")):
         faces.append(str(folder / f"{shard}.h5"))
-        with storage.create_shard(faces[-1], "faces") as file:
-            for name in names:
-                storage.write_faces(file, with_mouths(name, IDENTITIES[name], openings[name]))
-            storage.write_discarded(file, [])
+        write_faces(faces[-1], (with_mouths(name, IDENTITIES[name], openings[name]) for name in names))
         for model, paths in found.items():
             paths.append(str(folder / f"{model}{shard}.h5"))
-            recogniser = registry.recogniser(model, entry)
+            recogniser = make_narrow(model, layers=layers)
             maps.compute_maps(faces[-1], paths[-1], recogniser, maps.MapSettings(grid=56), seed=len(model + paths[0]))
     return found, faces
 
@@ -175,9 +164,7 @@ def test_the_same_data_give_the_same_bytes(kind, computed, tmp_path):
 def test_no_landmarks_is_one_clear_error(computed, tmp_path):
     maps_of, _ = computed
     blank = str(tmp_path / "faces.h5")
-    with storage.create_shard(blank, "faces") as file:
-        for name in "ab":
-            storage.write_faces(file, with_mouths(name, IDENTITIES[name], [np.nan] * IDENTITIES[name]))
+    write_faces(blank, (with_mouths(name, IDENTITIES[name], [np.nan] * IDENTITIES[name]) for name in "ab"))
     with pytest.raises(ValueError, match="no identity has landmarks in two images"):
         examples_figure.plot_expressions(
             maps_of["one"][:1], [blank], tmp_path / "a.png", tmp_path / "a.pdf", polarity="loss"

@@ -9,9 +9,7 @@ from leam import paper
 from leam.analyses.groups import table as groups_table
 from leam.analyses.occlusion.table import CELL
 from leam.regions import REGIONS
-from test_individuals import make_images
-from test_occlusion_tables import make_drops
-from test_tables import make_counts
+from planted import make_counts, make_drops, make_image_shares
 
 
 def counted_u(a, b):
@@ -117,7 +115,7 @@ def files(tmp_path_factory):
         counts[model], images[model] = str(folder / f"{model}.parquet"), str(folder / f"{model}.images.parquet")
         rename = {f"p{number}": f"p{2 * number:02d}" for number in range(5)}
         make_counts().assign(model=model).replace({"identity": rename}).to_parquet(counts[model])
-        make_images().assign(model=model).replace({"identity": rename}).to_parquet(images[model])
+        make_image_shares().assign(model=model).replace({"identity": rename}).to_parquet(images[model])
     return folder, drops, counts, images
 
 

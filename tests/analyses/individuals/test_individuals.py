@@ -6,33 +6,12 @@ import pytest
 
 from leam import paper
 from leam.analyses.individuals import table as individuals_table
-from leam.regions import REGIONS
-from test_tables import make_counts
-
-IMAGES = 4
-
-
-def make_images(identities=5, seed=0):
-    """The second table of ``count_regions``."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for identity in (f"p{number}" for number in range(identities)):
-        for polarity in ("loss", "similarity"):
-            for threshold in ("1", "full"):
-                for image in range(IMAGES):
-                    percent = rng.dirichlet(np.ones(19)) * 100
-                    percent[16] = 0  # nobody wears a hat
-                    rows += [
-                        (polarity, threshold, identity, f"{image}", *cell)
-                        for cell in zip(REGIONS, percent, strict=True)
-                    ]
-    names = ["polarity", "threshold", "identity", "image", "region", "percent"]
-    return pd.DataFrame(rows, columns=names).assign(model="m", untrained=False)
+from planted import IMAGES, make_counts, make_image_shares
 
 
 @pytest.fixture
 def tabulated(tmp_path):
-    counts, images = make_counts(), make_images()
+    counts, images = make_counts(), make_image_shares()
     counts.to_parquet(tmp_path / "m.parquet")
     images.to_parquet(tmp_path / "m.images.parquet")
     outputs = {name: str(tmp_path / f"{name}.csv") for name in ("individuals", "table07", "table08")}

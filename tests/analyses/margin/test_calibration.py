@@ -11,7 +11,7 @@ from leam.analyses.margin import table as margin_table
 from leam.faces import detection
 from leam.faces import stage as faces_stage
 from leam.regions import REGIONS
-from test_stage import rendered, write_images
+from shards import rendered, write_images
 
 
 def rings(side, shares):

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from conftest import make_faces
 from leam import maps, storage
 from leam.analyses.occlusion import averages
 from leam.analyses.verification import measure as verification_measure
+from shards import make_faces, write_faces
 
 
 def test_leave_one_out_by_hand():
@@ -38,9 +38,7 @@ def test_totals_over_two_shards_give_the_mean_of_all_others(tmp_path, narrow):
     narrow = dataclasses.replace(narrow, layers=("layer1.0.conv2",))
     for number, people in enumerate(({"a": 3}, {"b": 2, "c": 4})):
         faces, path = tmp_path / f"faces{number}.h5", tmp_path / f"{number}.h5"
-        with storage.create_shard(faces, "faces") as shard:
-            for identity, images in people.items():
-                storage.write_faces(shard, make_faces(identity, images))
+        write_faces(faces, (make_faces(*person) for person in people.items()))
         maps.compute_maps(faces, path, narrow, maps.MapSettings(grid=28))
         with storage.open_shard(path, "maps") as shard:
             for identity in people:

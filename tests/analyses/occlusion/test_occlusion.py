@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import naive
-from conftest import make_faces
 from leam import files, grid, maps, pixel_sets, storage
 from leam.analyses import occlusion
 from leam.analyses.occlusion import averages
@@ -17,6 +16,7 @@ from leam.analyses.occlusion import measure as occlusion_measure
 from leam.analyses.verification import table as verification_table
 from leam.grid import Grid, input_pixels
 from leam.recognisers import networks, registry
+from shards import make_faces, write_faces
 
 GRID = 28
 LIGHT = occlusion_measure.OcclusionSettings(percents=(0.2, 1.0, 10.0), repeats=2, batch=7)
@@ -88,10 +88,8 @@ def run(folder, faces, recognisers, settings=LIGHT, name="drops.parquet", **opti
 def finished(tmp_path_factory):
     """The drops of a small recogniser that sees the columns 8 to 103 of the crop, guided by itself and by a patch."""
     folder = tmp_path_factory.mktemp("occlusion")
-    faces = folder / "faces.h5"
-    with storage.create_shard(faces, "faces") as shard:
-        for identity, images in zip("abcd", (3, 2, 4, 3), strict=True):
-            storage.write_faces(shard, make_faces(identity, images))
+    people = (make_faces(*person) for person in zip("abcd", (3, 2, 4, 3), strict=True))
+    faces = write_faces(folder / "faces.h5", people)
     entry = {"architecture": f"{__name__}:small", "input_size": [28, 24], "window": [0, 8, 112, 104]}
     tested = patch_recogniser("small", layers=["conv1", "conv2"], untrained=True, **entry)
     guide = patch_recogniser()
@@ -393,9 +391,7 @@ def test_fills():
 
 
 def test_without_a_second_identity_its_controls_are_left_out(tmp_path):
-    faces = tmp_path / "faces.h5"
-    with storage.create_shard(faces, "faces") as shard:
-        storage.write_faces(shard, make_faces("a", 3))
+    faces = write_faces(tmp_path / "faces.h5", [make_faces("a", 3)])
     table = run(tmp_path, faces, (patch_recogniser(),), dataclasses.replace(LIGHT, percents=(1.0,)))
     assert set(table["kind"]) == set(occlusion.KINDS) - set(occlusion.OTHERS)
     assert (table["accepted"] == 0).all()  # without impostors there is no threshold
@@ -431,7 +427,6 @@ def test_maps_of_another_recogniser_or_of_other_faces_are_refused(tmp_path, face
         occlusion_measure.OcclusionError, match="made with another recogniser than now; run compute_maps again"
     ):
         run(tmp_path, faces_shard, (other,), paths=paths)
-    with storage.create_shard(tmp_path / "others.h5", "faces") as shard:
-        storage.write_faces(shard, make_faces("a", 3, seed=1))
+    others = write_faces(tmp_path / "others.h5", [make_faces("a", 3, seed=1)])
     with pytest.raises(occlusion_measure.OcclusionError, match="made from other faces than now"):
-        run(tmp_path, tmp_path / "others.h5", (patch_recogniser(),), paths=paths)
+        run(tmp_path, others, (patch_recogniser(),), paths=paths)

@@ -7,32 +7,10 @@ import pandas as pd
 import pytest
 
 from leam import paper, statistics
-from leam.analyses import occlusion
 from leam.analyses.occlusion import table as occlusion_table
+from planted import LEVELS, make_drops
 
 NAMES = ("occlusion", "decisions", "person_specific", "transfer", "table09", "table21")
-LEVELS = {"image": 0.20, "own_mean": 0.15, "other_mean": 0.15, "population_mean": 0.10, "shuffled": 0.03}
-LEVELS |= {"centre": 0.05, "random": 0.02}
-
-
-def make_drops(model="IR_CASIA", guides=("IR_CASIA",), identities=10, images=3, seed=0, untrained=False):
-    """Drops as ``occlude_faces`` writes them, around planted levels; own_mean and other_mean are alike."""
-    rng = np.random.default_rng([seed, *model.encode()])
-    cells = [("", "", kind, "", percent) for kind in occlusion.FREE for percent in (0.1, 1.0)]
-    for guide, layer, polarity in itertools.product(guides, ("conv1", "conv2"), ("loss", "similarity")):
-        kinds = [kind for kind in LEVELS if kind not in occlusion.FREE] if guide == model else ["image"]
-        percents = (0.1, 1.0) if layer == "conv1" else (1.0,)
-        if guide == model or layer == "conv1":
-            cells += [(guide, layer, kind, polarity, percent) for kind in kinds for percent in percents]
-    rows = []
-    for number in range(identities):
-        shift = rng.normal(0, 0.02)
-        for image in range(images):
-            for guide, layer, kind, polarity, percent in cells:
-                drop = LEVELS[kind] * percent + shift + rng.normal(0, 0.01)
-                keys = (model, guide, layer, polarity, kind, percent, f"p{number:02d}", f"{image}.png")
-                rows.append((*keys, 125, images - 1, 0.6, drop, images - 1, int(rng.integers(images)), untrained))
-    return pd.DataFrame(rows, columns=occlusion.COLUMNS)
 
 
 @pytest.fixture(scope="module")

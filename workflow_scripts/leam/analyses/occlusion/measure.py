@@ -38,7 +38,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.functional import gaussian_blur
 
 from leam import files, storage
 from leam.analyses.occlusion import COLUMNS, FREE, KINDS, OTHERS, PERCENTS, PLAN, averages
@@ -155,6 +154,8 @@ def filling(fill: str, x: Tensor, recogniser: Recogniser, seed: int = 0) -> Tens
     if fill == "mean":
         return x.mean((2, 3), keepdim=True).expand_as(x)
     if fill == "blur":
+        from torchvision.transforms.functional import gaussian_blur  # seconds of starting, for this fill alone
+
         sigma = BLUR * x.shape[2]
         return gaussian_blur(x, 2 * round(2 * sigma) + 1, sigma)
     if fill == "noise":

@@ -1,0 +1,28 @@
+"""Snakemake as a user calls it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def snakemake(*arguments, directory, check=True):
+    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", directory, *arguments]
+    found = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert not check or found.returncode == 0, found.stdout + found.stderr
+    return found.stdout + found.stderr
+
+
+def jobs(text):
+    """{rule: number of jobs} from a dry run."""
+    table = text.split("Job stats:")[1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+def write_config(path, **changes):
+    path.write_text(yaml.safe_dump(changes))
+    return path
