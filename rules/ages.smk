@@ -35,7 +35,7 @@ if AGE_PATTERN:
             code=code_of("measure_ages"),
             recogniser=recogniser_entry,
             guides=age_guides,
-            guide=settings.paper_guide(config),
+            guide=settings.headline_guide(config),
             pattern=AGE_PATTERN,
             settings=lookup(within=config, dpath="occlusion"),
             seed=config["seed"],

@@ -37,7 +37,7 @@ rule tabulate_individuals:
     params:
         code=code_of("tabulate_individuals"),
         models=MODELS,
-        individuals=lookup(within=config, dpath="significance/individuals"),
+        table_identities=lookup(within=config, dpath="analysis/table_identities"),
         seed=config["seed"],
         run=RUN,
     script:

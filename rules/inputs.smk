@@ -73,7 +73,7 @@ def guides_maps(wildcards):
 
 def age_guides(wildcards):
     """The recognisers whose maps measure_ages reads: its own, for its embeddings, and the guide's."""
-    return list(dict.fromkeys([wildcards.model, settings.paper_guide(config)]))
+    return list(dict.fromkeys([wildcards.model, settings.headline_guide(config)]))
 
 
 def age_maps(wildcards):

@@ -126,7 +126,7 @@ rule tabulate_occlusion:
     params:
         code=code_of("tabulate_occlusion"),
         models=MODELS,
-        guide=settings.paper_guide(config),
+        guide=settings.headline_guide(config),
         analysis=lookup(within=config, dpath="analysis"),
         seed=config["seed"],
     script:
@@ -160,7 +160,7 @@ rule plot_person_specific:
         "../envs/leam.yaml"
     params:
         code=code_of("plot_person_specific"),
-        percent=lookup(within=config, dpath="occlusion/percent"),
+        percent=lookup(within=config, dpath="occlusion/headline_percent"),
         analysis=lookup(within=config, dpath="analysis"),
     script:
         "../workflow_scripts/plot_person_specific.py"
@@ -193,7 +193,7 @@ rule plot_occlusion:
         "../envs/leam.yaml"
     params:
         code=code_of("plot_occlusion"),
-        guide=settings.paper_guide(config),
+        guide=settings.headline_guide(config),
         analysis=lookup(within=config, dpath="analysis"),
     script:
         "../workflow_scripts/plot_occlusion.py"
@@ -218,6 +218,6 @@ rule plot_transfer:
         "../envs/leam.yaml"
     params:
         code=code_of("plot_transfer"),
-        percent=lookup(within=config, dpath="occlusion/percent"),
+        percent=lookup(within=config, dpath="occlusion/headline_percent"),
     script:
         "../workflow_scripts/plot_transfer.py"

@@ -83,17 +83,20 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ({"maps": {"batch": 0}}, "config: maps.batch is 0; allowed: integer or null, at least 1, in images"),
         ({"maps": {"dtype": "half"}}, "config: maps.dtype is 'half'; allowed: float32 or float16"),
         (
-            {"significance": {"age_pattern": "A\\d\\d"}},
-            "significance.age_pattern is 'A.*', without a group; allowed: null or a regular expression",
+            {"age_pattern": "A\\d\\d"},
+            "age_pattern is 'A.*', without a group; allowed: null or a regular expression",
         ),
-        ({"significance": {"age_pattern": "("}}, "significance.age_pattern is '\\(': .*; allowed: null or a regular"),
-        ({"seeed": 1}, "config: seeed is no setting; allowed here: analysis, custom_rules, demographics"),
-        ({"faces": {"crop": "box"}}, "config: faces.crop is no setting; allowed here: batch, crop_margin, crop_mode"),
+        ({"age_pattern": "("}, "age_pattern is '\\(': .*; allowed: null or a regular"),
+        ({"seeed": 1}, "config: seeed is no setting; allowed here: age_pattern, analysis, custom_rules, demographics"),
+        (
+            {"faces": {"crop": "box"}},
+            "config: faces.crop is no setting; allowed here: batch_images, crop_margin, crop_mode",
+        ),
         ({"maps": {"top_percents": [0.1]}}, "maps.top_percents is .*; allowed: array, no entry twice, 1 among them"),
         ({"models": ["AF_R19"]}, "config: models: no recogniser is called 'AF_R19'; known are AF_R18"),
         ({"models": ["x"], "recognisers": {"x": {"architecture": "iresnet18"}}}, "input_size, mean, std, layers must"),
         ({"source": {"kind": "folder"}}, "config: source.folder.path is null; source.kind folder needs a path there"),
-        ({"faces": {"regions": "pyfacer"}}, "faces.parser_weights is null; faces.regions pyfacer needs a path"),
+        ({"faces": {"label_maps": "pyfacer"}}, "faces.parser_weights is null; faces.label_maps pyfacer needs a path"),
         (
             {"faces": {"detector": "none", "landmarks": "none", "crop_mode": "aligned"}},
             "faces.crop_mode is 'aligned'; allowed only with a detector or landmarks",
@@ -102,15 +105,15 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ({"source": {"kind": "fgnet"}}, "source.fgnet.path is null; source.kind fgnet needs a path there"),
         (
             {"source": {"kind": "folder", "folder": {"path": "x"}}},
-            r"faces.parser_weights is null; faces.regions pyfacer \(by auto\) needs a path there",
+            r"faces.parser_weights is null; faces.label_maps pyfacer \(by auto\) needs a path there",
         ),
         (
             {"source": {"kind": "celebamask_hq"}, "faces": {"detector": "given"}},
             "faces.detector is 'given', but source celebamask_hq has no landmarks; allowed: auto",
         ),
         (
-            {"source": {"kind": "fgnet"}, "faces": {"regions": "given"}},
-            "faces.regions is 'given', but source fgnet has no label maps; allowed: pyfacer",
+            {"source": {"kind": "fgnet"}, "faces": {"label_maps": "given"}},
+            "faces.label_maps is 'given', but source fgnet has no label maps; allowed: pyfacer",
         ),
         ({"source": {"fgnet": {"min_images": 5, "max_images": 3}}}, "source.fgnet.max_images is 3; allowed: at least"),
         ({"faces": {"landmark_weights": "download"}}, "faces.landmark_weights is 'download'; allowed: a path"),
@@ -120,11 +123,14 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             {"localisation": {"regions": ["le"]}},
             "holds 'le', but no recogniser is called sample_le; allowed: hair or nose",
         ),
-        ({"occlusion": {"percent": 3}}, "occlusion.percent is 3; allowed: one of occlusion.percents: 0.1, 0.25"),
+        (
+            {"occlusion": {"headline_percent": 3}},
+            "occlusion.headline_percent is 3; allowed: one of occlusion.percents: 0.1, 0.25",
+        ),
         ({"occlusion": {"guides": ["AF_R18"]}}, "occlusion.guides has 'AF_R18'; allowed: the models of this run"),
         (
-            {"occlusion": {"guides": ["sample_arcface"], "guide": "sample_cosface"}},
-            "occlusion.guide is 'sample_cosface'; allowed: null or one of the guides: sample_arcface",
+            {"occlusion": {"guides": ["sample_arcface"], "headline_guide": "sample_cosface"}},
+            "occlusion.headline_guide is 'sample_cosface'; allowed: null or one of the guides: sample_arcface",
         ),
         ({"occlusion": {"kinds": ["random"]}}, "occlusion.kinds is .*; allowed: array, no entry twice, image among"),
         ({"demographics": "nowhere.csv"}, "config: demographics: .*nowhere.csv"),
@@ -143,6 +149,49 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
 def test_a_wrong_setting_names_key_value_and_what_is_allowed(given, message):
     with pytest.raises(config.ConfigError, match=message):
         config.complete(given)
+
+
+def nested(key, value):
+    """{"a": {"b": value}} of the key a.b."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def test_renamed_keys_are_those_that_the_settings_lack():
+    known = {key for key, _ in leaves(SCHEMA)}
+    assert not known & set(config.RENAMED_KEYS)
+    assert {new for new, _ in config.RENAMED_KEYS.values()} <= known
+
+
+@pytest.mark.parametrize("old", config.RENAMED_KEYS)
+def test_an_old_key_is_an_error_that_names_the_new_one(old):
+    new, version = config.RENAMED_KEYS[old]
+    with pytest.raises(config.ConfigError) as error:
+        config.complete(nested(old, None))
+    assert str(error.value) == f"config: {old} is now {new} ({version}): rename it where you set it"
+
+
+def test_all_old_keys_are_told_at_once():
+    given = {"occlusion": {"percent": 1, "guide": None, "percents": [1]}, "faces": {"regions": "given"}}
+    with pytest.raises(config.ConfigError) as error:
+        config.complete(given)
+    assert [line.split()[1] for line in str(error.value).splitlines()] == [
+        "faces.regions",
+        "occlusion.percent",
+        "occlusion.guide",
+    ]
+
+
+def test_a_section_that_is_none_is_said_though_keys_of_it_are_renamed():
+    with pytest.raises(config.ConfigError, match="config: occlusion is 'percent'; allowed: object"):
+        config.complete({"occlusion": "percent"})
+
+
+def test_numbers_of_identities_say_so():
+    numbers = {key: part for key, part in leaves(SCHEMA) if "identities" in key}
+    assert {part["type"] for part in numbers.values()} == {"integer"}
+    assert all(part["description"].startswith("Number of identities") for part in numbers.values())
 
 
 def test_all_faults_are_told_at_once():
@@ -179,11 +228,13 @@ def test_the_seed_goes_with_the_list_of_imdb_face(tmp_path):
     (tmp_path / "list.csv").touch()
     given = {"seed": 7, "root": str(tmp_path), "source": {"kind": "imdb_face", "imdb_face": {"path": "list.csv"}}}
     given |= {"scraping": {"contact": "me@example.org"}}
-    given |= {"faces": {"detector": "none", "landmarks": "none", "regions": "given"}}
-    with pytest.raises(config.ConfigError, match=r"faces\.regions is 'given', but source imdb_face has no label maps"):
+    given |= {"faces": {"detector": "none", "landmarks": "none", "label_maps": "given"}}
+    with pytest.raises(
+        config.ConfigError, match=r"faces\.label_maps is 'given', but source imdb_face has no label maps"
+    ):
         config.complete(given)
     given["faces"] = {"detector": "retinaface", "detector_weights": "x", "landmarks": "none"}
-    given["faces"] |= {"regions": "pyfacer", "parser_weights": "x"}
+    given["faces"] |= {"label_maps": "pyfacer", "parser_weights": "x"}
     source = config.source_settings(config.complete(given))
     assert source["seed"] == 7 and source["path"] == str(tmp_path / "list.csv")
 
@@ -193,10 +244,10 @@ def test_the_papers_guide_is_taken_where_it_is_run():
     for occlusion, guides, guide in (
         ({}, names, "IR_CASIA"),
         ({"guides": ["VGG_16", "AF_R18"]}, ["AF_R18", "VGG_16"], "AF_R18"),
-        ({"guide": "VGG_16"}, names, "VGG_16"),
+        ({"headline_guide": "VGG_16"}, names, "VGG_16"),
     ):
         found = config.complete({"models": names, "occlusion": occlusion})
-        assert (config.occlusion_guides(found), config.paper_guide(found)) == (guides, guide)
+        assert (config.occlusion_guides(found), config.headline_guide(found)) == (guides, guide)
 
 
 def test_merged_configuration_is_written(tmp_path):
@@ -220,11 +271,11 @@ def test_merged_configuration_is_written(tmp_path):
     ],
 )
 def test_auto_takes_what_came_with_the_pictures_else_a_model(source, faces, chosen):
-    sources = {"folder": {"path": "p"}, "fgnet": {"path": "p"}, "celebamask_hq": {"path": "p", "identities": "i"}}
+    sources = {"folder": {"path": "p"}, "fgnet": {"path": "p"}, "celebamask_hq": {"path": "p", "identity_file": "i"}}
     given = {"source": sources | source, "faces": {"parser_weights": "p.pt"} | faces}
     given["source"]["folder"] = {"path": "p"} | given["source"]["folder"]
     found = config.faces_settings(config.complete(given))
-    assert (found["detector"], found["regions"], found["landmarks"]) == chosen
+    assert (found["detector"], found["label_maps"], found["landmarks"]) == chosen
 
 
 def test_model_files_are_those_that_the_choices_need():
@@ -256,8 +307,8 @@ def test_a_recogniser_of_ones_own_serves_another_world():
 
 def test_ages_are_looked_for_where_names_say_them():
     assert config.age_pattern(config.complete({})) is None
-    assert config.age_pattern(config.complete({"significance": {"age_pattern": "(.)"}})) == "(.)"
-    assert config.age_pattern({"significance": {"age_pattern": None}, "source": {"kind": "fgnet"}}) == Fgnet.age_pattern
+    assert config.age_pattern(config.complete({"age_pattern": "(.)"})) == "(.)"
+    assert config.age_pattern({"age_pattern": None, "source": {"kind": "fgnet"}}) == Fgnet.age_pattern
 
 
 def test_groups_are_those_of_the_table_of_people(tmp_path):

@@ -55,7 +55,7 @@ def config_of(*names, **changes):
             "polarities": ["loss"],
             "layers": "first",
         },
-        "similarity": {"pairs": 2, "layers": 1, "polarities": ["loss"], "frames": ["none", "identity"]},
+        "similarity": {"pairs": 2, "first_layers": 1, "polarities": ["loss"], "frames": ["none", "identity"]},
     }
     for section, keys in changes.items():
         sections[section] |= keys
@@ -90,7 +90,7 @@ def test_occluded_faces_are_those_of_the_plan(changes, masks):
 
 
 def test_all_pairs_are_compared_when_asked_for():
-    assert scale.comparisons([4, 2], config_of("cheap", similarity={"pairs": None, "layers": None})) == {
+    assert scale.comparisons([4, 2], config_of("cheap", similarity={"pairs": None, "first_layers": None})) == {
         "cheap": 2 * (6 + 1) * 2 * 2
     }
 

@@ -11,6 +11,6 @@ tabulate_individuals(
     dict(zip(models, snakemake.input.counts, strict=True)),
     dict(zip(models, snakemake.input.images, strict=True)),
     dict(snakemake.output.items()),
-    individuals=snakemake.params.individuals,
+    table_identities=snakemake.params.table_identities,
     seed=snakemake.params.seed,
 )

@@ -109,14 +109,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    section = {"detector": "mtcnn", "regions": "pyfacer", "parser_weights": str(arguments.parser), "crop_size": SIZE}
+    section = {"detector": "mtcnn", "label_maps": "pyfacer", "parser_weights": str(arguments.parser), "crop_size": SIZE}
     if arguments.landmarks:
         section |= {"landmarks": "dlib", "landmark_weights": str(arguments.landmarks)}
     settings = faces_stage.face_settings(section)
     models = faces_stage.load_models(settings, arguments.device)
     faces_stage.tune(models, arguments.threads)
     pictures = read_photographs(arguments.photos, models.detector, 8)
-    print(f"{len(pictures)} photographs, {arguments.device}, {arguments.threads} thread(s), batch {settings.batch}")
+    print(
+        f"{len(pictures)} photographs, {arguments.device}, {arguments.threads} thread(s), batch {settings.batch_images}"
+    )
     from facenet_pytorch import MTCNN
 
     own = MTCNN(keep_all=True, device=arguments.device)

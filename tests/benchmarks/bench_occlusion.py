@@ -69,7 +69,7 @@ class Work:
         self.recogniser, self.device, self.batch = (
             registry.recogniser(name, entry),
             torch.device(device),
-            settings.batch,
+            settings.batch_images,
         )
         faces, path, totals = folder / "faces.h5", folder / "maps.h5", folder / "averages.h5"
         write_faces(faces, images, self.recogniser.input_size[0])
@@ -80,7 +80,9 @@ class Work:
         with storage.open_shard(faces, "faces") as shard:
             self.crops = storage.read_faces(shard, PEOPLE[0]).crops
         averaged = storage.read_averages(totals)
-        self.sources = occlusion_measure.Sources(self.recogniser, {name: self.own}, averaged, batch=settings.batch)
+        self.sources = occlusion_measure.Sources(
+            self.recogniser, {name: self.own}, averaged, batch=settings.batch_images
+        )
         self.rankings = occlusion_measure.plan(settings, name, self.sources.layers)
         self.network = occlusion_measure.ready_networks(self.sources, self.rankings, self.recogniser, self.device)
         self.built = networks.build(self.recogniser).to(self.device)
@@ -99,7 +101,7 @@ class Work:
 
 def measure(name: str, images: int, device: str, settings: occlusion_measure.OcclusionSettings, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder, device.arithmetic("float32", torch.device(device)):
-        work, batch = Work(Path(folder), name, images, device, settings), settings.batch
+        work, batch = Work(Path(folder), name, images, device, settings), settings.batch_images
         found = {shuffled: work.run(shuffled) for shuffled in (False, True)}
         counts = {shuffled: each.forwards for shuffled, each in found.items()}
         contestants = {
@@ -159,7 +161,7 @@ def main() -> None:
     if given.device == "cuda":
         print(torch.cuda.get_device_name())
     paper_size()
-    settings = occlusion_measure.OcclusionSettings(batch=given.batch)
+    settings = occlusion_measure.OcclusionSettings(batch_images=given.batch)
     if given.short:
         settings = dataclasses.replace(settings, percents=(0.1, 1.0, 10.0), layers="first")
     for name in given.models:

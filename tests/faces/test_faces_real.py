@@ -23,7 +23,7 @@ WEIGHTS = {
     "parser_weights": str(REAL / "models" / "face_parsing_celebm_standin_jit.pt"),
     "landmark_weights": str(REAL / "models" / "shape_predictor_68_standin.dat"),
 }
-PHOTOGRAPHS = {"detector": "retinaface", "regions": "pyfacer", "landmarks": "dlib"}
+PHOTOGRAPHS = {"detector": "retinaface", "label_maps": "pyfacer", "landmarks": "dlib"}
 
 pytestmark = [
     pytest.mark.skipif(not REAL.is_dir(), reason="no real photographs (LEAM_REAL is to name a folder that has them)"),
@@ -167,7 +167,7 @@ def test_landmarks_hardly_depend_on_whose_rectangle_it_is(tmp_path):
 @pytest.mark.parametrize("identity, index", [("q01", 4), ("q07", 1), ("q09", 0)])
 def test_a_large_photograph_gives_the_same_face(photographs, identity, index):
     """The detector splits or misplaces very large faces, so it must not see them at full size."""
-    models = faces_stage.load_models(faces_stage.face_settings(WEIGHTS | PHOTOGRAPHS | {"regions": "given"}), "cpu")
+    models = faces_stage.load_models(faces_stage.face_settings(WEIGHTS | PHOTOGRAPHS | {"label_maps": "given"}), "cpu")
     with storage.open_shard(photographs, "images") as shard:
         pixels = images.decode(storage.read_pictures(shard, identity).encoded[index])
     large = cv2.resize(pixels, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
@@ -180,7 +180,7 @@ def test_a_large_photograph_gives_the_same_face(photographs, identity, index):
 
 def test_given_crops_and_label_maps_pass_unchanged(tmp_path):
     shard = imported(REAL / "faces", tmp_path, include=["p01", "p07"], label_suffix=".regions.png")
-    settings = {"detector": "none", "regions": "given", "landmarks": "dlib", "crop_mode": "whole", "crop_size": 112}
+    settings = {"detector": "none", "label_maps": "given", "landmarks": "dlib", "crop_mode": "whole", "crop_size": 112}
     found, reasons = parsed(shard, tmp_path / "faces.h5", **settings)
     assert reasons == {}
     for name, person in found.items():

@@ -253,7 +253,7 @@ def test_the_file_says_how_it_was_made(tmp_path):
     "section, message",
     [
         ({"detector": "haar"}, r"faces\.detector: expected one of given, mtcnn, retinaface, none; found 'haar'"),
-        ({"regions": None}, r"faces\.regions: expected one of given, pyfacer"),
+        ({"label_maps": None}, r"faces\.label_maps: expected one of given, pyfacer"),
         ({"crop_mode": "tight"}, r"faces\.crop_mode"),
         ({"crop_size": 0}, r"faces\.crop_size: expected a number from 8 to 4096, found 0"),
         ({"crop_size": 112.5}, r"faces\.crop_size: expected a whole number"),
@@ -261,9 +261,9 @@ def test_the_file_says_how_it_was_made(tmp_path):
         ({"detector_threshold": "high"}, r"faces\.detector_threshold"),
         ({"sise": 112}, r"faces\.sise: no such setting; there are detector, "),
         ({"detector": "none", "landmarks": "none", "crop_mode": "aligned"}, r"faces\.crop_mode: .* five points"),
-        ({"detector": "none", "landmarks": "none", "regions": "pyfacer"}, r"faces\.regions: .* five points"),
+        ({"detector": "none", "landmarks": "none", "label_maps": "pyfacer"}, r"faces\.label_maps: .* five points"),
         ({"detector": "retinaface"}, r"faces\.detector_weights: expected the path"),
-        ({"batch": 0}, r"faces\.batch: expected a number from 1"),
+        ({"batch_images": 0}, r"faces\.batch_images: expected a number from 1"),
         ({"landmark_box": "mine"}, r"faces\.landmark_box: expected one of dlib, detected"),
     ],
 )
@@ -283,7 +283,7 @@ def test_missing_weights_are_found_before_the_first_picture(tmp_path, monkeypatc
     "name, section",
     [
         ("detector_weights", {"detector": "retinaface"}),
-        ("parser_weights", {"regions": "pyfacer"}),
+        ("parser_weights", {"label_maps": "pyfacer"}),
         ("landmark_weights", {"landmarks": "dlib"}),
     ],
 )
@@ -296,7 +296,11 @@ def test_files_that_are_no_weights_are_named(tmp_path, name, section):
 
 @pytest.mark.parametrize(
     "kind, section",
-    [("detector", {"detector": "retinaface"}), ("parser", {"regions": "pyfacer"}), ("landmark", {"landmarks": "dlib"})],
+    [
+        ("detector", {"detector": "retinaface"}),
+        ("parser", {"label_maps": "pyfacer"}),
+        ("landmark", {"landmarks": "dlib"}),
+    ],
 )
 def test_a_file_of_another_digest_is_refused_before_it_is_opened(tmp_path, monkeypatch, kind, section):
     for loader in ("RetinaFace", "RegionParser", "LandmarkPredictor"):
@@ -356,7 +360,7 @@ def test_a_rectangle_makes_one_of_two_heads_usable(tmp_path):
 def parser_settings(tmp_path):
     """A section that needs a parser's file, and one that is there."""
     (tmp_path / "parser.pt").write_bytes(b"a parser")
-    section = {"detector": "mtcnn", "regions": "pyfacer", "landmarks": "none", "detector_weights": "unused"}
+    section = {"detector": "mtcnn", "label_maps": "pyfacer", "landmarks": "none", "detector_weights": "unused"}
     return section | {"parser_weights": str(tmp_path / "parser.pt"), "parser_sha256": None, "detector_sha256": None}
 
 

@@ -27,7 +27,7 @@ def celebamask(tmp_path):
     (root / celebamask_hq.MAPPING).write_text("\n".join(rows) + "\n")
     people = tmp_path / "identity_CelebA.txt"
     people.write_text("119614.jpg 2880\n099095.jpg 17\n200122.jpg 2880\n000006.jpg 17\n000001.jpg 5\n")
-    source = {"kind": "celebamask_hq", "path": str(root), "identities": str(people), "mapping": None}
+    source = {"kind": "celebamask_hq", "path": str(root), "identity_file": str(people), "mapping_file": None}
     return source | {"min_images": 2, "max_images": None, "seed": 0}
 
 
@@ -44,7 +44,7 @@ def test_celebamask_identities_are_celebas(tmp_path, celebamask):
 def test_faults_of_celebas_lists_are_named(tmp_path, celebamask):
     people = tmp_path / "identity_CelebA.txt"
     with pytest.raises(ValueError, match="absent"):
-        source_of(celebamask | {"identities": str(tmp_path / "absent")}).identities()
+        source_of(celebamask | {"identity_file": str(tmp_path / "absent")}).identities()
     text = people.read_text()
     people.write_text(text + "000001.jpg\n")
     with pytest.raises(ValueError, match=r"line 6: expected a CelebA file and a number; found '000001\.jpg'"):
@@ -73,8 +73,8 @@ def published(tmp_path):
         rendered[number] = scene.regions
     (root / celebamask_hq.MAPPING).write_text("idx orig_idx orig_file\n3 0 000001.jpg\n2001 1 000002.jpg\n")
     (tmp_path / "identity_CelebA.txt").write_text("000001.jpg 7\n000002.jpg 7\n")
-    source = {"kind": "celebamask_hq", "path": str(root), "identities": str(tmp_path / "identity_CelebA.txt")}
-    return source | {"mapping": None, "min_images": 2, "max_images": None, "seed": 0}, rendered
+    source = {"kind": "celebamask_hq", "path": str(root), "identity_file": str(tmp_path / "identity_CelebA.txt")}
+    return source | {"mapping_file": None, "min_images": 2, "max_images": None, "seed": 0}, rendered
 
 
 def test_part_masks_become_a_label_map_of_the_pictures_size(tmp_path, published):

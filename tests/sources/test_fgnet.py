@@ -73,7 +73,7 @@ def published(tmp_path):
     write_points(root / "points" / "001a02.pts", points)
     write_points(root / "points" / "001A29B.PTS", points + 1)
     write_points(root / "points" / "002a16.pts", points[:5])
-    source = {"kind": "fgnet", "path": str(root / "images"), "points": None, "landmark_order": "ibug"}
+    source = {"kind": "fgnet", "path": str(root / "images"), "landmark_folder": None, "landmark_order": "ibug"}
     return source | {"min_images": 2, "max_images": None, "seed": 0}, points
 
 
@@ -93,7 +93,7 @@ def test_fgnet_points_in_a_folder_of_their_own(tmp_path, published):
     source, _ = published
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "FGNET" / "points" / "001a02.pts").rename(tmp_path / "elsewhere" / "001a05.pts")
-    _, people = imported(tmp_path, source_of(source | {"points": str(tmp_path / "elsewhere")}))
+    _, people = imported(tmp_path, source_of(source | {"landmark_folder": str(tmp_path / "elsewhere")}))
     assert np.isfinite(people["001"].landmarks).all((1, 2)).tolist() == [False, True, False]
 
 

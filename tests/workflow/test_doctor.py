@@ -129,7 +129,7 @@ def test_pictures_are_counted_per_identity(tmp_path):
         for number in range(count):
             (tmp_path / "people" / identity / f"{number}.jpg").touch()
     source = {"kind": "folder", "folder": {"path": "people"}}
-    whole = {"detector": "none", "landmarks": "none", "crop_mode": "whole", "regions": "given"}
+    whole = {"detector": "none", "landmarks": "none", "crop_mode": "whole", "label_maps": "given"}
     source["folder"]["label_suffix"] = ".regions.png"
     config = settings.complete({"root": str(tmp_path), "source": source, "faces": whole})
     assert doctor.count_images(config) == [3, 1]
@@ -173,3 +173,10 @@ def test_wrong_settings_are_said_in_one_line(tmp_path):
     found = examine(tmp_path, maps={"batch": 0})
     assert found.returncode == 1
     assert "settings   MISSING  config: maps.batch is 0; allowed: integer or null, at least 1" in found.stdout
+
+
+def test_old_keys_are_said_with_their_new_names(tmp_path):
+    found = examine(tmp_path, occlusion={"percent": 1}, significance={"individuals": 5})
+    assert found.returncode == 1
+    assert "settings   MISSING  config: occlusion.percent is now occlusion.headline_percent (0.2.0)" in found.stdout
+    assert "config: significance.individuals is now analysis.table_identities (0.2.0)" in found.stdout

@@ -81,7 +81,7 @@ def test_a_dry_run_needs_no_weights_no_gpu_and_no_slurm(tmp_path):
         "faces": {
             "detector": "retinaface",
             "detector_weights": "absent.pth",
-            "regions": "pyfacer",
+            "label_maps": "pyfacer",
             "parser_weights": "absent.pt",
             "landmarks": "none",
         },
@@ -103,6 +103,10 @@ def test_a_thousand_identities_under_nine_models_are_ninety_gpu_jobs(tmp_path):
     ("settings", "message"),
     [
         ({"maps": {"batch": "many"}}, "maps.batch is 'many'; allowed: integer or null, at least 1, in images"),
+        (
+            {"occlusion": {"percent": 1}},
+            "config: occlusion.percent is now occlusion.headline_percent (0.2.0): rename it where you set it",
+        ),
         (
             {
                 "source": {
@@ -137,7 +141,7 @@ def test_what_failed_for_good_is_named_at_the_end(tmp_path):
 PEOPLE = "identity,gender,ethnicity\ns000,female,African\ns001,male,Caucasian\ns002,male,\n"
 FEW = {
     "demographics": "people.csv",
-    "significance": {"age_pattern": r"^(\d\d)"},
+    "age_pattern": r"^(\d\d)",
     "identities_per_job": 2,
     "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
     "analysis": {"bootstrap_samples": 100, "figure_identities": 1, "figure_images": 3},

@@ -15,11 +15,25 @@ from leam.sources.base import Source
 
 SCHEMA_PATH = Path(__file__).parents[2] / "rules" / "schemas" / "config.schema.yaml"
 
+# Keys that have another name now: {old key: (new key, the version of leam since which it is so)}.
+RENAMED_KEYS = {
+    "source.fgnet.points": ("source.fgnet.landmark_folder", "0.2.0"),
+    "source.celebamask_hq.identities": ("source.celebamask_hq.identity_file", "0.2.0"),
+    "source.celebamask_hq.mapping": ("source.celebamask_hq.mapping_file", "0.2.0"),
+    "faces.regions": ("faces.label_maps", "0.2.0"),
+    "faces.batch": ("faces.batch_images", "0.2.0"),
+    "similarity.layers": ("similarity.first_layers", "0.2.0"),
+    "occlusion.percent": ("occlusion.headline_percent", "0.2.0"),
+    "occlusion.guide": ("occlusion.headline_guide", "0.2.0"),
+    "occlusion.batch": ("occlusion.batch_images", "0.2.0"),
+    "significance.individuals": ("analysis.table_identities", "0.2.0"),
+    "significance.age_pattern": ("age_pattern", "0.2.0"),
+}
 # A setting that another one makes necessary: (setting, its value) -> the setting that must not be null. Sources say
 # themselves what they need.
 NEEDS = (
     (("faces.detector", "retinaface"), "faces.detector_weights"),
-    (("faces.regions", "pyfacer"), "faces.parser_weights"),
+    (("faces.label_maps", "pyfacer"), "faces.parser_weights"),
     (("faces.landmarks", "dlib"), "faces.landmark_weights"),
 )
 FACES_PATHS = ("detector_weights", "parser_weights", "landmark_weights")
@@ -33,16 +47,37 @@ class ConfigError(Exception):
 def complete(config: dict, schema_path: str | Path = SCHEMA_PATH) -> dict:
     """The configuration with every default filled in.
 
-    Raises ConfigError for unknown keys, values that are not allowed, and settings that contradict each other.
+    Raises ConfigError for keys that have another name now, unknown keys, values that are not allowed, and settings that
+    contradict each other.
     """
     schema = yaml.safe_load(Path(schema_path).read_text())
-    faults = [_fault(error) for error in sorted(Draft202012Validator(schema).iter_errors(config), key=_path)]
+    faults = _renamed(config) or [
+        _fault(error) for error in sorted(Draft202012Validator(schema).iter_errors(config), key=_path)
+    ]
     if not faults:
         config = _with_defaults(config, schema)
         faults = [*_missing(config), *_contradictions(config)]
     if faults:
         raise ConfigError("\n".join(f"config: {fault}" for fault in faults))
     return config
+
+
+def _renamed(config: dict) -> list[str]:
+    """One sentence for every old name of a key: defaults have none, so the user wrote it."""
+    return [
+        f"{old} is now {new} ({version}): rename it where you set it"
+        for old, (new, version) in RENAMED_KEYS.items()
+        if _holds(config, old)
+    ]
+
+
+def _holds(config: object, key: str) -> bool:
+    """Whether a dotted key is set, whatever its value."""
+    for part in key.split("."):
+        if not isinstance(config, dict) or part not in config:
+            return False
+        config = config[part]
+    return True
 
 
 def _path(error: ValidationError) -> str:
@@ -127,7 +162,7 @@ def _contradictions(config: dict) -> list[str]:
         if most is not None and most < least:
             faults.append(f"source.{name}.max_images is {most}; allowed: at least min_images, {least}")
     if faces["detector"] == faces["landmarks"] == "none":
-        for key, value in (("crop_mode", "aligned"), ("regions", "pyfacer"), ("landmarks_required", True)):
+        for key, value in (("crop_mode", "aligned"), ("label_maps", "pyfacer"), ("landmarks_required", True)):
             if faces[key] == value:
                 faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
     faults += source.faults(config)
@@ -139,7 +174,7 @@ def _contradictions(config: dict) -> list[str]:
     faults += _similarity(config["similarity"], config["maps"]["grid"], config["analysis"]["polarity"])
     faults += _demographics(resolve(config, config["demographics"]))
     faults += _occlusion(config["occlusion"], config["models"])
-    faults += _age_pattern(config["significance"]["age_pattern"])
+    faults += _age_pattern(config["age_pattern"])
     for name in config["models"]:
         try:
             registry.recogniser(name, config["recognisers"].get(name))
@@ -158,7 +193,7 @@ def _given(faces: dict, source: Source) -> list[str]:
     landmarks = (source.brings_landmarks, source.landmark_setting, "landmarks", ("a suffix there", "auto"))
     faults = []
     for key, (brought, suffix, what, allowed) in {
-        "regions": (source.brings_labels, source.label_setting, "label maps", ("a suffix, or pyfacer", "pyfacer")),
+        "label_maps": (source.brings_labels, source.label_setting, "label maps", ("a suffix, or pyfacer", "pyfacer")),
         "detector": landmarks,
         "landmarks": landmarks,
     }.items():
@@ -191,15 +226,15 @@ def _demographics(path: str | None) -> list[str]:
 
 def _occlusion(occlusion: dict, run: list[str]) -> list[str]:
     faults = []
-    if occlusion["percent"] not in occlusion["percents"]:
+    if (headline := occlusion["headline_percent"]) not in occlusion["percents"]:
         allowed = ", ".join(f"{percent:g}" for percent in occlusion["percents"])
-        faults.append(f"occlusion.percent is {occlusion['percent']}; allowed: one of occlusion.percents: {allowed}")
+        faults.append(f"occlusion.headline_percent is {headline}; allowed: one of occlusion.percents: {allowed}")
     guides = run if occlusion["guides"] is None else occlusion["guides"]
     if unknown := [name for name in guides if name not in run]:
         faults.append(f"occlusion.guides has {unknown[0]!r}; allowed: the models of this run: {', '.join(run)}")
-    guide = occlusion["guide"]
+    guide = occlusion["headline_guide"]
     if guide not in (None, *guides):
-        faults.append(f"occlusion.guide is {guide!r}; allowed: null or one of the guides: {', '.join(guides)}")
+        faults.append(f"occlusion.headline_guide is {guide!r}; allowed: null or one of the guides: {', '.join(guides)}")
     return faults
 
 
@@ -208,8 +243,8 @@ def _age_pattern(pattern: str | None) -> list[str]:
     try:
         groups = re.compile(pattern or "()").groups
     except re.error as error:
-        return [f"significance.age_pattern is {pattern!r}: {error}; allowed: {allowed}"]
-    return [] if groups else [f"significance.age_pattern is {pattern!r}, without a group; allowed: {allowed}"]
+        return [f"age_pattern is {pattern!r}: {error}; allowed: {allowed}"]
+    return [] if groups else [f"age_pattern is {pattern!r}, without a group; allowed: {allowed}"]
 
 
 def _localisation(config: dict) -> list[str]:
@@ -247,7 +282,7 @@ def chosen_faces(config: dict) -> dict:
     by_dlib = faces["landmark_weights"] is not None and not source.landmarks_everywhere
     auto = {
         "detector": "given" if source.landmarks_everywhere else "mtcnn",
-        "regions": "given" if source.brings_labels else "pyfacer",
+        "label_maps": "given" if source.brings_labels else "pyfacer",
         "landmarks": "dlib" if by_dlib else "given" if source.brings_landmarks else "none",
     }
     return faces | {key: value for key, value in auto.items() if faces[key] == "auto"}
@@ -297,10 +332,10 @@ def guides_of_model(config: dict, model: str) -> list[str]:
     return [name for name in config["models"] if name in (*guides, model)]
 
 
-def paper_guide(config: dict) -> str:
-    """The guide of the paper's tables: the one that is set, or IR_CASIA as in the paper, or the first."""
+def headline_guide(config: dict) -> str:
+    """The guide of the headline: the one that is set, or IR_CASIA as in the paper, or the first."""
     guides = occlusion_guides(config)
-    return next(name for name in (config["occlusion"]["guide"], "IR_CASIA", *guides) if name in guides)
+    return next(name for name in (config["occlusion"]["headline_guide"], "IR_CASIA", *guides) if name in guides)
 
 
 def attributes(config: dict) -> tuple[str, ...]:
@@ -315,7 +350,7 @@ def attributes(config: dict) -> tuple[str, ...]:
 
 def age_pattern(config: dict) -> str | None:
     """The regular expression that finds the age in an image's name; None where names have no age."""
-    given = config["significance"]["age_pattern"]
+    given = config["age_pattern"]
     return sources.source_class(config["source"]["kind"]).age_pattern if given is None else given
 
 

@@ -80,7 +80,10 @@ def comparisons(images: Sequence[int], config: dict) -> dict[str, int]:
     most = section["pairs"]
     of_people = sum(2 * (n * (n - 1) // 2 if most is None else min(most, n * (n - 1) // 2)) for n in images)
     each = of_people * len(section["polarities"]) * len(section["frames"])
-    return {name: each * len(layers[: section["layers"]]) for name, layers in settings.layers_of_models(config).items()}
+    return {
+        name: each * len(layers[: section["first_layers"]])
+        for name, layers in settings.layers_of_models(config).items()
+    }
 
 
 def estimate_bytes(images: Sequence[int], config: dict, costs: dict) -> dict[str, float]:

@@ -19,7 +19,7 @@ from small_recognisers import make_narrow
 
 GRID = 28
 NAMES = {"001": ["001A02.JPG", "001A10.JPG", "001A10a.JPG"], "002": ["002A05.JPG", "002a43b.jpg"]}
-SETTINGS = occlusion_measure.OcclusionSettings(polarities=("loss",), repeats=2, batch=2)
+SETTINGS = occlusion_measure.OcclusionSettings(polarities=("loss",), repeats=2, batch_images=2)
 
 
 def test_ages_stand_in_the_names():

@@ -16,7 +16,7 @@ def tabulated(tmp_path):
     images.to_parquet(tmp_path / "m.images.parquet")
     outputs = {name: str(tmp_path / f"{name}.csv") for name in ("individuals", "table07", "table08")}
     files = {"m": str(tmp_path / "m.parquet")}, {"m": str(tmp_path / "m.images.parquet")}
-    individuals_table.tabulate_individuals(*files, outputs, individuals=3, seed=2)
+    individuals_table.tabulate_individuals(*files, outputs, table_identities=3, seed=2)
     found = {name: pd.read_csv(path, dtype={"threshold": str}) for name, path in outputs.items()}
     return counts, images, found
 

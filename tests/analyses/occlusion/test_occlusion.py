@@ -19,7 +19,7 @@ from leam.recognisers import networks, registry
 from shards import make_faces, write_faces
 
 GRID = 28
-LIGHT = occlusion_measure.OcclusionSettings(percents=(0.2, 1.0, 10.0), repeats=2, batch=7)
+LIGHT = occlusion_measure.OcclusionSettings(percents=(0.2, 1.0, 10.0), repeats=2, batch_images=7)
 
 
 class Patch(nn.Module):
@@ -252,7 +252,7 @@ def test_a_recogniser_that_looks_at_one_patch_is_hurt_there_and_nowhere_else(tmp
 
 def test_a_guide_that_looks_elsewhere_does_no_harm(tmp_path, faces_shard):
     elsewhere = patch_recogniser("elsewhere", arguments={"top": 76, "left": 8, "seed": 1})
-    settings = dataclasses.replace(LIGHT, percents=(5.0,), percent=5.0, kinds=("image",))
+    settings = dataclasses.replace(LIGHT, percents=(5.0,), headline_percent=5.0, kinds=("image",))
     table = run(tmp_path, faces_shard, (patch_recogniser(), elsewhere), settings)
     drops = table[table["polarity"] == "loss"].groupby("guide", observed=True)["drop"].mean()
     assert drops["patch"] > 0.01
@@ -261,7 +261,7 @@ def test_a_guide_that_looks_elsewhere_does_no_harm(tmp_path, faces_shard):
 
 def test_occluding_everything_gives_the_similarity_of_the_black_image(finished, tmp_path):
     folder, faces, (small, _), _ = finished
-    settings = dataclasses.replace(LIGHT, percents=(100.0,), percent=100.0, kinds=("centre", "image"))
+    settings = dataclasses.replace(LIGHT, percents=(100.0,), headline_percent=100.0, kinds=("centre", "image"))
     paths = {"small": folder / "small" / "00000.h5"}, folder / "averages.h5"
     table = run(tmp_path, faces, (small,), settings, paths=paths)
     table = table[table["kind"] == "centre"]

@@ -346,7 +346,7 @@ def test_a_shard_without_usable_people_gives_tables_without_rows(run, tmp_path):
 
 def test_full_maps_are_moved_in_cells_when_asked_for(run, tmp_path):
     settings = SimilaritySettings(
-        grid=GRID, pairs=1, layers=1, polarities=("similarity",), frames=("none",), emd=("full",), cell=8
+        grid=GRID, pairs=1, first_layers=1, polarities=("similarity",), frames=("none",), emd=("full",), cell=8
     )
     similarity_measure.average_population(run["maps"], run["faces"], tmp_path / "population.h5", settings=settings)
     similarity_measure.measure_similarity(

@@ -47,7 +47,7 @@ class RegionParser:
                 raise ValueError(f"faces.parser_weights: {weights}: {one_line(error)}") from error
         self.device, self.batch = device, batch
         if tuple(self.net.label_names) != REGIONS:
-            raise ValueError(f"faces.regions: pyfacer's labels {self.net.label_names} are not {list(REGIONS)}")
+            raise ValueError(f"faces.label_maps: pyfacer's labels {self.net.label_names} are not {list(REGIONS)}")
 
     def __call__(self, pictures: Sequence[np.ndarray], points: np.ndarray, crops: np.ndarray, size: int) -> np.ndarray:
         """Label maps (n, S, S) uint8 in FaRL order of the crops of n faces; background outside the parser's view.

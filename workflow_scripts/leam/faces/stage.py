@@ -49,7 +49,7 @@ CROP_MODES = ("box", "aligned", "whole")
 # Margin of a box crop that gives the paper's base rates, by whose box it is (rule calibrate_margin measures it).
 MARGINS = {"given": 0.35, "mtcnn": 0.15, "retinaface": 0.15, "none": 0.0}
 # The model files: the beginning of the settings that name them, and the choice that needs them.
-FILES = {"detector": ("detector", "retinaface"), "parser": ("regions", "pyfacer"), "landmark": ("landmarks", "dlib")}
+FILES = {"detector": ("detector", "retinaface"), "parser": ("label_maps", "pyfacer"), "landmark": ("landmarks", "dlib")}
 FILE_SETTINGS = ("weights", "sha256")
 BATCH_PX = 32_000_000  # decoded pictures held at a time
 Model = TypeVar("Model")
@@ -62,7 +62,7 @@ class FaceSettings:
     detector : "given" (tight box around the landmarks that came with the picture), "mtcnn", "retinaface", or "none"
         (the picture is the face); detector_threshold : least confidence, 0 to 1; None: the detector's own
     rect_margin : how far around a link's rectangle the detector looks, as a fraction of its longer side
-    regions : "given" (label maps that came with the pictures) or "pyfacer" (FaRL's parser)
+    label_maps : "given" (those that came with the pictures) or "pyfacer" (FaRL's parser)
     landmarks : "given", "dlib" or "none"; landmark_box : dlib's rectangle, "dlib" (its own detector's) or "detected";
         landmarks_required : discard images without them
     *_weights, *_sha256 : the model files, and the digests they must have (None: any)
@@ -71,7 +71,7 @@ class FaceSettings:
     crop_margin : added on each side of the square, as a fraction of the box's longer side (mode "box"); None: the one
         that fits the detector's boxes
     crop_size : S, pixels
-    batch : faces that the parser sees at once
+    batch_images : images per forward of the parser
     """
 
     detector: str = "given"
@@ -79,7 +79,7 @@ class FaceSettings:
     detector_sha256: str | None = None
     detector_threshold: float | None = None
     rect_margin: float = 0.3
-    regions: str = "given"
+    label_maps: str = "given"
     parser_weights: str | None = None
     parser_sha256: str | None = None
     landmarks: str = "given"
@@ -91,11 +91,11 @@ class FaceSettings:
     crop_mode: str = "box"
     crop_margin: float | None = None
     crop_size: int = 112
-    batch: int = 8
+    batch_images: int = 8
 
     def __post_init__(self) -> None:
         self._check_choice("detector", DETECTORS)
-        self._check_choice("regions", PARSERS)
+        self._check_choice("label_maps", PARSERS)
         self._check_choice("landmarks", PREDICTORS)
         self._check_choice("landmark_box", RECTANGLES)
         self._check_choice("crop_mode", CROP_MODES)
@@ -104,7 +104,7 @@ class FaceSettings:
         self._check_range("min_face_px", 0, 100_000)
         self._check_range("crop_margin", 0, 10)
         self._check_range("crop_size", 8, 4096)
-        self._check_range("batch", 1, 4096)
+        self._check_range("batch_images", 1, 4096)
         self._check_points()
 
     def _check_choice(self, name: str, choices: Sequence[str]) -> None:
@@ -117,14 +117,14 @@ class FaceSettings:
             return
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise ValueError(f"faces.{name}: expected a number from {low} to {high}, found {value!r}")
-        if name in ("crop_size", "batch") and value != int(value):
+        if name in ("crop_size", "batch_images") and value != int(value):
             raise ValueError(f"faces.{name}: expected a whole number, found {value!r}")
 
     def _check_points(self) -> None:
         """The aligned crop and the parser need five points, which must come from somewhere."""
         if self.detector != "none" or self.landmarks != "none":
             return
-        for name, value in (("crop_mode", "aligned"), ("regions", "pyfacer")):
+        for name, value in (("crop_mode", "aligned"), ("label_maps", "pyfacer")):
             if getattr(self, name) == value:
                 raise ValueError(f"faces.{name}: {value} needs five points, but detector and landmarks are both none")
         if self.landmarks_required:
@@ -250,7 +250,7 @@ def load_models(settings: FaceSettings, device: str = "auto") -> Models:
         if "detector_weights" in used:
             models.detector = RetinaFace(used["detector_weights"][0], settings.threshold, where)
         if "parser_weights" in used:
-            models.parser = RegionParser(used["parser_weights"][0], where, settings.batch)
+            models.parser = RegionParser(used["parser_weights"][0], where, settings.batch_images)
     return models
 
 
@@ -503,12 +503,13 @@ def tune(models: Models, threads: int | None) -> None:
 def _provenance(settings: FaceSettings, models: Models) -> dict[str, str]:
     """Attributes that say how the numbers came to be; model files by their SHA-256, since paths differ among machines.
 
-    The batch is left out: it is no matter of the result.
+    ``batch_images`` is left out: it is no matter of the result.
     """
     named = dataclasses.asdict(settings) | {"crop_margin": settings.margin, "files": models.files}
     if settings.detector in THRESHOLDS:
         named["detector_threshold"] = settings.threshold
-    for name in ("batch", *(f"{kind}_{what}" for kind in ("detector", "parser", "landmark") for what in FILE_SETTINGS)):
+    files_named = (f"{kind}_{what}" for kind in FILES for what in FILE_SETTINGS)
+    for name in ("batch_images", *files_named):
         named.pop(name)
     return {
         "settings": json.dumps(named, sort_keys=True),
@@ -520,7 +521,7 @@ def _provenance(settings: FaceSettings, models: Models) -> dict[str, str]:
 def _versions(settings: FaceSettings) -> str:
     modules = [np, cv2, PIL]
     packages = {"facenet-pytorch": settings.detector == "mtcnn"}
-    packages["pyfacer"] = settings.regions == "pyfacer" or settings.detector == "retinaface"
+    packages["pyfacer"] = settings.label_maps == "pyfacer" or settings.detector == "retinaface"
     used = [name for name, needed in packages.items() if needed]
     if used:
         import torch

@@ -27,17 +27,17 @@ class CelebamaskHq(DataSet):
     folder) -> its identity (``identities``, a file)."""
 
     words = "people of CelebAMask-HQ"
-    needs = ("path", "identities")
-    paths = ("path", "identities", "mapping")
+    needs = ("path", "identity_file")
+    paths = ("path", "identity_file", "mapping_file")
     brings_labels = True
 
     def people(self) -> People:
         """Raises ValueError for a missing file, a line of another form, or a picture of which no identity is known."""
-        mapping = Path(self.settings["mapping"] or self.folder / MAPPING)
+        mapping = Path(self.settings["mapping_file"] or self.folder / MAPPING)
         original = {
             row[0]: row[-1] for row in _text_rows(mapping, "a number first, a CelebA file last") if row[0].isdigit()
         }
-        identity = dict(_text_rows(Path(self.settings["identities"]), "a CelebA file and a number", fields=2))
+        identity = dict(_text_rows(Path(self.settings["identity_file"]), "a CelebA file and a number", fields=2))
         people = defaultdict(list)
         for name in self.file_names(self.folder / PICTURES, "the data set's pictures"):
             stem, _, suffix = name.rpartition(".")
@@ -45,7 +45,7 @@ class CelebamaskHq(DataSet):
                 continue
             found = identity.get(original.get(stem, ""), "")
             if not found.isdigit():
-                lists = f"{mapping} and {self.settings['identities']}"
+                lists = f"{mapping} and {self.settings['identity_file']}"
                 raise ValueError(f"source celebamask_hq: no identity of {name} in {lists}")
             people[f"{int(found):05d}"].append(name)
         return dict(people)

@@ -24,7 +24,7 @@ class Fgnet(DataSet):
 
     words = "people of FG-NET"
     needs = ("path",)
-    paths = ("path", "points")
+    paths = ("path", "landmark_folder")
     age_pattern = r"^\d{3}[Aa](\d{2})"
     brings_landmarks = True
     landmarks_everywhere = False
@@ -54,7 +54,8 @@ class Fgnet(DataSet):
     @functools.cached_property
     def _points_files(self) -> dict[str, Path]:
         usual = [self.folder.parent / "points", self.folder / "points", self.folder]
-        folders = [Path(self.settings["points"])] if self.settings["points"] else usual
+        given = self.settings["landmark_folder"]
+        folders = [Path(given)] if given else usual
         return {
             file.stem.lower(): file
             for folder in folders

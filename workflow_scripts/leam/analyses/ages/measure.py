@@ -81,7 +81,7 @@ def measure_ages(
                     occlusion_measure.filling(settings.fill, x, recogniser, seed),
                     torch.from_numpy(storage.read_embeddings(own, identity)).to(where),
                     grid=sources.grid,
-                    batch=settings.batch,
+                    batch=settings.batch_images,
                 )
                 cosines = measure_identity(occluder, planned, sources.orders(planned, identity, images, x))
             tables += [_pairs(cell, cosine, images, ages).assign(identity=identity) for cell, cosine in cosines.items()]

@@ -30,7 +30,7 @@ def tabulate_ages(
     for model, paths in ages.items():
         table = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
         if not len(table):
-            raise ValueError(f"model {model}: no pair of images has ages in its names; see significance.age_pattern")
+            raise ValueError(f"model {model}: no pair of images has ages in its names; see age_pattern")
         for cell, rows in table.groupby(CELL, sort=False):
             keys = {"model": model, **dict(zip(CELL, cell, strict=True)), "untrained": bool(rows["untrained"].any())}
             years.append(average_years(rows, *options).assign(**keys))

@@ -29,13 +29,13 @@ def tabulate_individuals(
     images: dict[str, str],
     outputs: dict[str, str],
     *,
-    individuals: int = 10,
+    table_identities: int = 10,
     seed: int = 0,
 ) -> None:
     """individuals.csv (everyone) and the paper's tables 7 and 8 beside ours: whole model, full activation and top 1 %.
 
     counts, images : the two files of ``count_regions`` per model; outputs : paths by the names individuals, table07,
-    table08; individuals : how many identities, drawn with the seed, tables 7 and 8 show (the paper: 10, and 1)
+    table08; table_identities : how many, drawn with the seed, tables 7 and 8 show (the paper: 10, and 1)
 
     individuals.csv : percent of each identity and its spread over the identity's images.
     table07 : percent, beside the mean of the paper's ten individuals, who are other people.
@@ -45,7 +45,7 @@ def tabulate_individuals(
     """
     everyone = pd.concat([_individuals(counts[model], images[model]) for model in counts], ignore_index=True)
     names = sorted(everyone["identity"].unique())
-    shown = sorted(np.random.default_rng(seed).permutation(names)[:individuals])
+    shown = sorted(np.random.default_rng(seed).permutation(names)[:table_identities])
     chosen = everyone[everyone["identity"].isin(shown)]
     for name, table in {
         "individuals": everyone,

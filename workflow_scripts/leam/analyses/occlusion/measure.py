@@ -67,19 +67,20 @@ class OcclusionError(Exception):
 class OcclusionSettings:
     """The settings of ``occlude_faces``.
 
-    percents : sizes of the occluded sets, percent of the grid; percent : the one at which all layers are tried
+    percents : sizes of the occluded sets, percent of the grid; headline_percent : the one at which all layers are tried
     layers : "all" layers of the recogniser's own maps, or the "first"; other recognisers' maps: the first
-    repeats : random draws; fill : "black", "mean" (of the picture), "blur" or "noise"; batch : images per forward
+    repeats : random draws; fill : "black", "mean" (of the picture), "blur" or "noise"
+    batch_images : images per forward
     """
 
     percents: tuple[float, ...] = PERCENTS
-    percent: float = 1.0
+    headline_percent: float = 1.0
     polarities: tuple[str, ...] = POLARITIES
     layers: str = "all"
     kinds: tuple[str, ...] = KINDS
     repeats: int = 3
     fill: str = "black"
-    batch: int = 64
+    batch_images: int = 64
 
 
 def settings_of(section: dict) -> OcclusionSettings:
@@ -113,7 +114,7 @@ def plan(settings: OcclusionSettings, model: str, layers: dict[str, list[str]]) 
         kinds = [kind for kind in KINDS if kind in settings.kinds and kind not in FREE] if own else [IMAGE]
         deep = names if own and settings.layers == "all" else names[:1]
         for layer, polarity, kind in itertools.product(deep, settings.polarities, kinds):
-            percents = settings.percents if layer == names[0] else (settings.percent,)
+            percents = settings.percents if layer == names[0] else (settings.headline_percent,)
             found.append(Ranking(kind, guide, layer, polarity, percents))
     repeats = {CENTRE: 1, RANDOM: settings.repeats}
     return found + [
@@ -441,7 +442,7 @@ def occlude_faces(
         opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
         check(opened, files.sha256(faces), recogniser)
         averaged = storage.read_averages(totals)
-        sources = Sources(recogniser, opened, averaged, batch=settings.batch, seed=seed)
+        sources = Sources(recogniser, opened, averaged, batch=settings.batch_images, seed=seed)
         alone = len(averaged.identities) < 2
         planned = plan(settings, recogniser.name, sources.layers)
         rankings = [ranking for ranking in planned if not (alone and ranking.kind in OTHERS)]
@@ -511,7 +512,7 @@ def _occlude_identities(
             unit = torch.from_numpy(storage.read_embeddings(own, name)).to(device)
             fill = filling(settings.fill, x, recogniser, sources.seed)
             occluder = Occluder(
-                network, recogniser, x, fill, unit, sources.grid, sources.averaged.threshold, settings.batch
+                network, recogniser, x, fill, unit, sources.grid, sources.averaged.threshold, settings.batch_images
             )
             found = _measure(occluder, sources.orders(rankings, name, images, x), rankings)
         journal.add(name, images=np.array(images), **dataclasses.asdict(found))

@@ -50,7 +50,7 @@ def _facts(config: dict, people: int, words: str) -> dict[str, str]:
         "recognisers": ", ".join(names),
         "shared": ", ".join(name for name in names if name in MODELS) or NONE,
         "untrained": ", ".join(name for name in names if config["recognisers"].get(name, {}).get("untrained")) or NONE,
-        "regions": PAPER["regions"] if faces["regions"] == "pyfacer" else "label maps that came with the pictures",
+        "regions": PAPER["regions"] if faces["label_maps"] == "pyfacer" else "label maps that came with the pictures",
         "crop": CROPS[faces["crop_mode"]],
     }
 

@@ -68,12 +68,12 @@ COLUMNS = ("model", *CELL, *WHO, *VALUES, "untrained")
 class SimilaritySettings:
     """The settings of ``measure_similarity`` (the configuration's section ``similarity``).
 
-    layers : how many of a recogniser's first layers, None all; pairs : same pairs per identity at most, None all
+    first_layers : how many of each recogniser, None all; pairs : same pairs per identity at most, None all
     emd : the parts whose EMD is measured; cell : side of the cells into which full maps are pooled for it, grid pixels
     """
 
     grid: int = 112
-    layers: int | None = None
+    first_layers: int | None = None
     polarities: tuple[str, ...] = POLARITIES
     frames: tuple[str, ...] = FRAMES
     pairs: int | None = None
@@ -84,7 +84,7 @@ class SimilaritySettings:
 def settings_of(section: dict, grid: int) -> SimilaritySettings:
     """The settings from the configuration's section ``similarity``, and the side of the common grid."""
     lists = {key: tuple(section[key]) for key in ("polarities", "frames", "emd")}
-    single = {key: section[key] for key in ("layers", "pairs", "cell")}
+    single = {key: section[key] for key in ("first_layers", "pairs", "cell")}
     return SimilaritySettings(grid=grid, **lists, **single)
 
 
@@ -175,7 +175,7 @@ class Shards:
             self._close = stack.pop_all()
         first = self.maps[0]
         self.model, self.untrained = str(first.attrs["model"]), storage.is_untrained(first)
-        self.layers, self.window = storage.read_layers(first)[: settings.layers], storage.read_window(first)
+        self.layers, self.window = storage.read_layers(first)[: settings.first_layers], storage.read_window(first)
 
     def __enter__(self) -> "Shards":
         return self
