@@ -80,7 +80,10 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"maps": {"batch": 0}}, "config: maps.batch is 0; allowed: integer or null, at least 1, in images"),
+        (
+            {"maps": {"batch_images": 0}},
+            "config: maps.batch_images is 0; allowed: integer or null, at least 1, in images",
+        ),
         ({"maps": {"dtype": "half"}}, "config: maps.dtype is 'half'; allowed: float32 or float16"),
         (
             {"age_pattern": "A\\d\\d"},
@@ -196,7 +199,7 @@ def test_numbers_of_identities_say_so():
 
 def test_all_faults_are_told_at_once():
     with pytest.raises(config.ConfigError) as error:
-        config.complete({"maps": {"batch": 0, "grid": "x"}, "seed": -1})
+        config.complete({"maps": {"batch_images": 0, "grid": "x"}, "seed": -1})
     assert len(str(error.value).splitlines()) == 3
 
 

@@ -124,7 +124,7 @@ def test_a_shard_is_that_of_the_cpu(small_shard, narrow, tmp_path, monkeypatch, 
     found = {}
     for where in ("cpu", DEVICE.type):
         monkeypatch.setenv("LEAM_DEVICE", where)
-        settings = maps.MapSettings(batch=8, precision=precision if where == "cuda" else "float32")
+        settings = maps.MapSettings(batch_images=8, precision=precision if where == "cuda" else "float32")
         maps.compute_maps(small_shard, tmp_path / where, narrow, settings, together=where != "cpu")
         with storage.open_shard(tmp_path / where, "maps") as shard:
             found[where] = {name: storage.read_maps(shard, name) for name in storage.identities(shard)}
@@ -139,7 +139,7 @@ def test_a_shard_is_that_of_the_cpu(small_shard, narrow, tmp_path, monkeypatch, 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
 def test_twice_the_same_bytes(small_shard, narrow, tmp_path, precision):
     for name in ("one", "two"):
-        settings = maps.MapSettings(grid=56, batch=16, precision=precision)
+        settings = maps.MapSettings(grid=56, batch_images=16, precision=precision)
         maps.compute_maps(small_shard, tmp_path / name, narrow, settings, together=True)
     assert files.sha256(tmp_path / "one") == files.sha256(tmp_path / "two")
 
@@ -155,7 +155,7 @@ def test_bf16_rounds_the_network_and_not_the_counts(narrow):
 @pytest.mark.parametrize("together", [False, True])
 def test_memory_that_does_not_suffice_halves_the_batch(narrow, tmp_path, together, caplog):
     wide = dataclasses.replace(narrow, arguments={"widths": [32, 32, 32, 32], "embedding_size": 16})
-    settings = maps.MapSettings(grid=56, batch=48)
+    settings = maps.MapSettings(grid=56, batch_images=48)
     people = (make_faces(identity, 6) for identity in "abcdefgh") if together else [make_faces("a", 48)]
     path = write_faces(tmp_path / "faces.h5", people)
     torch.cuda.empty_cache()

@@ -223,7 +223,7 @@ def test_engine_counts_its_own_maps():
 def test_blocks_give_the_same_as_the_whole():
     network, recogniser = network_of("sample_arcface")
     x = torch.randn(5, 3, 112, 112, dtype=torch.float64)
-    whole, blocks = (engine(network, recogniser.layers, x, batch=batch) for batch in (5, 2))
+    whole, blocks = (engine(network, recogniser.layers, x, batch_images=batch) for batch in (5, 2))
     for key, array in whole.items():
         np.testing.assert_allclose(blocks[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
 
@@ -240,7 +240,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(limit, batch):
     x = torch.randn(5, 3, 112, 112, dtype=torch.float64)
     expected = engine(network, recogniser.layers[:2], x)
     network.register_forward_pre_hook(refuse)
-    found = engine(network, recogniser.layers[:2], x, batch=batch)
+    found = engine(network, recogniser.layers[:2], x, batch_images=batch)
     np.testing.assert_allclose(found["maps.1"], expected["maps.1"], rtol=1e-9)
     np.testing.assert_array_equal(found["counts"], expected["counts"])
 
@@ -250,7 +250,7 @@ def test_many_images_are_filled_in_block_by_block(tmp_path, narrow):
     path = write_faces(tmp_path / "faces.h5", [make_faces("a", 5)])
     found = []
     for batch in (2, 5):
-        maps.compute_maps(path, tmp_path / f"{batch}.h5", narrow, settings(batch=batch, pair_maps=True))
+        maps.compute_maps(path, tmp_path / f"{batch}.h5", narrow, settings(batch_images=batch, pair_maps=True))
         with storage.open_shard(tmp_path / f"{batch}.h5", "maps") as shard:
             found.append(storage.read_maps(shard, "a", pair_maps=True))
     one, two = found
@@ -344,7 +344,7 @@ def test_the_number_of_images_at_once_is_open_by_default(tmp_path, faces_shard, 
     found = []
     for batch in (None, 32):
         output = tmp_path / f"{batch}.h5"
-        maps.compute_maps(faces_shard, output, narrow, settings(batch=batch))
+        maps.compute_maps(faces_shard, output, narrow, settings(batch_images=batch))
         with storage.open_shard(output, "maps") as shard:
             found.append([storage.read_maps(shard, name) for name in storage.identities(shard)])
     for one, two in zip(*found, strict=True):
@@ -403,7 +403,7 @@ def test_layers_that_cannot_be_explained(layer, message):
 
 
 def settings(**changes):
-    return dataclasses.replace(maps.MapSettings(grid=56, batch=4), **changes)
+    return dataclasses.replace(maps.MapSettings(grid=56, batch_images=4), **changes)
 
 
 def test_file_holds_what_the_contract_says(tmp_path, faces_shard, narrow):
@@ -453,7 +453,7 @@ def progress(names):
         if number == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         yield name
-maps.compute_maps({faces!r}, {output!r}, recogniser, maps.MapSettings(grid=56, batch=4), progress=progress)
+maps.compute_maps({faces!r}, {output!r}, recogniser, maps.MapSettings(grid=56, batch_images=4), progress=progress)
 """
 
 
@@ -551,7 +551,7 @@ def test_an_image_without_an_embedding_is_recorded_and_the_run_goes_on(tmp_path,
     path = write_faces(tmp_path / "faces.h5", people)
     entry = {"input_size": [28, 28], "mean": [0, 0, 0], "std": [255, 255, 255], "layers": ["conv"]}
     recogniser = registry.recogniser("blind", {"architecture": f"{__name__}:blind"} | entry)
-    maps.compute_maps(path, tmp_path / "maps.h5", recogniser, settings(grid=28, batch=12), together=together)
+    maps.compute_maps(path, tmp_path / "maps.h5", recogniser, settings(grid=28, batch_images=12), together=together)
     with storage.open_shard(tmp_path / "maps.h5", "maps") as shard:
         assert storage.identities(shard) == ["a", "c"]
         assert storage.read_maps(shard, "a").images == ["00", "02"]
@@ -585,7 +585,7 @@ def assert_like(found, expected):
 
 def test_a_file_of_several_people_per_block_is_that_of_one_at_a_time(tmp_path, faces_shard, narrow):
     for shared in (False, True):  # 12 images in groups of 7 (c and a), and 5 (d and b)
-        given = settings(batch=7, pair_maps=True)
+        given = settings(batch_images=7, pair_maps=True)
         maps.compute_maps(faces_shard, tmp_path / str(shared), narrow, given, together=shared)
     one, two = (read(tmp_path / str(shared), pair_maps=True) for shared in (True, False))
     assert_like(one, two)
@@ -602,7 +602,7 @@ def test_groups_hold_as_many_people_as_the_batch_has_room_for(faces_shard):
 
 def test_a_person_of_more_images_than_the_batch_has_blocks_of_their_own(tmp_path, faces_shard, narrow):
     for shared in (False, True):
-        maps.compute_maps(faces_shard, tmp_path / str(shared), narrow, settings(batch=3), together=shared)
+        maps.compute_maps(faces_shard, tmp_path / str(shared), narrow, settings(batch_images=3), together=shared)
     assert_like(read(tmp_path / "True"), read(tmp_path / "False"))
 
 
@@ -610,7 +610,7 @@ def test_a_person_of_more_images_than_the_batch_has_blocks_of_their_own(tmp_path
 def test_stopped_within_a_group_and_started_again_gives_the_undisturbed_file(
     tmp_path, faces_shard, narrow, monkeypatch, records
 ):
-    maps.compute_maps(faces_shard, tmp_path / "undisturbed.h5", narrow, settings(batch=7), together=True)
+    maps.compute_maps(faces_shard, tmp_path / "undisturbed.h5", narrow, settings(batch_images=7), together=True)
     add, added = Journal.add, []
 
     def stop(journal, name, **arrays):
@@ -621,13 +621,13 @@ def test_stopped_within_a_group_and_started_again_gives_the_undisturbed_file(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Journal, "add", stop)
-        maps.compute_maps(faces_shard, tmp_path / "m.h5", narrow, settings(batch=7), together=True)
-    maps.compute_maps(faces_shard, tmp_path / "m.h5", narrow, settings(batch=7), together=True)
+        maps.compute_maps(faces_shard, tmp_path / "m.h5", narrow, settings(batch_images=7), together=True)
+    maps.compute_maps(faces_shard, tmp_path / "m.h5", narrow, settings(batch_images=7), together=True)
     assert files.sha256(tmp_path / "m.h5") == files.sha256(tmp_path / "undisturbed.h5")
 
 
 def test_finished_groups_are_not_computed_again_and_time_is_kept(tmp_path, faces_shard, narrow, monkeypatch):
-    given, computed = (faces_shard, tmp_path / "m.h5", narrow, settings(batch=7)), []
+    given, computed = (faces_shard, tmp_path / "m.h5", narrow, settings(batch_images=7)), []
 
     def late(names):
         yield names[0]
@@ -642,7 +642,7 @@ def test_finished_groups_are_not_computed_again_and_time_is_kept(tmp_path, faces
 
 
 def test_out_of_memory_halves_the_group(tmp_path, faces_shard, narrow, monkeypatch, caplog):
-    maps.compute_maps(faces_shard, tmp_path / "whole.h5", narrow, settings(batch=12), together=True)
+    maps.compute_maps(faces_shard, tmp_path / "whole.h5", narrow, settings(batch_images=12), together=True)
     prepare = maps.folding.prepare
 
     def refuse(_module, inputs):
@@ -655,6 +655,6 @@ def test_out_of_memory_halves_the_group(tmp_path, faces_shard, narrow, monkeypat
         return network
 
     monkeypatch.setattr(maps.folding, "prepare", refusing)
-    maps.compute_maps(faces_shard, tmp_path / "halved.h5", narrow, settings(batch=12), together=True)
+    maps.compute_maps(faces_shard, tmp_path / "halved.h5", narrow, settings(batch_images=12), together=True)
     assert "memory ran out with 12 images at once" in caplog.text
     assert_like(read(tmp_path / "halved.h5"), read(tmp_path / "whole.h5"))

@@ -1,4 +1,4 @@
-"""Memory is bounded by the setting ``maps.batch``, whatever the number of images of a person."""
+"""Memory is bounded by the setting ``maps.batch_images``, whatever the number of images of a person."""
 
 import dataclasses
 import os
@@ -16,7 +16,7 @@ from leam import maps
 from leam.recognisers import registry
 torch.set_num_threads(1)
 recogniser = registry.recogniser("narrow", {entry!r})
-maps.compute_maps({faces!r}, {output!r}, recogniser, maps.MapSettings(grid=28, batch={batch}))
+maps.compute_maps({faces!r}, {output!r}, recogniser, maps.MapSettings(grid=28, batch_images={batch}))
 print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1)) // 1024)
 """
 

@@ -1,4 +1,4 @@
-"""Peak memory of one map job on the CPU: bounded by ``maps.batch``, not by the number of a person's images.
+"""Peak memory of one map job on the CPU: bounded by ``maps.batch_images``, not by the number of a person's images.
 
     PYTHONPATH=workflow_scripts python tests/benchmarks/bench_memory.py [--model AF_R100]
 
@@ -31,7 +31,7 @@ def measure(name: str, images: int, batch: int) -> int:
     network = networks.build(recogniser)
     network = folding.prepare(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
     x = torch.randn(images, 3, *recogniser.input_size)
-    grid, settings = Grid(112), maps.MapSettings(batch=batch)
+    grid, settings = Grid(112), maps.MapSettings(batch_images=batch)
     regions = np.zeros((images, 112, 112), np.uint8)
     unit = functional.normalize(embedding.embed(network, x, batch))
     cells = cells_of((LEAM,), recogniser.layers)

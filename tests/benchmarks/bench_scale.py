@@ -64,7 +64,7 @@ OUTPUTS = (
     *("individuals", "table07", "table08"),
 )
 SITE_INODES = 1_000_000
-GPU_JOB_MB = 4900  # compute_maps on a CPU at its largest: IResNet-100, maps.batch 32 (bench_memory.txt)
+GPU_JOB_MB = 4900  # compute_maps on a CPU at its largest: IResNet-100, maps.batch_images 32 (bench_memory.txt)
 
 
 # ---------------------------------------------------------------------------------------------------------- measure

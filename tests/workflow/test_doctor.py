@@ -170,9 +170,9 @@ def test_the_whole_on_one_screen(tmp_path):
 
 
 def test_wrong_settings_are_said_in_one_line(tmp_path):
-    found = examine(tmp_path, maps={"batch": 0})
+    found = examine(tmp_path, maps={"batch_images": 0})
     assert found.returncode == 1
-    assert "settings   MISSING  config: maps.batch is 0; allowed: integer or null, at least 1" in found.stdout
+    assert "settings   MISSING  config: maps.batch_images is 0; allowed: integer or null, at least 1" in found.stdout
 
 
 def test_old_keys_are_said_with_their_new_names(tmp_path):

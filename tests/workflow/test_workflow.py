@@ -102,7 +102,10 @@ def test_a_thousand_identities_under_nine_models_are_ninety_gpu_jobs(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"maps": {"batch": "many"}}, "maps.batch is 'many'; allowed: integer or null, at least 1, in images"),
+        (
+            {"maps": {"batch_images": "many"}},
+            "maps.batch_images is 'many'; allowed: integer or null, at least 1, in images",
+        ),
         (
             {"occlusion": {"percent": 1}},
             "config: occlusion.percent is now occlusion.headline_percent (0.2.0): rename it where you set it",

@@ -22,6 +22,7 @@ RENAMED_KEYS = {
     "source.celebamask_hq.mapping": ("source.celebamask_hq.mapping_file", "0.2.0"),
     "faces.regions": ("faces.label_maps", "0.2.0"),
     "faces.batch": ("faces.batch_images", "0.2.0"),
+    "maps.batch": ("maps.batch_images", "0.2.0"),
     "similarity.layers": ("similarity.first_layers", "0.2.0"),
     "occlusion.percent": ("occlusion.headline_percent", "0.2.0"),
     "occlusion.guide": ("occlusion.headline_guide", "0.2.0"),

@@ -55,15 +55,15 @@ class MapsError(Exception):
 class MapSettings:
     """The settings of ``compute_maps``.
 
-    grid : side of the common grid, pixels; batch : images per forward and backward, the bound on memory; None takes
-        what ``device.images_at_once`` says
+    grid : side of the common grid, pixels
+    batch_images : images per forward and backward, the bound on memory; None takes what ``device.images_at_once`` says
     pair_maps : store every pair's map too (float16); dtype : of the stored image maps, "float32" or "float16"
     precision : of the network's products, "float32", "tf32" or "bf16" (see ``device.arithmetic``)
     """
 
     grid: int = 112
     top_percents: tuple[float, ...] = TOP_PERCENTS
-    batch: int | None = 32
+    batch_images: int | None = 32
     pair_maps: bool = False
     dtype: str = "float32"
     precision: str = "float32"
@@ -312,7 +312,7 @@ def map_blocks(
     settings: MapSettings,
     grid: Grid,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Maps of one identity, at most ``settings.batch`` anchors at a time, so that memory does not grow with N.
+    """Maps of one identity, at most ``settings.batch_images`` anchors at a time, so that memory does not grow with N.
 
     x : (N, 3, height, width) the recogniser's input, on its device, N >= 2; regions : (N, S, S) uint8
     The batch is halved, and the block done again, when memory runs out.
@@ -324,7 +324,7 @@ def map_blocks(
 
     Raises UnusableImagesError when an embedding is zero or not finite.
     """
-    n, start, batch = len(x), 0, settings.batch
+    n, start, batch = len(x), 0, settings.batch_images
     unit = unit_embeddings(embed(network, x, batch)) if n > batch else None
     with Taps(network, places_of(cells)) as taps:
         while start < n:
@@ -471,7 +471,7 @@ def compute_maps(
     Finished identities go to a journal beside the output; a job that was stopped goes on after the last of them, and
     the output appears only when it is whole. minutes : the job's time limit; it stops itself before, and so long it
     waits for another process that is writing the same shard, whose result it then takes over. together : several
-    identities per block, as many as ``settings.batch`` images hold; by default on a GPU alone.
+    identities per block, as many as ``settings.batch_images`` images hold; by default on a GPU alone.
 
     Raises jobs.OutOfTimeError, MapsError, device.DeviceError, registry.ModelError, files.StorageError, and
     BlockingIOError when another process is still writing the same shard.
@@ -485,7 +485,7 @@ def compute_maps(
         with storage.open_shard(faces, "faces") as shard:
             where = choose_device(device)
             joined = where.type == "cuda" if together is None else together
-            bounded = dataclasses.replace(settings, batch=settings.batch or images_at_once(where))
+            bounded = dataclasses.replace(settings, batch_images=settings.batch_images or images_at_once(where))
             _compute_identities(shard, job, journal, recogniser, bounded, where, seed, joined)
             _write_shard(shard, job.output, journal, recogniser, settings, described)
 
@@ -532,7 +532,7 @@ def _compute_identities(
     done = sum(name in journal for name in names)
     log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
     network = _network(recogniser, seed, device, settings.precision) if done < len(names) else None
-    groups = _groups(shard, names, settings.batch) if together else [[name] for name in names]
+    groups = _groups(shard, names, settings.batch_images) if together else [[name] for name in names]
     for number, group in job.unfinished_groups(groups, journal, recogniser.name):
         begun = time.monotonic()
         found = [storage.read_faces(shard, name) for name in group]

@@ -391,7 +391,7 @@ class Sources:
         layers = tuple(dict.fromkeys(ranking.layer for ranking in rankings if ranking.kind == SHUFFLED))
         if not layers:
             return {}
-        settings = MapSettings(grid=self.grid, top_percents=(1.0,), batch=self.batch)
+        settings = MapSettings(grid=self.grid, top_percents=(1.0,), batch_images=self.batch)
         regions = np.zeros((len(x), self.grid, self.grid), np.uint8)  # the counts per region are not used
         try:
             found = explain(self.shuffled, layers, x, regions, settings)
