@@ -75,12 +75,12 @@ def figure_paths(*names):
 
 def code_of(rule):
     """A digest of the rule's adapter and all of the library that it leads to: a changed formula runs it again."""
-    return code.digest(os.path.join(SCRIPTS, f"{rule}.py"))
+    return code.digest_code(os.path.join(SCRIPTS, f"{rule}.py"))
 
 
 def code_of_source():
     """A digest of the source's class, which is loaded by its name and so in no rule's digest."""
-    return code.digest(inspect.getfile(type(SOURCE)))
+    return code.digest_code(inspect.getfile(type(SOURCE)))
 
 
 # Snakemake itself names what failed where it failed, perhaps thousands of lines before the end of a long run.

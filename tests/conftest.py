@@ -27,7 +27,7 @@ def narrow():
 def saved(tmp_path, narrow):
     """The narrow recogniser with weights of seed 5 in a file."""
     path = tmp_path / "w.safetensors"
-    save_file(networks.build(narrow, seed=5).state_dict(), path)
+    save_file(networks.build_network(narrow, seed=5).state_dict(), path)
     return dataclasses.replace(narrow, untrained=False, weights=str(path), origin="here", licence="ours")
 
 

@@ -55,9 +55,9 @@ def make_image_shares(identities=5, seed=0):
 def make_drops(model="IR_CASIA", guides=("IR_CASIA",), identities=10, images=3, seed=0, untrained=False):
     """Drops as ``occlude_faces`` writes them, around planted levels; own_mean and other_mean are alike."""
     rng = np.random.default_rng([seed, *model.encode()])
-    cells = [("", "", kind, "", percent) for kind in occlusion.FREE for percent in (0.1, 1.0)]
+    cells = [("", "", kind, "", percent) for kind in occlusion.MAPLESS_KINDS for percent in (0.1, 1.0)]
     for guide, layer, polarity in itertools.product(guides, ("conv1", "conv2"), ("loss", "similarity")):
-        kinds = [kind for kind in LEVELS if kind not in occlusion.FREE] if guide == model else ["image"]
+        kinds = [kind for kind in LEVELS if kind not in occlusion.MAPLESS_KINDS] if guide == model else ["image"]
         percents = (0.1, 1.0) if layer == "conv1" else (1.0,)
         if guide == model or layer == "conv1":
             cells += [(guide, layer, kind, polarity, percent) for kind in kinds for percent in percents]
@@ -69,4 +69,4 @@ def make_drops(model="IR_CASIA", guides=("IR_CASIA",), identities=10, images=3, 
                 drop = LEVELS[kind] * percent + shift + rng.normal(0, 0.01)
                 keys = (model, guide, layer, polarity, kind, percent, f"p{number:02d}", f"{image}.png")
                 rows.append((*keys, 125, images - 1, 0.6, drop, images - 1, int(rng.integers(images)), untrained))
-    return pd.DataFrame(rows, columns=occlusion.COLUMNS)
+    return pd.DataFrame(rows, columns=occlusion.DROP_COLUMNS)

@@ -48,7 +48,7 @@ def package(tmp_path):
 def digest(package):
     for cached in (code._read, code._imported, code._data):
         cached.cache_clear()
-    return code.digest(package.parent / "adapter.py", package)
+    return code.digest_code(package.parent / "adapter.py", package)
 
 
 def test_the_closure_follows_imports_of_every_kind(package):
@@ -94,14 +94,14 @@ def test_a_rule_runs_anew_for_every_module_of_its_closure_and_for_no_other(adapt
     """Module by module, on the digest that the rule carries as a parameter."""
     closure = set(code.closure(adapter))
     texts = {path: code._code(path) for path in [adapter, *MODULES]}
-    before = code.digest(adapter)
+    before = code.digest_code(adapter)
     for path in MODULES:
         if path == code.PACKAGE / "__init__.py":
             continue
         monkeypatch.setattr(code, "_code", lambda asked, path=path: texts[asked] + "Z = 3" * (asked == path))
-        assert (code.digest(adapter) != before) == (path in closure), path
+        assert (code.digest_code(adapter) != before) == (path in closure), path
     monkeypatch.undo()
-    assert code.digest(adapter) == before
+    assert code.digest_code(adapter) == before
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda path: path.stem)

@@ -27,11 +27,11 @@ triton = pytest.mark.skipif(DEVICE.type != "cuda" or leam_triton.triton is None,
 
 def prepared(recogniser, images, precision="float32"):
     """The folded network, the input (images, 3, h, w) and the regions, on the device."""
-    network = folding.prepare(
-        networks.build(recogniser), recogniser.layers, recogniser.input_size, DEVICE, precision=precision
+    network = folding.fold_network(
+        networks.build_network(recogniser), recogniser.layers, recogniser.input_size, DEVICE, precision=precision
     )
     faces = make_faces("a", images)
-    return network, networks.prepare(faces.crops, recogniser).to(DEVICE), faces.regions
+    return network, networks.to_input(faces.crops, recogniser).to(DEVICE), faces.regions
 
 
 def off(found, exact):
@@ -96,7 +96,7 @@ def test_counts_of_enlarged_maps_equal_those_on_the_cpu():
 
 def test_pair_maps_equal_the_naive_loop(narrow):
     network, x, _ = prepared(narrow, 3)
-    double = networks.build(narrow).double()
+    double = networks.build_network(narrow).double()
     with device.arithmetic("float32", DEVICE), maps.Taps(network, narrow.layers) as taps:
         embeddings, activations = taps.run(x)
         unit = embedding.normalise(embeddings.detach())
@@ -184,7 +184,7 @@ def test_a_block_waits_for_the_gpu_at_its_end_alone(narrow):
     grid, settings, waits = Grid(56), maps.MapSettings(grid=56), []
     for images in (3, 15, 3, 15):  # the first of each size warms up
         faces = make_faces("a", images)
-        xs, regions = [networks.prepare(faces.crops, narrow).to(DEVICE)] * 3, [faces.regions] * 3
+        xs, regions = [networks.to_input(faces.crops, narrow).to(DEVICE)] * 3, [faces.regions] * 3
         with torch.profiler.profile(activities=list(torch.profiler.supported_activities())) as profiler:
             maps.map_together(network, cells_of((LEAM,), narrow.layers), xs, regions, settings, grid)
         names = [event.key for event in profiler.key_averages() for _ in range(event.count)]
@@ -203,8 +203,8 @@ def test_drops_are_those_of_the_cpu(narrow, fill):
     scores = torch.rand(3, 56, 56, generator=torch.Generator().manual_seed(2))
     found = []
     for where in (torch.device("cpu"), DEVICE):
-        network = folding.prepare(networks.build(narrow), (), narrow.input_size, where)
-        x = networks.prepare(make_faces("a", 3).crops, narrow).to(where)
+        network = folding.fold_network(networks.build_network(narrow), (), narrow.input_size, where)
+        x = networks.to_input(make_faces("a", 3).crops, narrow).to(where)
         orders = pixel_sets.order_pixels(scores.to(where), 400)
         with device.arithmetic("float32", where):
             unit, filled = embedding.normalise(embedding.embed(network, x)), occlusion_measure.filling(fill, x, narrow)

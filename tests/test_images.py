@@ -154,12 +154,12 @@ def as_text(separator, first=0):
 )
 def test_landmark_text_formats(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    assert np.allclose(images.read_landmarks(tmp_path / name), LANDMARKS, atol=1e-4)
+    assert np.allclose(images.read_landmark_file(tmp_path / name), LANDMARKS, atol=1e-4)
 
 
 def test_landmark_arrays(tmp_path):
     np.save(tmp_path / "a.npy", LANDMARKS)
-    assert np.array_equal(images.read_landmarks(tmp_path / "a.npy"), LANDMARKS)
+    assert np.array_equal(images.read_landmark_file(tmp_path / "a.npy"), LANDMARKS)
 
 
 def test_faulty_landmarks_say_why(tmp_path):
@@ -168,7 +168,7 @@ def test_faulty_landmarks_say_why(tmp_path):
     (tmp_path / "bad.csv").write_text("1,2\n3,x\n")
     for name in ("short.npy", "objects.npy", "bad.csv"):
         with pytest.raises(images.UnusablePictureError, match=r"^landmarks unreadable: "):
-            images.read_landmarks(tmp_path / name)
+            images.read_landmark_file(tmp_path / name)
 
 
 def test_a_rectangle_is_scaled_by_width_and_height():

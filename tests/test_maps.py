@@ -60,7 +60,7 @@ class InPlace(nn.Module):
 def network_of(name, seed=0):
     torch.manual_seed(seed)
     recogniser = dataclasses.replace(registry.REGISTRY[name], untrained=True)
-    network = networks.build(recogniser, seed)
+    network = networks.build_network(recogniser, seed)
     for module in network.modules():  # away from the initial statistics, so that BN does something
         if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)):
             module.running_mean.normal_(0, 0.1)
@@ -643,18 +643,18 @@ def test_finished_groups_are_not_computed_again_and_time_is_kept(tmp_path, faces
 
 def test_out_of_memory_halves_the_group(tmp_path, faces_shard, narrow, monkeypatch, caplog):
     maps.compute_maps(faces_shard, tmp_path / "whole.h5", narrow, settings(batch_images=12), together=True)
-    prepare = maps.folding.prepare
+    fold = maps.folding.fold_network
 
     def refuse(_module, inputs):
         if len(inputs[0]) > 3:
             raise torch.OutOfMemoryError("out of memory")
 
     def refusing(*given):
-        network = prepare(*given)
+        network = fold(*given)
         network.register_forward_pre_hook(refuse)
         return network
 
-    monkeypatch.setattr(maps.folding, "prepare", refusing)
+    monkeypatch.setattr(maps.folding, "fold_network", refusing)
     maps.compute_maps(faces_shard, tmp_path / "halved.h5", narrow, settings(batch_images=12), together=True)
     assert "memory ran out with 12 images at once" in caplog.text
     assert_like(read(tmp_path / "halved.h5"), read(tmp_path / "whole.h5"))

@@ -38,7 +38,7 @@ def settings() -> dict:
 
 @pytest.mark.parametrize(
     "kind",
-    [kind for kind in occlusion.KINDS if kind != controls.IMAGE]  # "image" is a column, too
+    [kind for kind in occlusion.OCCLUSION_KINDS if kind != controls.IMAGE]  # "image" is a column, too
     + [localisation.TRAINED, localisation.GENERAL, similarity.MASK],
 )
 def test_the_name_of_a_kind_stands_once_in_the_library(kind):
@@ -46,20 +46,20 @@ def test_the_name_of_a_kind_stands_once_in_the_library(kind):
 
 
 def test_every_kind_has_a_label_in_the_figures():
-    assert set(occlusion_figure.KINDS) == set(occlusion.KINDS)
+    assert set(occlusion_figure.KIND_LOOKS) == set(occlusion.OCCLUSION_KINDS)
     assert set(localisation_figure.LINES) == {localisation.TRAINED, localisation.MEAN, *localisation.CONTROLS}
     assert set(similarity_figure.FRAME_TITLES) == set(similarity.FRAMES)
-    assert tuple(similarity_figure.PAIRINGS) == similarity.PAIRINGS
-    assert tuple(similarity_figure.MEASURES) == similarity.MEASURES
-    assert {kind for step in occlusion_table.STEPS for kind in step} == set(occlusion.KINDS)
+    assert tuple(similarity_figure.PAIRING_LOOKS) == similarity.PAIRINGS
+    assert tuple(similarity_figure.SIMILARITY_LABELS) == similarity.SIMILARITY_MEASURES
+    assert {kind for step in occlusion_table.STEPS for kind in step} == set(occlusion.OCCLUSION_KINDS)
 
 
 def test_the_schema_allows_what_the_library_names():
     of = {section: part["properties"] for section, part in settings().items() if "properties" in part}
     kinds, frames, parts = of["occlusion"]["kinds"], of["similarity"]["frames"], of["similarity"]["emd"]
-    assert kinds["items"]["enum"] == kinds["default"] == list(occlusion.KINDS)
+    assert kinds["items"]["enum"] == kinds["default"] == list(occlusion.OCCLUSION_KINDS)
     assert frames["items"]["enum"] == list(similarity.FRAMES)
-    assert parts["items"]["enum"] == list(similarity.PARTS)
+    assert parts["items"]["enum"] == list(similarity.MAP_PARTS)
     for section in ("occlusion", "similarity"):
         assert of[section]["polarities"]["items"]["enum"] == list(POLARITIES)
     assert of["analysis"]["polarity"]["enum"] == list(POLARITIES)

@@ -299,7 +299,7 @@ def test_one_job_at_a_shard(server, tmp_path):
 
 def test_a_job_stops_before_its_limit(server, tmp_path, monkeypatch):
     many(server, tmp_path, delay_s=0.05)
-    monkeypatch.setattr(scraping, "SHUTDOWN_S", 59.5)
+    monkeypatch.setattr(scraping, "PACKING_S", 59.5)
     with pytest.raises(scraping.StoppedError, match=r"stopped before the limit of 1 min \(\d+ of 40 links finished"):
         scrape(tmp_path, settings(server, connections_per_host=1), minutes=1)
     asked = len(server.asks)

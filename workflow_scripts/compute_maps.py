@@ -6,7 +6,7 @@ joblog.start(snakemake.log[0])
 
 import torch
 
-from leam.maps import compute_maps, settings_of
+from leam.maps import compute_maps, map_settings
 from leam.recognisers.registry import recogniser
 from leam.weights import fetched
 
@@ -15,7 +15,7 @@ compute_maps(
     snakemake.input.faces,
     snakemake.output[0],
     fetched(snakemake.input.weights, recogniser(snakemake.wildcards.model, snakemake.params.recogniser)),
-    settings_of(snakemake.params.settings),
+    map_settings(snakemake.params.settings),
     device="cuda" if snakemake.resources.get("gpu") else "auto",
     seed=snakemake.params.seed,
     minutes=snakemake.resources.get("runtime"),

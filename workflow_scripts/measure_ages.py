@@ -5,7 +5,7 @@ from leam import joblog
 joblog.start(snakemake.log[0])
 
 from leam.analyses.ages.measure import measure_ages
-from leam.analyses.occlusion.measure import settings_of
+from leam.analyses.occlusion.measure import occlusion_settings
 from leam.recognisers.registry import recogniser
 from leam.weights import fetched
 
@@ -15,7 +15,7 @@ measure_ages(
     dict(zip(params.guides, given.maps, strict=True)),
     snakemake.output[0],
     fetched(given.weights, recogniser(snakemake.wildcards.model, params.recogniser)),
-    settings_of(params.settings),
+    occlusion_settings(params.settings),
     guide=params.guide,
     pattern=params.pattern,
     device="cuda" if snakemake.resources.get("gpu") else "auto",

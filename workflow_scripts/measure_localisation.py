@@ -5,7 +5,7 @@ from leam import joblog
 joblog.start(snakemake.log[0])
 
 from leam.analyses.localisation.measure import measure_localisation, recognisers_of
-from leam.maps import settings_of
+from leam.maps import map_settings
 
 world, settings = snakemake.wildcards.world, snakemake.params.settings
 measure_localisation(
@@ -14,7 +14,7 @@ measure_localisation(
     snakemake.output.faces,
     snakemake.output.maps,
     recognisers=recognisers_of(world, snakemake.params.entries),
-    settings=settings_of(snakemake.params.maps),
+    settings=map_settings(snakemake.params.maps),
     identities=settings["identities"],
     images=settings["images"],
     size=settings["size"],

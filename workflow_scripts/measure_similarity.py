@@ -4,7 +4,7 @@ from leam import joblog
 
 joblog.start(snakemake.log[0])
 
-from leam.analyses.similarity.measure import measure_similarity, settings_of
+from leam.analyses.similarity.measure import measure_similarity, similarity_settings
 
 measure_similarity(
     snakemake.input.maps,
@@ -12,7 +12,7 @@ measure_similarity(
     snakemake.input.population,
     snakemake.output.pairs,
     snakemake.output.nulls,
-    settings=settings_of(snakemake.params.settings, snakemake.params.grid),
+    settings=similarity_settings(snakemake.params.settings, snakemake.params.grid),
     seed=snakemake.params.seed,
     processes=snakemake.threads,
 )

@@ -6,7 +6,7 @@ joblog.start(snakemake.log[0])
 
 import torch
 
-from leam.analyses.occlusion.measure import occlude_faces, settings_of
+from leam.analyses.occlusion.measure import occlude_faces, occlusion_settings
 from leam.recognisers.registry import recogniser
 from leam.weights import fetched
 
@@ -18,7 +18,7 @@ occlude_faces(
     given.averages,
     snakemake.output[0],
     fetched(given.weights, recogniser(snakemake.wildcards.model, params.recogniser)),
-    settings_of(params.settings),
+    occlusion_settings(params.settings),
     device="cuda" if snakemake.resources.get("gpu") else "auto",
     seed=params.seed,
     minutes=snakemake.resources.get("runtime"),

@@ -23,13 +23,13 @@ def computed(tmp_path, faces_shard, narrow):
 
 def test_identities_are_drawn_with_the_seed(computed):
     drawn = {
-        seed: [found.identity for found, _ in examples_figure.choose_identities(*computed, 2, seed)]
+        seed: [found.identity for found, _ in examples_figure.choose_shown_identities(*computed, 2, seed)]
         for seed in range(8)
     }
-    assert drawn[0] == [found.identity for found, _ in examples_figure.choose_identities(*computed, 2, 0)]
+    assert drawn[0] == [found.identity for found, _ in examples_figure.choose_shown_identities(*computed, 2, 0)]
     assert len({tuple(names) for names in drawn.values()}) > 1
     assert all(len(set(names)) == 2 for names in drawn.values())
-    everyone = examples_figure.choose_identities(*computed, 9, 0)
+    everyone = examples_figure.choose_shown_identities(*computed, 9, 0)
     assert [found.identity for found, _ in everyone] == list("abcd")
     assert all(len(crops) == len(found.images) for found, crops in everyone)
 

@@ -13,8 +13,8 @@ from planted import make_counts
 
 def test_shares_against_a_plain_computation():
     counts = make_counts()
-    found = regions_table.share_regions(counts, samples=200).set_index(regions_table.CELL).sort_index()
-    for cell, rows in counts.groupby(regions_table.CELL):
+    found = regions_table.share_regions(counts, samples=200).set_index(regions_table.REGION_KEYS).sort_index()
+    for cell, rows in counts.groupby(regions_table.REGION_KEYS):
         row = found.loc[cell]
         assert row["percent"] == pytest.approx(rows["percent"].mean())
         assert row["area_percent"] == pytest.approx(rows["area_percent"].mean())
@@ -40,11 +40,11 @@ def test_bootstrap_interval_is_that_of_resampled_identities():
     counts = make_counts(8)
     found = (
         regions_table.share_regions(counts, samples=4000, confidence=0.9, seed=1)
-        .set_index(regions_table.CELL)
+        .set_index(regions_table.REGION_KEYS)
         .sort_index()
     )
     cell = ("loss", "conv1", "1", "nose")
-    values = counts.set_index(regions_table.CELL).sort_index().loc[cell, "percent"].to_numpy()
+    values = counts.set_index(regions_table.REGION_KEYS).sort_index().loc[cell, "percent"].to_numpy()
     rng = np.random.default_rng(5)
     means = [rng.choice(values, 8).mean() for _ in range(4000)]
     expected = np.percentile(means, [5, 95])
@@ -72,7 +72,7 @@ def test_identities_without_activation_are_left_out_of_the_mean():
     counts = make_counts(3)
     silent = (counts["identity"] == "p1") & (counts["layer"] == "conv1")
     counts.loc[silent, "percent"] = np.nan
-    found = regions_table.share_regions(counts, samples=100).set_index(regions_table.CELL).sort_index()
+    found = regions_table.share_regions(counts, samples=100).set_index(regions_table.REGION_KEYS).sort_index()
     rows = counts[(counts["layer"] == "conv1") & (counts["region"] == "nose") & (counts["threshold"] == "1")]
     expected = rows[rows["polarity"] == "loss"]["percent"].mean()
     assert found.loc[("loss", "conv1", "1", "nose"), "percent"] == pytest.approx(expected)
@@ -91,7 +91,7 @@ def outputs(tmp_path):
 
 
 def test_the_papers_tables_hold_the_cells_of_the_long_one(outputs):
-    keys = ["model", *regions_table.CELL]
+    keys = ["model", *regions_table.REGION_KEYS]
     long = outputs["regions"].set_index(keys)["percent"]
     chosen = {
         "table01": (["conv1", "conv2"], ["1", "full"]),
@@ -140,7 +140,7 @@ def test_groups_are_shares_of_their_own_identities(tmp_path, caplog):
     sizes = found.groupby("group")["identities"].first()
     assert sizes.to_dict() == {"female": 2, "male": 1, "unknown": 2}
     assert caplog.messages == ["m: 2 of 5 identities have no gender in the table of people"]
-    cell = counts.set_index([*regions_table.CELL, "identity"]).sort_index().loc[("loss", "all", "1", "nose")]
+    cell = counts.set_index([*regions_table.REGION_KEYS, "identity"]).sort_index().loc[("loss", "all", "1", "nose")]
     expected = cell.loc[["p0", "p2"], "percent"].mean()
     assert found.loc[("female", "1", "nose"), "percent"] == pytest.approx(expected, rel=1e-5)
 

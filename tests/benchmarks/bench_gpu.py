@@ -119,7 +119,7 @@ class Case:
 def case(bench: Bench, name: str, precision: str) -> Case:
     """The network in the order of memory that the stage takes in this precision."""
     network, recogniser = bench_maps.build(name, "cpu")
-    network = folding.prepare(network, recogniser.layers, recogniser.input_size, bench.device, precision)
+    network = folding.fold_network(network, recogniser.layers, recogniser.input_size, bench.device, precision)
     x = bench_maps.inputs(recogniser, str(bench.device), images=bench.images)
     regions = np.random.default_rng(0).integers(0, 19, (bench.images, 112, 112)).astype(np.uint8)
     return Case(network, recogniser, [x] * bench.people, [regions] * bench.people)
@@ -227,7 +227,7 @@ def write(bench: Bench) -> None:
     settings = maps.MapSettings(
         batch=bench.images * bench.people, precision=bench.precisions[len(bench.precisions) // 2]
     )
-    names = [(maps, "_compute_group"), (maps, "map_together"), (networks, "prepare"), (maps, "_write_shard")]
+    names = [(maps, "_compute_group"), (maps, "map_together"), (networks, "to_input"), (maps, "_write_shard")]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         faces = Path(folder) / "faces.h5"
         with storage.create_shard(faces, "faces") as shard:
@@ -248,8 +248,8 @@ def occlusion(bench: Bench) -> None:
     for name in bench.in_time(bench.models):
         recogniser = dataclasses.replace(registry.REGISTRY[name], untrained=True)
         for precision in bench.precisions:
-            network = networks.build(recogniser)
-            network = folding.prepare(network, (), recogniser.input_size, bench.device, precision)
+            network = networks.build_network(recogniser)
+            network = folding.fold_network(network, (), recogniser.input_size, bench.device, precision)
             for batch in (4,) if bench.tiny else FORWARDS:
                 x = torch.randn(batch, 3, *recogniser.input_size, device=bench.device)
                 with device.arithmetic(precision, bench.device):

@@ -40,7 +40,7 @@ PAPER_MODELS = {"AF_R18": 2, "AF_R50": 2, "AF_R100": 2, "IR_CASIA": 2, "VGG_16":
 def build(name: str, device: str, seed: int = 0) -> tuple[nn.Module, registry.Recogniser]:
     """The architecture with random weights and BatchNorm statistics as they would be after seeing such images."""
     recogniser = dataclasses.replace(registry.REGISTRY[name], untrained=True)
-    network = networks.build(recogniser, seed)
+    network = networks.build_network(recogniser, seed)
     norms = [module for module in network.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
     for module in norms:
         module.train()
@@ -225,7 +225,9 @@ def measure(name: str, device: str, rounds: int, contestants: list[str], precisi
     network, recogniser = build(name, device)
     x = inputs(recogniser, device)
     expected = naive(network, recogniser, x, [(0, 1), (5, 2), (11, 10)])
-    folded = folding.prepare(copy.deepcopy(network), recogniser.layers, recogniser.input_size, torch.device(device))
+    folded = folding.fold_network(
+        copy.deepcopy(network), recogniser.layers, recogniser.input_size, torch.device(device)
+    )
     networks = {"ours": folded, "ours_with_counts": folded, "folded_floor": folded}
     checked = {contestant: networks.get(contestant, network) for contestant in contestants}
     for contestant, each in ({"ours_unfolded": network} | checked).items():

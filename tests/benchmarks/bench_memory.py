@@ -28,8 +28,8 @@ def measure(name: str, images: int, batch: int) -> int:
     """Peak MB after two backwards of the first block of ``batch`` anchors of ``images``."""
     device.tune_cpu()
     recogniser = dataclasses.replace(registry.REGISTRY[name], untrained=True)
-    network = networks.build(recogniser)
-    network = folding.prepare(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
+    network = networks.build_network(recogniser)
+    network = folding.fold_network(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
     x = torch.randn(images, 3, *recogniser.input_size)
     grid, settings = Grid(112), maps.MapSettings(batch_images=batch)
     regions = np.zeros((images, 112, 112), np.uint8)

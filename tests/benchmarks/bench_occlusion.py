@@ -83,14 +83,14 @@ class Work:
         self.sources = occlusion_measure.Sources(
             self.recogniser, {name: self.own}, averaged, batch=settings.batch_images
         )
-        self.rankings = occlusion_measure.plan(settings, name, self.sources.layers)
+        self.rankings = occlusion_measure.plan_rankings(settings, name, self.sources.layers)
         self.network = occlusion_measure.ready_networks(self.sources, self.rankings, self.recogniser, self.device)
-        self.built = networks.build(self.recogniser).to(self.device)
-        self.x = networks.prepare(self.crops, self.recogniser).to(self.device)
+        self.built = networks.build_network(self.recogniser).to(self.device)
+        self.x = networks.to_input(self.crops, self.recogniser).to(self.device)
 
     def run(self, shuffled: bool) -> occlusion_measure.Measured:
         rankings = [ranking for ranking in self.rankings if shuffled or ranking.kind != "shuffled"]
-        x = networks.prepare(self.crops, self.recogniser).to(self.device)
+        x = networks.to_input(self.crops, self.recogniser).to(self.device)
         unit = torch.from_numpy(storage.read_embeddings(self.own, PEOPLE[0])).to(self.device)
         fill = occlusion_measure.filling("black", x, self.recogniser)
         occluder = occlusion_measure.Occluder(
@@ -135,11 +135,11 @@ def paper_size() -> None:
     """Forwards of the paper's run with every model as guide: nine models, 13,445 images."""
     names = list(registry.REGISTRY)[:9]
     layers = {name: list(registry.REGISTRY[name].layers) for name in names}
-    rankings = occlusion_measure.plan(occlusion_measure.OcclusionSettings(), names[0], layers)
+    rankings = occlusion_measure.plan_rankings(occlusion_measure.OcclusionSettings(), names[0], layers)
     masks = sum(len(ranking.percents) for ranking in rankings)
     print(f"figure paper_masks_per_image_and_model {masks} masks")
     print(f"figure paper_forwards {masks * paper.IMAGES_KEPT * len(names) / 1e6:.1f} million")
-    first = occlusion_measure.plan(
+    first = occlusion_measure.plan_rankings(
         dataclasses.replace(occlusion_measure.OcclusionSettings(), layers="first"),
         names[0],
         {names[0]: layers[names[0]]},

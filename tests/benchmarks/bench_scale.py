@@ -135,7 +135,7 @@ def analysis_costs(folder: Path) -> dict:
     )
     shard, own = folder / "faces.h5", {name: folder / f"own_{name}" for name in OWN}
     maps.compute_maps(shard, own["maps"], recogniser, maps.MapSettings(), device="cpu")
-    chosen = similarity_measure.settings_of(config["similarity"], config["maps"]["grid"])
+    chosen = similarity_measure.similarity_settings(config["similarity"], config["maps"]["grid"])
     similarity_measure.average_population([own["maps"]], [shard], own["population"], settings=chosen)
     started = time.process_time()
     similarity_measure.measure_similarity(
@@ -144,7 +144,7 @@ def analysis_costs(folder: Path) -> dict:
     seconds = time.process_time() - started
     averages.average_maps([own["maps"]], own["averages"])
     verification_table.tabulate_verification({recogniser.name: [own["maps"]]}, own["verification"])
-    masks = occlusion_measure.settings_of(config["occlusion"])
+    masks = occlusion_measure.occlusion_settings(config["occlusion"])
     occlusion_measure.occlude_faces(
         shard, {recogniser.name: own["maps"]}, own["averages"], own["occlusion"], recogniser, masks, device="cpu"
     )
@@ -196,9 +196,9 @@ def core_seconds(recogniser: registry.Recogniser, person: storage.Faces, n: int)
 
 
 def maps_of(recogniser: registry.Recogniser, person: storage.Faces, n: int):
-    network = networks.build(recogniser)
-    network = folding.prepare(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
-    x = networks.prepare(person.crops[:n], recogniser)
+    network = networks.build_network(recogniser)
+    network = folding.fold_network(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
+    x = networks.to_input(person.crops[:n], recogniser)
     return lambda: maps.explain(network, recogniser.layers, x, person.regions[:n])
 
 

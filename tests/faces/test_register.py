@@ -68,6 +68,6 @@ def test_a_recognisers_input_and_the_grid_show_the_same_place():
     on_grid = resize_regions(scene.regions[None], 112)[0] == REGIONS.index("nose")
     expected = (np.argwhere(on_grid).mean(0) + 0.5) / 112
     for name in ("AF_R18", "IR_CASIA", "VGG_16"):
-        x = networks.prepare(crop, registry.REGISTRY[name])[0, 0].numpy()
+        x = networks.to_input(crop, registry.REGISTRY[name])[0, 0].numpy()
         bright = x > (x.min() + x.max()) / 2
         np.testing.assert_allclose((np.argwhere(bright).mean(0) + 0.5) / x.shape[0], expected, atol=0.5 / 112)

@@ -208,7 +208,7 @@ def test_a_lost_link_is_an_error_and_leaves_no_file(tmp_path, monkeypatch):
 
 
 def test_batches_are_bounded_and_complete(monkeypatch):
-    monkeypatch.setattr(faces_stage, "BATCH_PX", 2 * 64 * 64)
+    monkeypatch.setattr(faces_stage, "DECODED_PX", 2 * 64 * 64)
     person = pictures_of("ann", [64] * 5)
     person.encoded[2] = b""
     reasons = {}

@@ -81,22 +81,22 @@ def assert_same(network, folded, layers, x):
 )
 def test_folding_changes_nothing_but_the_steps(name, frozen):
     recogniser = untrained(name)
-    network = prelus_with_slopes(with_statistics(networks.build(recogniser))).double()
-    folded = folding.fold(network, recogniser.layers)
+    network = prelus_with_slopes(with_statistics(networks.build_network(recogniser))).double()
+    folded = folding.fold_norms(network, recogniser.layers)
     assert steps(folded, folding.Frozen) == frozen
     assert steps(folded, nn.BatchNorm2d) == steps(folded, nn.PReLU) == 0
     assert_same(network, folded, recogniser.layers, torch.randn(2, 3, *recogniser.input_size, dtype=torch.float64))
 
 
 def test_the_prelus_of_an_onnx_file_are_frozen_too(tmp_path, narrow):
-    network = prelus_with_slopes(with_statistics(networks.build(narrow)))
+    network = prelus_with_slopes(with_statistics(networks.build_network(narrow)))
     export(network, tmp_path / "m.onnx")
     entry = {key: list(getattr(narrow, key)) for key in ("input_size", "mean", "std")}
     entry |= {"architecture": "onnx", "weights": str(tmp_path / "m.onnx")}
     entry |= {"layers": ["/layer1/layer1.0/conv2/Conv", "/layer4/layer4.1/conv2/Conv"]}
     recogniser = registry.recogniser("pack", entry)
-    network = networks.build(recogniser).requires_grad_(False)
-    folded = folding.fold(network, recogniser.layers)
+    network = networks.build_network(recogniser).requires_grad_(False)
+    folded = folding.fold_norms(network, recogniser.layers)
     assert steps(folded, folding.Frozen) == 9 + 9  # PReLUs, and the BatchNorms that the export could not fold away
     assert "OnnxPReLU" in {type(module).__name__ for module in network.modules()}  # the file's own network stays
     x = torch.randn(2, 3, 112, 112)
@@ -122,7 +122,7 @@ def test_slopes_are_taken_in_where_there_is_one_per_channel(shape, frozen):
     x = graph.call_module("prelu", (x, graph.get_attr("slope")))
     graph.output(graph.call_method("mean", (x, (2, 3))))
     network = fx.GraphModule(owner, graph).eval().requires_grad_(False)
-    folded = folding.fold(network, ("conv",))
+    folded = folding.fold_norms(network, ("conv",))
     assert steps(folded, folding.Frozen) == frozen
     assert_same(network.double(), folded.double(), ("conv",), torch.randn(2, 3, 8, 8, dtype=torch.float64))
 
@@ -152,7 +152,7 @@ class Odd(nn.Module):
 def test_steps_that_do_not_belong_together_stay_apart(layers):
     torch.manual_seed(0)
     network = prelus_with_slopes(with_statistics(Odd())).double().eval().requires_grad_(False)
-    folded = folding.fold(network, layers)
+    folded = folding.fold_norms(network, layers)
     assert steps(folded, nn.PReLU) == 0 and steps(folded, nn.BatchNorm2d) == 1  # the one on statistics of the batch
     assert_same(network, folded, layers, torch.randn(2, 3, 12, 12, dtype=torch.float64))
 
@@ -161,7 +161,7 @@ def test_two_batch_norms_in_a_row_fold_into_one_convolution():
     torch.manual_seed(0)
     network = with_statistics(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)))
     network = network.double().eval().requires_grad_(False)
-    folded = folding.fold(network, ())
+    folded = folding.fold_norms(network, ())
     assert steps(folded, nn.Conv2d) == 1 and steps(folded, nn.BatchNorm2d) == steps(folded, folding.Frozen) == 0
     x = torch.randn(2, 3, 12, 12, dtype=torch.float64)
     torch.testing.assert_close(folded(x), network(x))
@@ -188,13 +188,13 @@ class Branching(nn.Module):
 
 def test_a_network_that_cannot_be_traced_stays_as_it_is():
     network = Branching().eval()
-    assert folding.fold(network, ("conv",)) is network
+    assert folding.fold_norms(network, ("conv",)) is network
 
 
 @pytest.mark.parametrize("name", ["sample_arcface", "IR_CASIA"])
 def test_channels_last_changes_the_order_in_memory_alone(name):
     recogniser = untrained(name)
-    network = with_statistics(networks.build(recogniser))
+    network = with_statistics(networks.build_network(recogniser))
     ordered = folding.order_channels_last(copy.deepcopy(network), recogniser.input_size)
     x = torch.randn(2, 3, *recogniser.input_size, dtype=torch.float64)
     first = outputs_and_gradients(ordered.float(), recogniser.layers, x.float())[1][recogniser.layers[0]]
@@ -217,7 +217,7 @@ class Noisy(nn.Module):
 def test_a_network_whose_embeddings_would_change_is_not_folded(noise, caplog):
     torch.manual_seed(0)
     network = Noisy(noise).eval().requires_grad_(False)
-    prepared = folding.prepare(network, (), (12, 12), torch.device("cpu"))
+    prepared = folding.fold_network(network, (), (12, 12), torch.device("cpu"))
     assert (prepared is network) == ("stays as it is" in caplog.text) == bool(noise)
 
 

@@ -43,7 +43,7 @@ def expected_iresnet_keys(blocks):
     ],
 )
 def test_iresnets_have_the_keys_and_sizes_of_the_published_files(name, blocks, parameters, keys):
-    network = networks.build(untrained(name))
+    network = networks.build_network(untrained(name))
     state = network.state_dict()
     assert set(state) == expected_iresnet_keys(blocks)
     assert len(state) == keys
@@ -53,7 +53,7 @@ def test_iresnets_have_the_keys_and_sizes_of_the_published_files(name, blocks, p
 def test_vgg_face_has_the_keys_of_the_published_file():
     names = [f"conv{group}_{k}" for group, count in enumerate((2, 2, 3, 3, 3), 1) for k in range(1, count + 1)]
     expected = {f"{name}.{key}" for name in (*names, "fc6", "fc7", "fc8") for key in ("weight", "bias")}
-    network = networks.build(untrained("VGG_16"))
+    network = networks.build_network(untrained("VGG_16"))
     assert set(network.state_dict()) == expected
     assert network(torch.zeros(1, 3, 224, 224)).shape == (1, 4096)
     assert (network(torch.randn(1, 3, 224, 224)) >= 0).all()  # fc7 after its ReLU
@@ -68,18 +68,18 @@ def test_the_nine_models_of_the_paper_are_there_with_nine_layers_each():
 @pytest.mark.parametrize("name", ["AF_R18", "IR_CASIA", "VGG_16"])
 def test_layers_are_convolutions(name):
     recogniser = untrained(name)
-    found = networks.find_layers(networks.build(recogniser), recogniser.layers)
+    found = networks.find_layers(networks.build_network(recogniser), recogniser.layers)
     assert list(found) == list(recogniser.layers)
     assert all(isinstance(module, nn.Conv2d) for module in found.values())
 
 
 def test_inception_takes_the_published_file_with_its_classifier(tmp_path):
     recogniser = untrained("IR_VGG")
-    network = networks.build(recogniser, seed=1)
+    network = networks.build_network(recogniser, seed=1)
     state = network.state_dict() | {"logits.weight": torch.zeros(8631, 512), "logits.bias": torch.zeros(8631)}
     torch.save(state, tmp_path / "w.pt")
     trained = dataclasses.replace(recogniser, untrained=False, weights=str(tmp_path / "w.pt"))
-    loaded = networks.build(trained)
+    loaded = networks.build_network(trained)
     torch.testing.assert_close(loaded.state_dict()["conv2d_1a.conv.weight"], state["conv2d_1a.conv.weight"])
 
 
@@ -87,7 +87,7 @@ def test_inception_takes_the_published_file_with_its_classifier(tmp_path):
 
 
 def test_weights_come_back_in_eval_mode_and_frozen(saved, narrow):
-    network, loaded = networks.build(narrow, seed=5), networks.build(saved)
+    network, loaded = networks.build_network(narrow, seed=5), networks.build_network(saved)
     x = torch.randn(2, 3, 112, 112)
     torch.testing.assert_close(loaded(x), network(x))
     assert not loaded.training and not any(parameter.requires_grad for parameter in loaded.parameters())
@@ -98,10 +98,10 @@ def test_a_file_for_another_architecture_is_refused_with_the_difference(saved):
     with pytest.raises(
         registry.ModelError, match=r"is not a file for iresnet50: it lacks layer1\.2\.bn1\.weight \(and"
     ):
-        networks.build(other)
+        networks.build_network(other)
     wider = dataclasses.replace(saved, arguments=saved.arguments | {"embedding_size": 32})
     with pytest.raises(registry.ModelError, match=r"has fc\.weight of shape \(16, 392\), expected \(32, 392\)"):
-        networks.build(wider)
+        networks.build_network(wider)
 
 
 def test_a_missing_file_says_where_to_get_it_and_under_which_licence():
@@ -110,9 +110,9 @@ def test_a_missing_file_says_where_to_get_it_and_under_which_licence():
         registry.ModelError,
         match=r"no weights file at absent/backbone\.pth; get the file from InsightFace .*cosface_r50.*non-commercial",
     ):
-        networks.build(recogniser)
+        networks.build_network(recogniser)
     with pytest.raises(registry.ModelError, match="no weights are configured; get the file from InsightFace"):
-        networks.build(registry.recogniser("CF_R50"))
+        networks.build_network(registry.recogniser("CF_R50"))
     with pytest.raises(registry.ModelError, match="no weights are configured; get the file from InsightFace"):
         registry.existing_weights(registry.recogniser("CF_R50"))
 
@@ -140,7 +140,7 @@ def test_a_broken_file_is_a_model_error(tmp_path):
 
 def test_wrong_input_size_is_named(narrow):
     with pytest.raises(registry.ModelError, match=r"recogniser narrow does not take an input of \[64, 64\]"):
-        networks.build(dataclasses.replace(narrow, input_size=(64, 64)))
+        networks.build_network(dataclasses.replace(narrow, input_size=(64, 64)))
 
 
 # ------------------------------------------------------------------------------------------------ bring your own
@@ -159,12 +159,12 @@ OWN = {"input_size": [32, 32], "mean": [0, 0, 0], "std": [255, 255, 255], "layer
 def test_a_function_of_the_user(monkeypatch):
     entry = OWN | {"architecture": f"{__name__}:tiny", "arguments": {"width": 6}}
     recogniser = registry.recogniser("mine", entry)
-    assert networks.build(recogniser)(torch.zeros(2, 3, 32, 32)).shape == (2, 6)
+    assert networks.build_network(recogniser)(torch.zeros(2, 3, 32, 32)).shape == (2, 6)
     with pytest.raises(registry.ModelError, match="cannot import"):
-        networks.build(dataclasses.replace(recogniser, architecture=f"{__name__}:absent"))
+        networks.build_network(dataclasses.replace(recogniser, architecture=f"{__name__}:absent"))
     with pytest.raises(registry.ModelError, match=r"returned a tuple; expected an nn\.Module"):
         monkeypatch.setattr(sys.modules[__name__], "tiny", lambda **_: ())
-        networks.build(recogniser)
+        networks.build_network(recogniser)
 
 
 def test_an_onnx_file_with_layers_by_node_name(tmp_path):
@@ -188,7 +188,7 @@ def test_an_onnx_file_with_layers_by_node_name(tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
     entry = OWN | {"architecture": "onnx", "weights": str(tmp_path / "m.onnx"), "layers": ["stem/Conv"]}
     recogniser = registry.recogniser("mine", entry)
-    network = networks.build(recogniser)
+    network = networks.build_network(recogniser)
     x = torch.rand(2, 3, 32, 32)
     expected = functional.conv2d(x, torch.from_numpy(weight)).relu().mean((2, 3))
     torch.testing.assert_close(network(x), expected)
@@ -198,12 +198,12 @@ def test_an_onnx_file_with_layers_by_node_name(tmp_path):
 
 
 def test_an_exported_iresnet_gives_the_same_embeddings_and_names_what_was_folded(tmp_path, narrow):
-    network = networks.build(narrow, seed=3)
+    network = networks.build_network(narrow, seed=3)
     export(network, tmp_path / "m.onnx")  # untrained: equal BatchNorm weights are shared through Identity nodes
     entry = {"architecture": "onnx", "weights": str(tmp_path / "m.onnx"), "layers": ["/layer1/layer1.0/conv2/Conv"]}
     entry |= {key: list(getattr(narrow, key)) for key in ("input_size", "mean", "std")}
     recogniser = registry.recogniser("pack", entry)
-    found = networks.build(recogniser)
+    found = networks.build_network(recogniser)
     x = torch.randn(3, 3, 112, 112)
     torch.testing.assert_close(found(x), network(x), atol=1e-4, rtol=1e-4)
     assert len(networks.find_layers(found, recogniser.layers)) == 1
@@ -215,7 +215,7 @@ def test_a_file_that_is_no_onnx_is_named(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"not a model")
     recogniser = registry.recogniser("mine", OWN | {"architecture": "onnx", "weights": str(tmp_path / "m.onnx")})
     with pytest.raises(registry.ModelError, match=r"m\.onnx cannot be turned into a PyTorch network"):
-        networks.build(recogniser)
+        networks.build_network(recogniser)
 
 
 def test_an_incomplete_description_names_what_is_missing():
@@ -235,18 +235,18 @@ def checker(side):
 
 def test_a_crop_of_the_input_size_is_only_normalised():
     crops = checker(112)
-    x = networks.prepare(crops, registry.REGISTRY["AF_R18"])
+    x = networks.to_input(crops, registry.REGISTRY["AF_R18"])
     np.testing.assert_allclose(x.numpy().transpose(0, 2, 3, 1), (crops / 255 - 0.5) / 0.5, atol=1e-6)
-    x = networks.prepare(checker(160), registry.REGISTRY["IR_CASIA"])
+    x = networks.to_input(checker(160), registry.REGISTRY["IR_CASIA"])
     np.testing.assert_allclose(x.numpy().transpose(0, 2, 3, 1), (checker(160) - 127.5) / 128, atol=1e-6)
-    x = networks.prepare(checker(224), registry.REGISTRY["VGG_16"])
+    x = networks.to_input(checker(224), registry.REGISTRY["VGG_16"])
     mean = [129.186279, 104.762382, 93.593964]
     np.testing.assert_allclose(x.numpy().transpose(0, 2, 3, 1), checker(224) - mean, atol=1e-4)
 
 
 def test_colour_order():
     recogniser = dataclasses.replace(registry.REGISTRY["AF_R18"], colour="bgr")
-    rgb, bgr = networks.prepare(checker(112), registry.REGISTRY["AF_R18"]), networks.prepare(checker(112), recogniser)
+    rgb, bgr = networks.to_input(checker(112), registry.REGISTRY["AF_R18"]), networks.to_input(checker(112), recogniser)
     torch.testing.assert_close(bgr, rgb.flip(1))
 
 
@@ -255,10 +255,10 @@ WINDOW = OWN | {"architecture": "onnx", "weights": "x", "input_size": [112, 96],
 
 def test_a_window_is_cut_from_the_crop():
     recogniser = registry.recogniser("mine", WINDOW)
-    x = networks.prepare(checker(112), recogniser)
+    x = networks.to_input(checker(112), recogniser)
     np.testing.assert_allclose(x.numpy().transpose(0, 2, 3, 1) * 255, checker(112)[:, :, 8:104], atol=1e-4)
     ramp = np.broadcast_to(np.linspace(0, 255, 224)[:, None], (1, 224, 224, 3)).astype(np.uint8)
-    assert networks.prepare(ramp, recogniser).shape == (1, 3, 112, 96)
+    assert networks.to_input(ramp, recogniser).shape == (1, 3, 112, 96)
 
 
 @pytest.mark.parametrize("window", [[0, 8, 112, 100], [0, 0, 113, 112], [50, 0, 50, 112]])
@@ -272,7 +272,7 @@ def test_resizing_keeps_things_in_place():
     crops = np.zeros((1, 224, 224, 3), np.uint8)
     crops[:, 56:112, 112:168] = 255
     for name, side in (("AF_R18", 112), ("IR_CASIA", 160)):
-        x = networks.prepare(crops, registry.REGISTRY[name])[0, 0]
+        x = networks.to_input(crops, registry.REGISTRY[name])[0, 0]
         rows, columns = torch.nonzero(x > 0, as_tuple=True)
         centre = (rows.float().mean() + 0.5) / side, (columns.float().mean() + 0.5) / side
         assert centre == pytest.approx((84 / 224, 140 / 224), abs=0.5 / side)

@@ -30,7 +30,7 @@ def test_verification_needs_both_kinds_of_pairs():
 
 
 def test_recipes_state_their_margins_in_the_units_of_the_losses():
-    arcface, cosface = (training.RECIPES[name].build(5, 8) for name in ("sample_arcface", "sample_cosface"))
+    arcface, cosface = (training.RECIPES[name].build_loss(5, 8) for name in ("sample_arcface", "sample_cosface"))
     assert type(arcface) is ArcFaceLoss and arcface.margin == pytest.approx(np.radians(20))
     assert type(cosface) is CosFaceLoss and cosface.margin == 0.25
 
@@ -53,11 +53,11 @@ def test_crop_is_black_outside_the_picture():
 
 def test_crops_are_those_of_the_workflow():
     found = rendering.render_person(7, 1, [0], 160)[0]
-    settings = faces_stage.FaceSettings(crop_mode="box", crop_margin=training.MARGIN, crop_size=112)
+    settings = faces_stage.FaceSettings(crop_mode="box", crop_margin=training.CROP_MARGIN, crop_size=112)
     (face,) = detection.face_of_landmarks(found.landmarks, found.image.shape)
     frame = faces_stage.crop_frame(face, found.image.shape, settings)
     expected = frames.warp(found.image, frame, 112).astype(int)
-    crop = training.crop_face(found.image, found.landmarks, training.MARGIN, 112)
+    crop = training.crop_face(found.image, found.landmarks, training.CROP_MARGIN, 112)
     assert np.abs(crop - expected).mean() < 1.5
     moved = np.abs(np.roll(crop, 1, axis=1) - expected)  # half of such a shift would be noticed
     assert np.abs(crop - expected).mean() < 0.3 * moved.mean()
@@ -81,7 +81,7 @@ def test_people_may_differ_in_one_region_only():
     crops, _ = training.render_crops(7, 2, 1, region="hair")
     who = people.draw_identity(7, 1, "hair")
     found = rendering.render(who, people.draw_picture(7, 1, 0), training.RENDER_PX)
-    assert (crops[1] == training.crop_face(found.image, found.landmarks, training.MARGIN, 112)).all()
+    assert (crops[1] == training.crop_face(found.image, found.landmarks, training.CROP_MARGIN, 112)).all()
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_weights_that_ship_tell_people_apart(model):
     weights, region = Path(registry.REGISTRY[model].weights), training.RECIPES[model].region
     assert weights.stat().st_size <= 2_000_000
     assert training.verify_file(model, weights, *held_out(region)).auc >= (0.85 if region else 0.95)
-    network = networks.build(registry.recogniser(model))
+    network = networks.build_network(registry.recogniser(model))
     assert all(value.dtype == torch.float32 for value in network.parameters())
 
 

@@ -155,7 +155,7 @@ class Run:
         with storage.open_shard(self.folder / f"results/faces/{shard}.h5", "faces") as file:
             crops = storage.read_faces(file, person).crops
         entry = yaml.safe_load(self.config.read_text())["recognisers"][recogniser]
-        x = networks.prepare(crops, registry.recogniser(recogniser, entry))
+        x = networks.to_input(crops, registry.recogniser(recogniser, entry))
         faulty.order(self.folder, recogniser, fault, faulty.digest(x), once)
 
 

@@ -67,7 +67,7 @@ def published(tmp_path):
         masks = root / celebamask_hq.MASKS / str(number // 2000)
         masks.mkdir(parents=True)
         for label in np.unique(scene.regions[scene.regions > 0]):
-            part = celebamask_hq.PARTS[CELEBAMASK_HQ.index(REGIONS[label]) - 1]
+            part = celebamask_hq.MASK_PARTS[CELEBAMASK_HQ.index(REGIONS[label]) - 1]
             mask = Image.fromarray(np.where(scene.regions == label, 255, 0).astype(np.uint8))
             mask.convert("RGB" if part == "hair" else "L").save(masks / f"{number:05d}_{part}.png")
         rendered[number] = scene.regions

@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 def test_folder_lists_pictures_only(tmp_path, folder):
     found = table(tmp_path, people_of(folder))
-    assert list(found.columns) == list(links.COLUMNS)
+    assert list(found.columns) == list(links.LINK_COLUMNS)
     assert list(zip(found.identity, found.image, found.url, strict=True)) == [
         ("ann", "01.JPG", "ann/01.JPG"),
         ("ann", "02.png", "ann/02.png"),

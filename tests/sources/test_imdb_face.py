@@ -166,7 +166,7 @@ def test_the_table_of_links_and_its_shards(tmp_path):
     path = write(tmp_path / "list.csv", *(row(person, image) for person in range(5) for image in range(3)), "bad")
     source = settings(path, identities=5)
     table, rejected = list_links(tmp_path, source)
-    assert list(table.columns) == list(links.COLUMNS)
+    assert list(table.columns) == list(links.LINK_COLUMNS)
     assert sorted(set(table["shard"])) == links.shard_names(links.count_shards(source_of(source).count(), 2))
     assert list(rejected.itertuples(index=False, name=None)) == [(17, "1 fields: expected 6")]
     assert not table.stack().str.contains("Some_One").any()

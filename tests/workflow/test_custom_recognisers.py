@@ -32,7 +32,7 @@ def directory(tmp_path_factory):
     """A working directory with an ONNX file, a module and a weights file, run on two rendered people."""
     folder = tmp_path_factory.mktemp("custom")
     shipped = registry.REGISTRY["sample_arcface"]
-    export(networks.build(shipped), folder / "mine.onnx")
+    export(networks.build_network(shipped), folder / "mine.onnx")
     shutil.copy(shipped.weights, folder / "mine.safetensors")
     (folder / "my_networks.py").write_text(FUNCTION)
     config = {

@@ -135,7 +135,7 @@ def test_the_page_of_the_method_has_what_the_code_has():
     text = " ".join(METHOD.read_text().split())
     layers = (registry.IRESNET_LAYERS, registry.INCEPTION_LAYERS, registry.VGG_LAYERS)
     assert all(", ".join(of_network) in text for of_network in layers)
-    assert all(f"| {kind} |" in text for kind in occlusion.KINDS)
+    assert all(f"| {kind} |" in text for kind in occlusion.OCCLUSION_KINDS)
     order = re.search(r"in this order: (.*?)\. Left", text).group(1)
     assert re.findall(r"[a-z_]+", re.sub(r"\(.*?\)", "", order)) == list(regions.REGIONS)
 

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent  # its own __init__ holds the version only, whic
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def digest(adapter: str | Path, package: str | Path = PACKAGE) -> str:
+def digest_code(adapter: str | Path, package: str | Path = PACKAGE) -> str:
     """SHA-256 over the code of an adapter and of its ``closure``, and the data beside them, each with its place."""
     package = Path(package)
     found = hashlib.sha256(_code(Path(adapter)).encode())

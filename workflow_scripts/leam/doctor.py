@@ -143,7 +143,7 @@ def _weights(recogniser: registry.Recogniser) -> tuple[str, str]:
         return FAULT, f"{recogniser.name}: set recognisers.{recogniser.name}.weights to the file of {recogniser.origin}"
     if weights.is_url(recogniser.weights):
         return NOTE, f"{recogniser.name}: will be downloaded from {recogniser.weights}"
-    facts = weights.verify(recogniser)
+    facts = weights.check_weights(recogniser)
     checked = (
         "verified" if recogniser.sha256 else f"SHA-256 {str(facts['sha256'])[:12]}..., with nothing to compare it to"
     )
@@ -191,7 +191,7 @@ def count_images(config: dict) -> list[int]:
     return table[table["image"] != ""].groupby("identity").size().tolist()
 
 
-def plan(arguments: list[str]) -> scale.Plan:
+def plan_jobs(arguments: list[str]) -> scale.Plan:
     """What Snakemake plans for a configuration, everything anew. Raises ValueError with what it says of a fault."""
     command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "-s", ROOT / "Snakefile", *arguments]
     found = subprocess.run([str(word) for word in command], capture_output=True, text=True)
@@ -267,7 +267,7 @@ def main() -> int:
     try:
         config = settings.complete(yaml.safe_load(given.configfile.read_text()) if given.configfile else {})
         findings += [*look_at_weights(config), look_at_results(Path(config["results"]))]
-        planned = plan(["--configfile", given.configfile] if given.configfile else [])
+        planned = plan_jobs(["--configfile", given.configfile] if given.configfile else [])
         findings += look_at_costs(config, planned, count_images(config))
     except (settings.ConfigError, ValueError, OSError) as error:
         findings.append(Finding("settings", FAULT, str(error)))

@@ -138,7 +138,7 @@ def encode_labels(labels: np.ndarray) -> bytes:
 # --------------------------------------------------------------------------------------------------------- landmarks
 
 
-def read_landmarks(path: Path) -> np.ndarray:
+def read_landmark_file(path: Path) -> np.ndarray:
     """68 landmarks in iBUG order from a file beside a picture.
 
     ``.npy``: an array (68, 2). ``.pts``: iBUG's own format, which counts pixels from 1, so 1 is subtracted.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from leam.sources.base import Row, Source
 
-COLUMNS = (*Row._fields, "shard")
+LINK_COLUMNS = (*Row._fields, "shard")
 
 
 def count_shards(n_identities: int, identities_per_job: int) -> int:

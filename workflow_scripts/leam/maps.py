@@ -69,7 +69,7 @@ class MapSettings:
     precision: str = "float32"
 
 
-def settings_of(section: dict) -> MapSettings:
+def map_settings(section: dict) -> MapSettings:
     """The settings from the configuration's section ``maps``."""
     return MapSettings(**section | {"top_percents": tuple(section["top_percents"])})
 
@@ -479,7 +479,7 @@ def compute_maps(
     job = Job(output, minutes, progress)
     work = _work(faces, recogniser, settings, seed)
     described = work | (attributes or {})
-    with job.journal(files.digest(work), lambda: _is_finished(job.output, described)) as journal:
+    with job.journal(files.digest_value(work), lambda: _is_finished(job.output, described)) as journal:
         if journal is None:
             return
         with storage.open_shard(faces, "faces") as shard:
@@ -495,7 +495,7 @@ def _is_finished(output: Path, attributes: dict[str, str]) -> bool:
     if not output.exists():
         return False
     with storage.open_shard(output, "maps") as shard:
-        return shard.attrs.get("config_digest") == files.digest(attributes) and bool(shard.attrs.get("complete"))
+        return shard.attrs.get("config_digest") == files.digest_value(attributes) and bool(shard.attrs.get("complete"))
 
 
 def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed: int) -> dict[str, str | bool]:
@@ -562,8 +562,8 @@ def _groups(shard: h5py.File, names: list[str], batch: int) -> list[list[str]]:
 def _network(recogniser: Recogniser, seed: int, device: torch.device, precision: str) -> nn.Module:
     if device.type == "cpu":
         tune_cpu()
-    network = networks.build(recogniser, seed)
-    return folding.prepare(network, recogniser.layers, recogniser.input_size, device, precision)
+    network = networks.build_network(recogniser, seed)
+    return folding.fold_network(network, recogniser.layers, recogniser.input_size, device, precision)
 
 
 def _compute_group(
@@ -596,7 +596,7 @@ def _blocks_of(
     network: nn.Module, recogniser: Recogniser, settings: MapSettings, group: list[storage.Faces], device: torch.device
 ) -> tuple[list[list[dict[str, np.ndarray]]], list[np.ndarray]]:
     """Of each identity its one block, or none where fewer than two images are usable, and which of them are."""
-    xs, grid = [networks.prepare(faces.crops, recogniser) for faces in group], Grid(settings.grid, recogniser.window)
+    xs, grid = [networks.to_input(faces.crops, recogniser) for faces in group], Grid(settings.grid, recogniser.window)
     usable, blocks = [np.ones(len(x), bool) for x in xs], [[] for _ in xs]
     while whole := [each for each, use in enumerate(usable) if use.sum() >= 2]:
         try:
@@ -623,7 +623,7 @@ def _compute_identity(
     journal: Journal,
 ) -> None:
     """LEAM of one identity into the journal, block by block."""
-    x, grid = networks.prepare(faces.crops, recogniser), Grid(settings.grid, recogniser.window)
+    x, grid = networks.to_input(faces.crops, recogniser), Grid(settings.grid, recogniser.window)
     usable = np.ones(len(faces.images), bool)
     while True:
         blocks = []
@@ -676,7 +676,7 @@ def _write_shard(
         "grid": settings.grid,
         "thresholds": [*(f"{percent:g}" for percent in settings.top_percents), FULL],
         "regions": list(REGIONS),
-        "config_digest": files.digest(attributes),
+        "config_digest": files.digest_value(attributes),
     }
     discarded = []
     with storage.create_shard(output, "maps", **described, **attributes) as shard:

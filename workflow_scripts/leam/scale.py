@@ -18,7 +18,7 @@ from leam.controls import SHUFFLED
 
 UNIT_COSTS = Path(__file__).with_name("unit_costs.json")
 ASSUMED_TFLOPS = 4.7  # float32 on a V100: 30 % of its 15.7 TFLOP/s; an assumption, no GPU has been measured
-FILES = ("output", "log", "benchmark")
+PLANNED_FILES = ("output", "log", "benchmark")
 
 
 def unit_costs() -> dict:
@@ -45,8 +45,8 @@ def read_plan(text: str) -> Plan:
         raise ValueError("no table of jobs in what `snakemake -n` says")
     table = text.split("Job stats:")[1].split("\ntotal")[0]
     jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
-    named = re.findall(rf"^    ({'|'.join(FILES)}): (.+)$", text, re.M)
-    files = {kind: sum(len(names.split(", ")) for key, names in named if key == kind) for kind in FILES}
+    named = re.findall(rf"^    ({'|'.join(PLANNED_FILES)}): (.+)$", text, re.M)
+    files = {kind: sum(len(names.split(", ")) for key, names in named if key == kind) for kind in PLANNED_FILES}
     return Plan({name: count for name, count in jobs.items() if name != "all"}, sum(files.values()) + files["output"])
 
 
@@ -64,11 +64,13 @@ def pairs(images: Sequence[int]) -> int:
 def occluded_faces(config: dict) -> dict[str, int]:
     """Occluded faces per image under each model of a run: all masks that are planned, equal ones among them."""
 
-    layers, chosen = settings.layers_of_models(config), occlusion_measure.settings_of(config["occlusion"])
+    layers, chosen = settings.layers_of_models(config), occlusion_measure.occlusion_settings(config["occlusion"])
     found = {}
     for model in config["models"]:
         of_guides = {guide: layers[guide] for guide in settings.guides_of_model(config, model)}
-        found[model] = sum(len(ranking.percents) for ranking in occlusion_measure.plan(chosen, model, of_guides))
+        found[model] = sum(
+            len(ranking.percents) for ranking in occlusion_measure.plan_rankings(chosen, model, of_guides)
+        )
     return found
 
 

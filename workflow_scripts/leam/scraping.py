@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 ALL = "all"  # of the summary: every link of a shard, and all shards
 JOURNAL = "scraped links 1"  # the layout of its records; whose links they are does not matter
-SHUTDOWN_S = 60  # kept free at the end of a job's time, to pack what is there
+PACKING_S = 60  # kept free at the end of a job's time, to pack what is there
 LIMITS = (
     "hosts",
     "timeout_s",
@@ -58,7 +58,7 @@ class Finished:
 
     def __init__(self, journal: Journal, settings: ScrapeSettings):
         self.journal, self.settings = journal, settings
-        self.limits = files.digest({name: getattr(settings, name) for name in LIMITS})
+        self.limits = files.digest_value({name: getattr(settings, name) for name in LIMITS})
         self.waiting: list[tuple[str, Fetched]] = []  # answered, to be written next
         self.held: list[tuple[str, Fetched]] = []
         self.writing = asyncio.Lock()
@@ -142,7 +142,7 @@ async def _fetch_all(urls: list[str], finished: Finished, minutes: float | None)
 
     async with Fetcher(settings) as fetcher:
         try:
-            async with asyncio.timeout(60 * minutes - SHUTDOWN_S if minutes else None), asyncio.TaskGroup() as workers:
+            async with asyncio.timeout(60 * minutes - PACKING_S if minutes else None), asyncio.TaskGroup() as workers:
                 for _ in range(min(settings.connections, len(urls))):
                     workers.create_task(work())
         except ExceptionGroup as errors:

@@ -48,7 +48,7 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.full(shape, np.nan), where=denominator > 0)
 
 
-def resample(values: np.ndarray, samples: int, confidence: float, seed: int) -> tuple[np.ndarray, ...]:
+def resample_mean(values: np.ndarray, samples: int, confidence: float, seed: int) -> tuple[np.ndarray, ...]:
     """Mean over identities of (I, K), and its bootstrap interval: three (K,); no interval with one identity."""
     i = len(values)
     mean = weighted_means(equal_weights(i), values)[0]

@@ -27,8 +27,8 @@ def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> 
     if not recogniser.untrained and recogniser.weights:
         if is_url(recogniser.weights):
             recogniser = dataclasses.replace(recogniser, weights=str(download(recogniser, output.parent)))
-        facts |= verify(recogniser)
-    network = networks.build(recogniser, seed)
+        facts |= check_weights(recogniser)
+    network = networks.build_network(recogniser, seed)
     networks.find_layers(network, recogniser.layers)
     facts |= {"origin": recogniser.origin, "licence": recogniser.licence}
     with files.whole_file(output) as part:
@@ -76,7 +76,7 @@ def download_file(url: str, path: Path) -> None:
         torch.hub.download_url_to_file(url, str(part), progress=False)
 
 
-def verify(recogniser: Recogniser) -> dict[str, str | int]:
+def check_weights(recogniser: Recogniser) -> dict[str, str | int]:
     """Path, SHA-256 and size of the weights' file; the path of one that ships is its place in this package.
 
     Raises ModelError when it is missing or another one.

@@ -62,7 +62,7 @@ def measured(tmp_path_factory):
 
 def test_every_ordered_pair_of_known_ages_is_there_once_per_cell(measured):
     *_, table = measured
-    assert list(table.columns) == ages.COLUMNS
+    assert list(table.columns) == ages.AGE_COLUMNS
     assert not table.duplicated(["kind", "percent", "identity", "image", "partner"]).any()
     sizes = table.groupby(["kind", "percent"]).size()
     assert (sizes == 3 * 2 + 2).all() and len(sizes) == 5  # nobody of 003 has a partner of known age
@@ -74,7 +74,7 @@ def test_every_ordered_pair_of_known_ages_is_there_once_per_cell(measured):
 def test_occluded_pairs_against_a_naive_loop(measured):
     """One anchor at a time: blacken the pixels in the input, embed, compare with the partner as it is."""
     people, tested, paths, table = measured
-    network = networks.build(tested, 0).eval()
+    network = networks.build_network(tested, 0).eval()
     with storage.open_shard(paths["guide"], "maps") as shard:
         native = {name: storage.read_maps(shard, name).maps["loss"]["conv1"] for name in NAMES}
     rows = table[(table["kind"] == "image") & (table["identity"].isin(NAMES))]
@@ -86,7 +86,7 @@ def test_occluded_pairs_against_a_naive_loop(measured):
         hidden = np.zeros(GRID * GRID, bool)
         hidden[order] = True
         hidden = hidden.reshape(GRID, GRID).repeat(4, 0).repeat(4, 1)
-        x = networks.prepare(person.crops[[i, j]], tested).clone()
+        x = networks.to_input(person.crops[[i, j]], tested).clone()
         x[0, :, torch.from_numpy(hidden)] = -1.0
         with torch.no_grad():
             anchor, partner = torch.nn.functional.normalize(network(x))
@@ -113,7 +113,7 @@ def make_pairs(slope, model="mine", people=12, seed=0):
             years = int(rng.integers(0, 30))
             cosine = level - slope * years / 10 + rng.normal(0, 0.01)
             rows.append((model, "none", "", "", "", 0.0, f"p{identity}", f"{pair}", "x", years, cosine, False))
-    return pd.DataFrame(rows, columns=ages.COLUMNS)
+    return pd.DataFrame(rows, columns=ages.AGE_COLUMNS)
 
 
 def test_table_24_and_the_slopes_against_plain_computations(tmp_path):

@@ -7,7 +7,7 @@ from scipy.stats import mannwhitneyu
 
 from leam import paper
 from leam.analyses.groups import table as groups_table
-from leam.analyses.occlusion.table import CELL
+from leam.analyses.occlusion.table import DROP_KEYS
 from leam.regions import REGIONS
 from planted import make_counts, make_drops, make_image_shares
 
@@ -156,7 +156,7 @@ def test_first_layers_of_the_guide_and_the_model_and_what_has_no_guide(assessed)
     drops = assessed[(assessed["measure"] == "drop") & (assessed["model"] == "mine")]
     assert set(drops["guide"]) == {"", "IR_CASIA", "mine"}
     assert set(drops["layer"]) == {"", "conv1"}
-    assert not drops.duplicated(["unit", *CELL]).any()
+    assert not drops.duplicated(["unit", *DROP_KEYS]).any()
     shares = assessed[assessed["measure"] == "share"]
     assert len(shares) == 2 * 2 * 2 * 2 * len(REGIONS)  # models, units, polarities, thresholds
     hats = shares[(shares["region"] == "hat") & (shares["unit"] == "image")]
@@ -193,4 +193,4 @@ def test_tables_22_and_23_are_means_of_their_own_people_beside_the_paper(files):
     women, men = (found[name].query("occlusion == 'leam'")["cosine_drop"] for name in ("table22", "table23"))
     np.testing.assert_allclose(women.mean() - men.mean(), 0.2, atol=0.03)
     groups = found["drops_by_group"]
-    assert set(groups["group"]) == {"female", "male"} and not groups.duplicated(["model", "group", *CELL]).any()
+    assert set(groups["group"]) == {"female", "male"} and not groups.duplicated(["model", "group", *DROP_KEYS]).any()

@@ -130,7 +130,7 @@ def make_counts(percents: dict[str, tuple[str, list[float]]], area: list[float])
         for region, share, base in (("nose", nose, nose_area), ("hair", 100 - nose, 100 - nose_area))
     ]
     table = pd.DataFrame(
-        rows, columns=["model", "kind", *regions_table.CELL[:3], "identity", "region", "percent", "area_percent"]
+        rows, columns=["model", "kind", *regions_table.REGION_KEYS[:3], "identity", "region", "percent", "area_percent"]
     )
     missing = [
         table.iloc[::2].assign(region=name, percent=0.0, area_percent=0.0)
@@ -223,9 +223,9 @@ def test_an_entry_of_the_configuration_reaches_the_world():
 
 def test_shuffled_convolutions_keep_their_values_and_lose_their_order():
     recogniser = registry.recogniser("sample_arcface")
-    plain = networks.build(recogniser)
+    plain = networks.build_network(recogniser)
     shuffled, again, other = (
-        networks.build(dataclasses.replace(recogniser, shuffled=True), seed=seed) for seed in (1, 1, 2)
+        networks.build_network(dataclasses.replace(recogniser, shuffled=True), seed=seed) for seed in (1, 1, 2)
     )
     for name, module in plain.named_modules():
         if isinstance(module, torch.nn.Conv2d):

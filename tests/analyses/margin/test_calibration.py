@@ -25,10 +25,10 @@ def rings(side, shares):
 
 def test_areas_of_squares_at_each_margin():
     """A square of the box's own side: everything at margin 0, 1 / (1 + 2 m)^2 of the crop at margin m."""
-    widest = max(margin_table.MARGINS)
+    widest = max(margin_table.TRIED_MARGINS)
     labels = rings(480, {2: 1 / (1 + 2 * widest), 10: 0.5 / (1 + 2 * widest)})
     found = margin_table.margin_areas(np.stack([labels, labels]), widest)
-    for areas, margin in zip(found, margin_table.MARGINS, strict=True):
+    for areas, margin in zip(found, margin_table.TRIED_MARGINS, strict=True):
         side = 1 / (1 + 2 * margin)
         expected = {0: 100 * (1 - side**2), 2: 75 * side**2, 10: 25 * side**2}
         for label, percent in expected.items():
@@ -38,13 +38,13 @@ def test_areas_of_squares_at_each_margin():
 
 def test_distance_is_half_the_absolute_differences():
     base = paper.base_rates().reindex(REGIONS).to_numpy()
-    areas = np.tile(base, (len(margin_table.MARGINS), 1))
+    areas = np.tile(base, (len(margin_table.TRIED_MARGINS), 1))
     areas[3, REGIONS.index("hair")] += 4
     areas[3, REGIONS.index("face")] -= 2
     found = margin_table.compare_margins(areas)
     distance = found.groupby("margin")["distance_percent"].first().to_numpy()
     assert distance[3] == pytest.approx(3) and np.delete(distance, 3).max() == pytest.approx(0)
-    row = found[(found["margin"] == margin_table.MARGINS[3]) & (found["region"] == "hair")].iloc[0]
+    row = found[(found["margin"] == margin_table.TRIED_MARGINS[3]) & (found["region"] == "hair")].iloc[0]
     assert row["difference"] == pytest.approx(4) and row["area_percent"] == pytest.approx(row["paper"] + 4)
 
 
@@ -84,7 +84,7 @@ def test_nobody_to_calibrate_on_is_said(images, tmp_path):
 
 
 def test_the_margin_in_use_is_the_detectors_unless_it_is_set():
-    assert faces_stage.face_settings({"detector": "mtcnn"}).margin == faces_stage.MARGINS["mtcnn"]
+    assert faces_stage.face_settings({"detector": "mtcnn"}).margin == faces_stage.DETECTOR_MARGINS["mtcnn"]
     assert faces_stage.face_settings({"detector": "mtcnn", "crop_margin": 0}).margin == 0
-    assert set(faces_stage.MARGINS) == set(detection.DETECTORS)
-    assert json.dumps(faces_stage.MARGINS)
+    assert set(faces_stage.DETECTOR_MARGINS) == set(detection.DETECTORS)
+    assert json.dumps(faces_stage.DETECTOR_MARGINS)

@@ -48,7 +48,7 @@ def test_totals_over_two_shards_give_the_mean_of_all_others(tmp_path, narrow):
     averages.average_maps(everyone, tmp_path / "averages.h5")
     found = storage.read_averages(tmp_path / "averages.h5")
     assert (found.identities, found.shards) == (["a", "b", "c"], ["0.h5", "1.h5", "1.h5"])
-    assert found.threshold == verification_measure.verify("", everyone)["threshold"]
+    assert found.threshold == verification_measure.score_verification("", everyone)["threshold"]
     total = found.totals["similarity", "layer1.0.conv2"]
     others = averages.mean_of_others(total, means["b"], 3)
     np.testing.assert_allclose(others, (means["a"] + means["c"]) / 2, rtol=1e-9, atol=1e-15)

@@ -148,12 +148,12 @@ def test_drops_equal_a_naive_loop(finished):
             found[recogniser.name] = {name: storage.read_maps(shard, name).maps for name in "abcd"}
         grids[recogniser.name] = Grid(GRID, recogniser.window)
     circle = averages.other_identities(list("abcd"), 0)
-    threshold = verification_table.verify("small", [folder / "small" / "00000.h5"])["threshold"]
-    network = networks.build(recognisers[0], 0)
+    threshold = verification_table.score_verification("small", [folder / "small" / "00000.h5"])["threshold"]
+    network = networks.build_network(recognisers[0], 0)
     sizes = {0.2: 2, 1.0: 8, 10.0: 78}  # of 784
     checked = 0
     with storage.open_shard(faces, "faces") as shard:
-        inputs = {name: networks.prepare(storage.read_faces(shard, name).crops, recognisers[0]) for name in "ac"}
+        inputs = {name: networks.to_input(storage.read_faces(shard, name).crops, recognisers[0]) for name in "ac"}
     for row in table.to_dict("records"):
         chosen = (row["identity"], row["image"]) in (("a", "00"), ("c", "02"))
         if not chosen or row["kind"] in ("shuffled", "random"):
@@ -176,9 +176,9 @@ def test_drops_equal_a_naive_loop(finished):
 
 def test_random_drops_are_the_mean_over_naive_draws(finished):
     _, faces, recognisers, table = finished
-    network = networks.build(recognisers[0], 0)
+    network = networks.build_network(recognisers[0], 0)
     with storage.open_shard(faces, "faces") as shard:
-        x = networks.prepare(storage.read_faces(shard, "c").crops, recognisers[0])
+        x = networks.to_input(storage.read_faces(shard, "c").crops, recognisers[0])
     drops = []
     for repeat in range(2):
         scores = 1 - np.random.default_rng([0, repeat, *b"c/01"]).random((GRID, GRID))
@@ -194,13 +194,13 @@ def test_shuffled_maps_are_the_naive_maps_of_the_network_with_permuted_weights(f
     folder, faces, recognisers, _ = finished
     with storage.open_shard(folder / "small" / "00000.h5", "maps") as own, storage.open_shard(faces, "faces") as shard:
         sources = occlusion_measure.Sources(recognisers[0], {"small": own}, storage.Averages([], [], {}))
-        x = networks.prepare(storage.read_faces(shard, "b").crops, recognisers[0])
+        x = networks.to_input(storage.read_faces(shard, "b").crops, recognisers[0])
         rankings = [occlusion_measure.Ranking("shuffled", "small", "conv2", "loss", (1.0,))]
         occlusion_measure.ready_networks(sources, rankings, recognisers[0], torch.device("cpu"))
         found = sources._shuffled_maps(rankings, "b", x)["loss", "conv2"]
-    network = networks.build(recognisers[0], 0)
+    network = networks.build_network(recognisers[0], 0)
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
-    permuted = networks.build(dataclasses.replace(recognisers[0], shuffled=True), 0)
+    permuted = networks.build_network(dataclasses.replace(recognisers[0], shuffled=True), 0)
     for name, weight in permuted.state_dict().items():
         torch.testing.assert_close(weight.flatten().sort().values, before[name].flatten().sort().values)
     assert not torch.equal(permuted.conv1.weight, before["conv1.weight"])
@@ -211,8 +211,8 @@ def test_shuffled_maps_are_the_naive_maps_of_the_network_with_permuted_weights(f
 
 def test_one_row_per_image_and_mask_of_the_plan(finished):
     *_, table = finished
-    assert list(table.columns) == occlusion.COLUMNS
-    keys = [*occlusion.PLAN, "identity", "image"]
+    assert list(table.columns) == occlusion.DROP_COLUMNS
+    keys = [*occlusion.RANKING_KEYS, "identity", "image"]
     assert not table.duplicated(keys).any()
     per_image = table.groupby(["identity", "image"], observed=True).size()
     assert (len(per_image), set(per_image)) == (12, {5 * 2 * 4 + 2 * 3 + 3 + 3})
@@ -265,10 +265,10 @@ def test_occluding_everything_gives_the_similarity_of_the_black_image(finished, 
     paths = {"small": folder / "small" / "00000.h5"}, folder / "averages.h5"
     table = run(tmp_path, faces, (small,), settings, paths=paths)
     table = table[table["kind"] == "centre"]
-    network = networks.build(small, 0)
+    network = networks.build_network(small, 0)
     with storage.open_shard(faces, "faces") as shard, torch.no_grad():
         for identity, images in zip("abcd", (3, 2, 4, 3), strict=True):
-            unit = nn.functional.normalize(network(networks.prepare(storage.read_faces(shard, identity).crops, small)))
+            unit = nn.functional.normalize(network(networks.to_input(storage.read_faces(shard, identity).crops, small)))
             black = nn.functional.normalize(network(-torch.ones(1, 3, 28, 24)))[0]
             for number in range(images):
                 partners = [j for j in range(images) if j != number]
@@ -393,7 +393,7 @@ def test_fills():
 def test_without_a_second_identity_its_controls_are_left_out(tmp_path):
     faces = write_faces(tmp_path / "faces.h5", [make_faces("a", 3)])
     table = run(tmp_path, faces, (patch_recogniser(),), dataclasses.replace(LIGHT, percents=(1.0,)))
-    assert set(table["kind"]) == set(occlusion.KINDS) - set(occlusion.OTHERS)
+    assert set(table["kind"]) == set(occlusion.OCCLUSION_KINDS) - set(occlusion.OTHERS_MEANS)
     assert (table["accepted"] == 0).all()  # without impostors there is no threshold
 
 

@@ -35,7 +35,7 @@ def test_the_same_tables_give_the_same_bytes(paths, tmp_path):
 
 
 def test_titles_say_what_is_untrained(paths):
-    table = occlusion_figure.read_table(paths["occlusion"])
+    table = occlusion_figure.read_guided_table(paths["occlusion"])
     figure, panels = occlusion_figure.model_panels(table, 4, 3)
     titles = {model: axis.get_title(loc="left") for (model, polarity), axis in panels.items() if polarity == "loss"}
     assert titles["VGG_16"] == "VGG_16 (untrained: random weights), polarity loss"
@@ -44,7 +44,7 @@ def test_titles_say_what_is_untrained(paths):
 
 
 def test_curves_show_the_guide_the_controls_and_the_paper(paths):
-    table = occlusion_figure.read_table(paths["occlusion"])
+    table = occlusion_figure.read_guided_table(paths["occlusion"])
     figure, axis = pyplot.subplots()
     occlusion_figure._plot_kinds(
         axis, table[(table["model"] == "VGG_16") & (table["polarity"] != "loss")], "VGG_16", "IR_CASIA", "drop"

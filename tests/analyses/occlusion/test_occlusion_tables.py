@@ -48,10 +48,10 @@ def plain_mean(table, value="drop", **cell):
 def test_mean_drops_against_a_plain_computation(tabulated):
     found, drops = tabulated["occlusion"], make_drops("mine", tuple({"IR_CASIA", "mine"}))
     found = found[found["model"] == "mine"].fillna({"guide": "", "layer": "", "polarity": ""})
-    cells = drops.groupby(occlusion_table.CELL)
+    cells = drops.groupby(occlusion_table.DROP_KEYS)
     assert len(found) == len(cells)
     for row in found.to_dict("records"):
-        cell = {key: row[key] for key in occlusion_table.CELL}
+        cell = {key: row[key] for key in occlusion_table.DROP_KEYS}
         assert row["drop"] == pytest.approx(plain_mean(drops, **cell), abs=1e-6)
         assert row["drop_low"] <= row["drop"] <= row["drop_high"]
         assert (row["identities"], row["images"], row["pairs"]) == (10, 30, 60)

@@ -248,7 +248,7 @@ def naive(p, q, part):
 
 
 @pytest.mark.parametrize("frame", similarity.FRAMES)
-@pytest.mark.parametrize("part", similarity.PARTS)
+@pytest.mark.parametrize("part", similarity.MAP_PARTS)
 def test_every_value_against_a_plain_computation(run, frame, part):
     table, population = run["tables"][0], None
     with storage.open_shard(run["folder"] / "population.h5", "population") as shard:
@@ -269,7 +269,7 @@ def test_every_value_against_a_plain_computation(run, frame, part):
 
 def test_rows_are_the_contract_and_pairs_that_cannot_be_measured_say_why(run):
     table = run["tables"][0]
-    assert tuple(table.columns) == similarity_measure.COLUMNS
+    assert tuple(table.columns) == similarity_measure.PAIR_COLUMNS
     people = table.groupby(["identity", "pairing"], observed=True).size() / (2 * 2 * 3 * 2)  # layers, polarities, ...
     assert people.to_dict() == {("p0", "same"): 5, ("p0", "different"): 5, ("p1", "same"): 3, ("p1", "different"): 3}
     assert not set(table["other_identity"][table["pairing"] == "same"]) - {"p0", "p1"}
@@ -341,7 +341,7 @@ def test_a_shard_without_usable_people_gives_tables_without_rows(run, tmp_path):
     files = [maps, *run["maps"]], [faces, *run["faces"]]
     similarity_measure.measure_similarity(*files, run["folder"] / "population.h5", *out, settings=run["settings"])
     assert [len(pd.read_parquet(path)) for path in out] == [0, 0]
-    assert tuple(pd.read_parquet(out[0]).columns) == similarity_measure.COLUMNS
+    assert tuple(pd.read_parquet(out[0]).columns) == similarity_measure.PAIR_COLUMNS
 
 
 def test_full_maps_are_moved_in_cells_when_asked_for(run, tmp_path):

@@ -47,11 +47,15 @@ log = logging.getLogger(__name__)
 PREDICTORS = ("given", "dlib", "none")
 CROP_MODES = ("box", "aligned", "whole")
 # Margin of a box crop that gives the paper's base rates, by whose box it is (rule calibrate_margin measures it).
-MARGINS = {"given": 0.35, "mtcnn": 0.15, "retinaface": 0.15, "none": 0.0}
+DETECTOR_MARGINS = {"given": 0.35, "mtcnn": 0.15, "retinaface": 0.15, "none": 0.0}
 # The model files: the beginning of the settings that name them, and the choice that needs them.
-FILES = {"detector": ("detector", "retinaface"), "parser": ("label_maps", "pyfacer"), "landmark": ("landmarks", "dlib")}
+MODEL_FILES = {
+    "detector": ("detector", "retinaface"),
+    "parser": ("label_maps", "pyfacer"),
+    "landmark": ("landmarks", "dlib"),
+}
 FILE_SETTINGS = ("weights", "sha256")
-BATCH_PX = 32_000_000  # decoded pictures held at a time
+DECODED_PX = 32_000_000  # decoded pictures held at a time
 Model = TypeVar("Model")
 
 
@@ -133,7 +137,7 @@ class FaceSettings:
     @property
     def margin(self) -> float:
         """The margin in use."""
-        return MARGINS[self.detector] if self.crop_margin is None else self.crop_margin
+        return DETECTOR_MARGINS[self.detector] if self.crop_margin is None else self.crop_margin
 
     @property
     def threshold(self) -> float:
@@ -149,7 +153,7 @@ class FaceSettings:
             f"{kind}_weights": verified_file(
                 f"faces.{kind}_weights", *(getattr(self, f"{kind}_{what}") for what in FILE_SETTINGS)
             )
-            for kind, (choice, value) in FILES.items()
+            for kind, (choice, value) in MODEL_FILES.items()
             if getattr(self, choice) == value
         }
 
@@ -183,7 +187,7 @@ def fetch_face_models(output: str | Path, settings: dict) -> None:
     """
     settings, output = dict(settings), Path(output)
     for kind, address in {"detector": retinaface_url, "parser": parser_url}.items():
-        choice, value = FILES[kind]
+        choice, value = MODEL_FILES[kind]
         if settings[choice] == value and settings[f"{kind}_weights"] == "download":
             settings[f"{kind}_weights"] = str(_download(kind, address(), output.parent, settings[f"{kind}_sha256"]))
     used = face_settings(settings).files()
@@ -386,7 +390,7 @@ def parse_identity(
 
 def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[list[Picture]]:
     """The pictures decoded, a bounded number of pixels at a time; those that cannot be are noted in ``reasons``."""
-    batch: list[Picture] = []
+    batch: list[DecodedPicture] = []
     for index, image in enumerate(pictures.images):
         try:
             pixels = decode(pictures.encoded[index], max_megapixels=np.inf)  # the import has judged their size
@@ -396,8 +400,8 @@ def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[li
         labels = None if pictures.labels is None else pictures.labels[index]
         landmarks = unknown(N_LANDMARKS) if pictures.landmarks is None else pictures.landmarks[index].astype(float)
         rect = np.full(4, np.nan) if pictures.rect is None else pictures.rect[index].astype(float)
-        batch.append(Picture(image, pixels, labels, landmarks, rect))
-        if sum(picture.pixels.size // 3 for picture in batch) >= BATCH_PX:
+        batch.append(DecodedPicture(image, pixels, labels, landmarks, rect))
+        if sum(picture.pixels.size // 3 for picture in batch) >= DECODED_PX:
             yield batch
             batch = []
     if batch:
@@ -508,12 +512,12 @@ def _provenance(settings: FaceSettings, models: Models) -> dict[str, str]:
     named = dataclasses.asdict(settings) | {"crop_margin": settings.margin, "files": models.files}
     if settings.detector in THRESHOLDS:
         named["detector_threshold"] = settings.threshold
-    files_named = (f"{kind}_{what}" for kind in FILES for what in FILE_SETTINGS)
+    files_named = (f"{kind}_{what}" for kind in MODEL_FILES for what in FILE_SETTINGS)
     for name in ("batch_images", *files_named):
         named.pop(name)
     return {
         "settings": json.dumps(named, sort_keys=True),
-        "settings_sha256": files.digest(named),
+        "settings_sha256": files.digest_value(named),
         "versions": _versions(settings),
     }
 

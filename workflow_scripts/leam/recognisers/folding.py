@@ -21,7 +21,7 @@ Kind = TypeVar("Kind", bound=nn.Module)
 SAME = 0.999  # cosine of two embeddings of one picture that differ by rounding, in float32
 
 
-def prepare(
+def fold_network(
     network: nn.Module,
     layers: tuple[str, ...],
     input_size: tuple[int, int],
@@ -33,7 +33,7 @@ def prepare(
     With channels last on a CPU, and on a GPU in tf32 and bf16, whose units want them so; in float32 they gain nothing.
     """
     network = network.to(device)
-    folded = fold(network, layers)
+    folded = fold_norms(network, layers)
     if folded is not network and not _agree(network, folded, input_size, device):
         log.warning("this network, with fewer steps, gives other embeddings, and stays as it is: does it draw numbers?")
         folded = network
@@ -49,7 +49,7 @@ def _agree(network: nn.Module, folded: nn.Module, input_size: tuple[int, int], d
     return bool(functional.cosine_similarity(network(x), folded(x)) > SAME)
 
 
-def fold(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
+def fold_norms(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
     """The network with each BatchNorm right behind a convolution folded into it, and the other BatchNorms and PReLUs
     as ``Frozen`` steps.
 

@@ -17,7 +17,7 @@ from leam.recognisers.registry import ARCHITECTURES, ModelError, Recogniser, exi
 from leam.regions import CROP_UNITS
 
 
-def build(recogniser: Recogniser, seed: int = 0) -> "nn.Module":
+def build_network(recogniser: Recogniser, seed: int = 0) -> "nn.Module":
     """The network with its weights, in eval mode, parameters frozen, on the CPU, in float32.
 
     ``untrained`` networks get random weights from ``seed``, ``shuffled`` ones their own in an order drawn with it.
@@ -203,7 +203,7 @@ def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.
     return found
 
 
-def prepare(crops: "np.ndarray", recogniser: Recogniser) -> "Tensor":
+def to_input(crops: "np.ndarray", recogniser: Recogniser) -> "Tensor":
     """Crops (N, S, S, 3) uint8 RGB as the recogniser's input (N, 3, height, width) float32.
 
     The crop is resized (bilinear, low-passed when shrinking) so that the recogniser's window falls on its input

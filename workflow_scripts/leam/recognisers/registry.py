@@ -192,7 +192,7 @@ def recogniser(name: str, entry: dict | None = None) -> Recogniser:
 
 
 def check_window(recogniser: Recogniser) -> Recogniser:
-    """Refuse a window that does not fall on whole pixels of the input (see ``prepare``)."""
+    """Refuse a window that does not fall on whole pixels of the input (see ``networks.to_input``)."""
     top, left, bottom, right = recogniser.window
     inside = 0 <= top < bottom <= CROP_UNITS and 0 <= left < right <= CROP_UNITS
     if not inside:

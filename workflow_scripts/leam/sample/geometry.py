@@ -111,7 +111,7 @@ def nose_edge(y: np.ndarray, who: Identity) -> np.ndarray:
 @dataclass
 class Mesh:
     """points, template, normals : (V, 3); keep : (V,), the surface exists where it is > 0; triangles : (M, 3);
-    part : (V,) which entry of PARTS paints it."""
+    part : (V,) which entry of MESH_PARTS paints it."""
 
     points: np.ndarray
     template: np.ndarray
@@ -121,7 +121,7 @@ class Mesh:
     part: np.ndarray
 
 
-PARTS = ("head", "ear_r", "ear_l", "neck", "torso", "hair", "hat", "rim", "lens", "earring", "necklace")
+MESH_PARTS = ("head", "ear_r", "ear_l", "neck", "torso", "hair", "hat", "rim", "lens", "earring", "necklace")
 
 
 def _grid(part: str, points: np.ndarray, template: np.ndarray | None = None, keep: np.ndarray | None = None) -> Mesh:
@@ -141,7 +141,7 @@ def _grid(part: str, points: np.ndarray, template: np.ndarray | None = None, kee
         normals=normals.reshape(-1, 3),
         keep=np.ones(n * m) if keep is None else keep.ravel(),
         triangles=np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)]),
-        part=np.full(n * m, PARTS.index(part)),
+        part=np.full(n * m, MESH_PARTS.index(part)),
     )
 
 
@@ -336,7 +336,7 @@ def pose(points: np.ndarray, picture: Picture, share: np.ndarray | float = 1.0) 
     return full if isinstance(share, float) else points + share[..., None] * (full - points)
 
 
-def build(who: Identity, picture: Picture) -> Mesh:
+def build_mesh(who: Identity, picture: Picture) -> Mesh:
     """Everything in the scene, posed."""
     head = [_grid("head", surface(_HEAD, who, picture), _HEAD), _ear(-1, "rr", who), _ear(1, "lr", who)]
     head += _hair(who, picture) + _hats(who, picture) + _glasses(who, picture) + _earrings(who, picture)

@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from leam import reasons, storage
-from leam.sample.geometry import PARTS, Mesh, build, landmarks_of, pose, surface
+from leam.sample.geometry import MESH_PARTS, Mesh, build_mesh, landmarks_of, pose, surface
 from leam.sample.painting import PAINTERS
 from leam.sample.people import Identity, Picture, draw_identity, draw_picture
 
@@ -119,7 +119,7 @@ def render(identity: Identity, picture: Picture, size: int) -> Rendering:
 
     The image is the mean of 2 x 2 samples a pixel; a region is what is seen at the pixel's centre.
     """
-    mesh = build(identity, picture)
+    mesh = build_mesh(identity, picture)
     screen, near = _project(mesh.points, picture, size)
     regions = np.zeros(size * size, np.uint8)
     hits = _rasterise(mesh, screen, near, size)
@@ -170,7 +170,7 @@ def _paint(mesh: Mesh, hits: Hits, who: Identity, picture: Picture) -> tuple:
     template, part = hits.blend(mesh.template), mesh.part[hits.corners[:, 0]]
     regions, gloss, shadow = np.zeros(len(part), np.uint8), np.zeros(len(part)), np.ones(len(part))
     colour = np.zeros((len(part), 3))
-    for number, name in enumerate(PARTS):
+    for number, name in enumerate(MESH_PARTS):
         here = np.flatnonzero(part == number)
         if len(here):
             found = PAINTERS[name](template[here], who, picture)

@@ -38,10 +38,10 @@ from leam.sample.people import draw_identity
 
 log = logging.getLogger(__name__)
 DEMO_SEED, HELD_OUT_SEED = 0, 2002
-MARGIN = 0.35  # of the crop around the landmarks' box, on each side, as a share of the box; the workflow's default
+CROP_MARGIN = 0.35  # of the crop around the landmarks' box, on each side, as a share of the box; the workflow's default
 SPARE_MARGIN = 0.50  # training crops are cut wider, so that they can be shifted and scaled within what was rendered
 INPUT_PX = 112
-SPARE_PX = round(INPUT_PX * (1 + 2 * SPARE_MARGIN) / (1 + 2 * MARGIN))
+SPARE_PX = round(INPUT_PX * (1 + 2 * SPARE_MARGIN) / (1 + 2 * CROP_MARGIN))
 RENDER_PX = 160
 
 
@@ -70,7 +70,7 @@ class Recipe:
     start: str | None = None
     trait_weight: float = 0.0
 
-    def build(self, people: int, embedding_size: int) -> ArcFaceLoss | CosFaceLoss:
+    def build_loss(self, people: int, embedding_size: int) -> ArcFaceLoss | CosFaceLoss:
         make = {"arcface": ArcFaceLoss, "cosface": CosFaceLoss}[self.loss]
         return make(people, embedding_size, margin=self.margin, scale=self.scale)
 
@@ -123,7 +123,7 @@ def render_crops(
     people: int,
     pictures: int,
     *,
-    margin: float = MARGIN,
+    margin: float = CROP_MARGIN,
     size: int = INPUT_PX,
     region: str | None = None,
     workers: int = 1,
@@ -190,7 +190,7 @@ def fit(
     network = IResNet(**registry.REGISTRY["sample_arcface"].arguments)
     if recipe.start:
         network.load_state_dict(networks.read_state(registry.shipped_weights(recipe.start)))
-    loss_of = recipe.build(int(labels.max()) + 1, network.fc.out_features)
+    loss_of = recipe.build_loss(int(labels.max()) + 1, network.fc.out_features)
     parameters = [*network.parameters(), *loss_of.parameters()]
     if traits is not None:
         known, head = torch.from_numpy(traits).float(), nn.Linear(network.fc.out_features, traits.shape[1])
@@ -247,7 +247,7 @@ def measure_verification(embeddings: np.ndarray, labels: np.ndarray) -> Verifica
 def verify_file(model: str, weights: str | Path, crops: np.ndarray, labels: np.ndarray) -> Verification:
     """Measure a weights file of the sample, loaded as the workflow loads it."""
     recogniser = registry.recogniser(model, {"weights": str(weights)})
-    embeddings = embed(networks.build(recogniser), networks.prepare(crops, recogniser), batch=128)
+    embeddings = embed(networks.build_network(recogniser), networks.to_input(crops, recogniser), batch=128)
     return measure_verification(embeddings.numpy(), labels)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # The files of the part masks; part k has the label k + 1, and later ones lie over earlier ones.
-PARTS = (
+MASK_PARTS = (
     *("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear"),
     *("mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth"),
 )
@@ -61,7 +61,7 @@ class CelebamaskHq(DataSet):
 
         number = int(picture.stem)
         masks = self.folder / MASKS / str(number // MASKS_PER_FOLDER)
-        files = {label: masks / f"{number:05d}_{part}.png" for label, part in enumerate(PARTS, start=1)}
+        files = {label: masks / f"{number:05d}_{part}.png" for label, part in enumerate(MASK_PARTS, start=1)}
         files = {label: file for label, file in files.items() if file.is_file()}
         if not files:
             raise UnusablePictureError(reasons.LABELS_MISSING)

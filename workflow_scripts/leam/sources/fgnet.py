@@ -43,12 +43,12 @@ class Fgnet(DataSet):
 
     def landmarks(self, picture: Path) -> "np.ndarray | None":
         from leam.faces.landmarks import ibug_of_fgnet
-        from leam.images import read_landmarks
+        from leam.images import read_landmark_file
 
         file = self._points_files.get(picture.stem.lower())
         if file is None:
             return None
-        found = read_landmarks(file)
+        found = read_landmark_file(file)
         return ibug_of_fgnet(found) if self.settings["landmark_order"] == "fgnet" else found
 
     @functools.cached_property

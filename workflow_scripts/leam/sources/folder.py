@@ -80,9 +80,9 @@ class Folder(Source):
         return encode_labels(decode_labels(beside.read_bytes(), shape, self.settings["label_order"]))
 
     def landmarks(self, picture: Path) -> "np.ndarray | None":
-        from leam.images import read_landmarks
+        from leam.images import read_landmark_file
 
         if not self.brings_landmarks:
             return None
         beside = picture.with_name(picture.stem + self.settings["landmark_suffix"])
-        return read_landmarks(beside) if beside.is_file() else None
+        return read_landmark_file(beside) if beside.is_file() else None

@@ -6,7 +6,7 @@ top p % of its image map under the guide's first layer, or by random pixels.
 Shape letters: N images of one identity, K pixels that a ranking holds, I identities, G side of the common grid.
 """
 
-PERCENTS = (0.1, 1.0)  # occluded, percent of the grid (docs/method.md 6)
+AGE_PERCENTS = (0.1, 1.0)  # occluded, percent of the grid (docs/method.md 6)
 UNOCCLUDED = "none"  # the kind of pairs as they are
-CELL = ["kind", "guide", "layer", "polarity", "percent"]
-COLUMNS = ["model", *CELL, "identity", "image", "partner", "age_difference_years", "cosine", "untrained"]
+AGE_KEYS = ["kind", "guide", "layer", "polarity", "percent"]
+AGE_COLUMNS = ["model", *AGE_KEYS, "identity", "image", "partner", "age_difference_years", "cosine", "untrained"]

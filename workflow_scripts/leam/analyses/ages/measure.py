@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from leam import files, storage
-from leam.analyses.ages import CELL, COLUMNS, PERCENTS, UNOCCLUDED
+from leam.analyses.ages import AGE_COLUMNS, AGE_KEYS, AGE_PERCENTS, UNOCCLUDED
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.controls import IMAGE, RANDOM
 from leam.device import arithmetic, choose_device
@@ -30,11 +30,13 @@ def read_age(image: str, pattern: str) -> float:
     return float(found.group(1)) if found else float("nan")
 
 
-def rankings(guide: str, layer: str, settings: occlusion_measure.OcclusionSettings) -> list[occlusion_measure.Ranking]:
+def plan_age_rankings(
+    guide: str, layer: str, settings: occlusion_measure.OcclusionSettings
+) -> list[occlusion_measure.Ranking]:
     """What is occluded: the top of the image map under each polarity, and as many random pixels, drawn repeatedly."""
-    own = [occlusion_measure.Ranking(IMAGE, guide, layer, polarity, PERCENTS) for polarity in settings.polarities]
+    own = [occlusion_measure.Ranking(IMAGE, guide, layer, polarity, AGE_PERCENTS) for polarity in settings.polarities]
     draws = range(settings.repeats)
-    return [*own, *(occlusion_measure.Ranking(RANDOM, percents=PERCENTS, repeat=number) for number in draws)]
+    return [*own, *(occlusion_measure.Ranking(RANDOM, percents=AGE_PERCENTS, repeat=number) for number in draws)]
 
 
 def measure_ages(
@@ -63,7 +65,7 @@ def measure_ages(
         occlusion_measure.check(opened, files.sha256(faces), recogniser)
         own = opened[recogniser.name]
         sources = occlusion_measure.Sources(recogniser, opened, storage.Averages([], [], {}), seed=seed)
-        planned = rankings(guide, sources.layers[guide][0], settings)
+        planned = plan_age_rankings(guide, sources.layers[guide][0], settings)
         network = occlusion_measure.ready_networks(sources, planned, recogniser, where)
         untrained = recogniser.untrained or storage.is_untrained(opened[guide])
         for identity in storage.identities(own):
@@ -73,7 +75,7 @@ def measure_ages(
                 log.info("%s: %d of %d images have no age", identity, np.isnan(ages).sum(), len(ages))
             crops = storage.read_faces(parsed, identity).crops[storage.used_faces(own, parsed, identity)]
             with arithmetic(sources.precision, where):
-                x = networks.prepare(crops, recogniser).to(where)
+                x = networks.to_input(crops, recogniser).to(where)
                 occluder = occlusion_measure.Occluder(
                     network,
                     recogniser,
@@ -85,8 +87,8 @@ def measure_ages(
                 )
                 cosines = measure_identity(occluder, planned, sources.orders(planned, identity, images, x))
             tables += [_pairs(cell, cosine, images, ages).assign(identity=identity) for cell, cosine in cosines.items()]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
-    table = table.assign(model=recogniser.name, untrained=untrained)[COLUMNS]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=AGE_COLUMNS)
+    table = table.assign(model=recogniser.name, untrained=untrained)[AGE_COLUMNS]
     with files.whole_file(output) as part:
         table.to_parquet(part, index=False)
 
@@ -114,4 +116,4 @@ def _pairs(cell: tuple, cosine: np.ndarray, images: list[str], ages: np.ndarray)
     known = ~np.isnan(difference) & ~np.isnan(value)
     names = np.array(images, dtype=object)
     table = pd.DataFrame({"image": names[anchor], "partner": names[partner], "cosine": value.astype(np.float32)})
-    return table.assign(age_difference_years=difference, **dict(zip(CELL, cell, strict=True)))[known]
+    return table.assign(age_difference_years=difference, **dict(zip(AGE_KEYS, cell, strict=True)))[known]

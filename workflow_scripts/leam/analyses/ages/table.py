@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from leam import files, paper
-from leam.analyses.ages import CELL, UNOCCLUDED
-from leam.statistics import holm, resample, signed_rank
+from leam.analyses.ages import AGE_KEYS, UNOCCLUDED
+from leam.statistics import holm, resample_mean, signed_rank
 
 
 def tabulate_ages(
@@ -31,16 +31,20 @@ def tabulate_ages(
         table = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
         if not len(table):
             raise ValueError(f"model {model}: no pair of images has ages in its names; see age_pattern")
-        for cell, rows in table.groupby(CELL, sort=False):
-            keys = {"model": model, **dict(zip(CELL, cell, strict=True)), "untrained": bool(rows["untrained"].any())}
+        for cell, rows in table.groupby(AGE_KEYS, sort=False):
+            keys = {
+                "model": model,
+                **dict(zip(AGE_KEYS, cell, strict=True)),
+                "untrained": bool(rows["untrained"].any()),
+            }
             years.append(average_years(rows, *options).assign(**keys))
             slopes.append(keys | average_slopes(rows, *options))
     slopes = pd.DataFrame(slopes)
     slopes["p_holm"] = holm(slopes["p"].to_numpy())
-    numbers = [name for name in slopes if name not in ("model", *CELL, "untrained")]
+    numbers = [name for name in slopes if name not in ("model", *AGE_KEYS, "untrained")]
     for name, table in {
         "table24": _beside_paper(pd.concat(years, ignore_index=True)),
-        "age_slopes": slopes[["model", *CELL, *numbers, "untrained"]],
+        "age_slopes": slopes[["model", *AGE_KEYS, *numbers, "untrained"]],
     }.items():
         with files.whole_file(outputs[name]) as part:
             table.to_csv(part, index=False, float_format="%.6g")
@@ -51,7 +55,7 @@ def average_years(rows: pd.DataFrame, samples: int, confidence: float, seed: int
     of_identity = rows.pivot_table(index="identity", columns="age_difference_years", values="cosine", aggfunc="mean")
     grouped = rows.groupby("age_difference_years")["cosine"]
     table = grouped.agg(pooled_cosine="mean", pairs="size").reset_index()
-    found = resample(of_identity.to_numpy(float), samples, confidence, seed)
+    found = resample_mean(of_identity.to_numpy(float), samples, confidence, seed)
     table["cosine"], table["cosine_low"], table["cosine_high"] = found
     return table.assign(identities=of_identity.notna().sum().to_numpy())
 
@@ -61,7 +65,7 @@ def average_slopes(rows: pd.DataFrame, samples: int, confidence: float, seed: in
     slopes = np.array([_slope(own) for _, own in rows.groupby("identity")])
     slopes = slopes[~np.isnan(slopes)]
     nothing = [np.full(1, np.nan)] * 3
-    mean, low, high = resample(slopes[:, None], samples, confidence, seed) if len(slopes) else nothing
+    mean, low, high = resample_mean(slopes[:, None], samples, confidence, seed) if len(slopes) else nothing
     return {
         "cosine_per_decade": float(mean[0]),
         "cosine_per_decade_low": float(low[0]),
@@ -85,4 +89,4 @@ def _beside_paper(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["model", "kind", "age_difference_years"]
     found = paper.beside_models(table, theirs, keys, "cosine")
     values = ["cosine", "cosine_low", "cosine_high", "pooled_cosine", "paper", "difference", "paper_of"]
-    return found[["model", *CELL, "age_difference_years", *values, "pairs", "identities", "untrained"]]
+    return found[["model", *AGE_KEYS, "age_difference_years", *values, "pairs", "identities", "untrained"]]

@@ -20,7 +20,7 @@ from leam.reasons import NOBODY
 from leam.regions import WHOLE_CROP, Window
 from leam.selection import draw_identities
 
-TOP_PERCENTS = (0.1, 0.5, 1, 2, 5, 10)  # of plot_sensitivity, percent of the grid
+SENSITIVITY_PERCENTS = (0.1, 0.5, 1, 2, 5, 10)  # of plot_sensitivity, percent of the grid
 FRACTIONS = (0.5, 0.25, 0.1, 0.05, 0.01)  # of the map's maximum; the last is the full activation
 INNER_LIPS = ((61, 67), (62, 66), (63, 65))  # upper and lower landmarks (iBUG 68)
 MOUTH_CORNERS = (60, 64)
@@ -245,7 +245,7 @@ def plot_sensitivity(
     model, layers = title_of(maps)
     chosen = choose_image(list_images(maps), seed)
     example = read_example(maps, faces, chosen)
-    columns = [(f"top {percent:g} %", top_set, percent) for percent in TOP_PERCENTS]
+    columns = [(f"top {percent:g} %", top_set, percent) for percent in SENSITIVITY_PERCENTS]
     columns += [(f"> {fraction:g} of max", fraction_set, fraction) for fraction in FRACTIONS]
     shown = spread_over(layers)
     title = f"{model}: thresholds, {example.title}, polarity {polarity}"
@@ -374,7 +374,7 @@ def plot_maps(
     maps, faces : the shards' files of one model, in the same order; the identities shown are drawn with ``seed``.
     Each map is scaled to its own maximum.
     """
-    people = choose_identities(maps, faces, identities, seed)
+    people = choose_shown_identities(maps, faces, identities, seed)
     columns = [(found, crop, number) for found, crops in people for number, crop in enumerate(crops[:images])]
     model, layers = title_of(maps)
     with storage.open_shard(maps[0], "maps") as shard:
@@ -390,7 +390,7 @@ def plot_maps(
         save(figure, png, pdf)
 
 
-def choose_identities(
+def choose_shown_identities(
     maps: list[str], faces: list[str], count: int, seed: int
 ) -> list[tuple[storage.IdentityMaps, np.ndarray]]:
     """Maps and crops (N, S, S, 3) of identities drawn with the seed (``draw_identities``)."""

@@ -9,7 +9,14 @@ from matplotlib.axes import Axes
 
 from leam import paper
 from leam.analyses.groups.table import GENDER_TABLES
-from leam.analyses.occlusion.figure import LEVEL, MEASURES, label_models, model_panels, read_table, scale_percents
+from leam.analyses.occlusion.figure import (
+    DROP_LABELS,
+    LEVEL,
+    label_models,
+    model_panels,
+    read_guided_table,
+    scale_percents,
+)
 from leam.controls import IMAGE, RANDOM
 from leam.demographics import ALLOWED
 from leam.plotting import STYLE, legend_above, save
@@ -33,7 +40,7 @@ def plot_groups(
     drops, significance : drops_by_group.csv and significance.csv. A filled marker: the groups differ at this percent,
     by the test over identities after Holm's correction (any two of several groups). The paper's genders are dashed.
     """
-    table, tests = read_table(drops), read_table(significance)
+    table, tests = read_guided_table(drops), read_guided_table(significance)
     table = table[(table["attribute"] == attribute) & table["group"].isin(ALLOWED[attribute])]
     image = (table["kind"] == IMAGE) & (table["guide"] == guide)
     table = table[image | (table["kind"] == RANDOM)]
@@ -49,7 +56,7 @@ def plot_groups(
                 _plot_paper(axis, model, group, colour)
             scale_percents(axis, rows["percent"], confidence)
             axis.set_xlim(rows["percent"].min() * 0.85, rows["percent"].max() * 1.15)
-        label_models(panels, MEASURES["drop"])
+        label_models(panels, DROP_LABELS["drop"])
         legend_above(figure, panels, 3)
         save(figure, png, pdf)
 

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import mannwhitneyu
 
 from leam import files, paper
-from leam.analyses.occlusion.table import CELL, SUMMARY_COLUMNS, average_images, model_table, summarise
+from leam.analyses.occlusion.table import DROP_KEYS, SUMMARY_COLUMNS, average_images, model_drop_table, summarise
 from leam.analyses.regions.table import REGION_COLUMNS, share_regions
 from leam.demographics import ALLOWED, read_demographics
 from leam.regions import FULL, TOP_1, WHOLE_MODEL
@@ -22,7 +22,7 @@ from leam.statistics import holm, ratio
 
 GENDER_TABLES = {"table22": "female", "table23": "male"}
 FAMILY = ["measure", "attribute", "unit"]  # what Holm's correction is made within
-KEYS = [
+TEST_KEYS = [
     *FAMILY,
     "group_a",
     "group_b",
@@ -35,7 +35,7 @@ KEYS = [
     "threshold",
     "region",
 ]
-STATISTICS = ["n_a", "n_b", "mean_a", "mean_b", "u", "rank_biserial", "p"]
+TEST_STATISTICS = ["n_a", "n_b", "mean_a", "mean_b", "u", "rank_biserial", "p"]
 
 
 def compare_groups(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
@@ -114,11 +114,13 @@ def assess_significance(
         }.items():
             found = compare_units(by_image, by_identity, people)
             tables.append(found.assign(measure=measure, model=model, untrained=untrained))
-    table = pd.concat(tables, ignore_index=True).reindex(columns=[*KEYS, *STATISTICS, "untrained"])
+    table = pd.concat(tables, ignore_index=True).reindex(columns=[*TEST_KEYS, *TEST_STATISTICS, "untrained"])
     families = table.groupby(FAMILY, sort=False)["p"]
     table["p_holm"], table["tests"] = families.transform(lambda p: holm(p.to_numpy())), families.transform("count")
     with files.whole_file(output) as part:
-        table[[*KEYS, *STATISTICS, "p_holm", "tests", "untrained"]].to_csv(part, index=False, float_format="%.6g")
+        table[[*TEST_KEYS, *TEST_STATISTICS, "p_holm", "tests", "untrained"]].to_csv(
+            part, index=False, float_format="%.6g"
+        )
 
 
 def first_layers(table: pd.DataFrame, guides: tuple[str, ...]) -> pd.DataFrame:
@@ -130,8 +132,8 @@ def first_layers(table: pd.DataFrame, guides: tuple[str, ...]) -> pd.DataFrame:
 def _drops(paths: list[str], model: str, guide: str) -> tuple[pd.DataFrame, pd.DataFrame, bool]:
     """Drops with a row per image, with a row per identity, and whether they come from random weights."""
     read = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
-    table = first_layers(read.astype(dict.fromkeys([*CELL[:-1], "identity", "image"], str)), ("", guide, model))
-    by_image = table.pivot(index=["identity", "image"], columns=CELL, values="drop")
+    table = first_layers(read.astype(dict.fromkeys([*DROP_KEYS[:-1], "identity", "image"], str)), ("", guide, model))
+    by_image = table.pivot(index=["identity", "image"], columns=DROP_KEYS, values="drop")
     return by_image, by_image.groupby(level="identity").mean(), bool(table["untrained"].any())
 
 
@@ -182,7 +184,7 @@ def tabulate_drops(
 
 def _gender_table(table: pd.DataFrame, guide: str, name: str) -> pd.DataFrame:
     chosen = table[(table["attribute"] == "gender") & (table["group"] == GENDER_TABLES[name])]
-    return model_table(chosen, guide, paper.read_table(name)).assign(gender=GENDER_TABLES[name])
+    return model_drop_table(chosen, guide, paper.read_table(name)).assign(gender=GENDER_TABLES[name])
 
 
 log = logging.getLogger(__name__)

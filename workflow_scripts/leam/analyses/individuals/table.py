@@ -9,8 +9,8 @@ import pandas as pd
 from leam import files, paper
 from leam.regions import REGIONS, WHOLE_MODEL
 
-STATISTICS = ("std", "mean", "min", "max", "cv")
-CELL = ["model", "polarity", "threshold", "region"]
+SPREAD_STATISTICS = ("std", "mean", "min", "max", "cv")
+INDIVIDUAL_KEYS = ["model", "polarity", "threshold", "region"]
 EVERYONE = "all"  # stands for the identity where a row is of all of them
 
 
@@ -65,33 +65,33 @@ def _individuals(counts: str, images: str) -> pd.DataFrame:
     kept = [("layer", "==", WHOLE_MODEL), ("threshold", "in", sorted(of_images["threshold"].unique()))]
     whole = pd.read_parquet(counts, filters=kept).astype(dict.fromkeys(keys, str))
     table = whole[[*keys, "percent", "untrained"]].merge(spread.reset_index(), on=keys, validate="1:1")
-    return table[[*keys, "images", "percent", *STATISTICS, "untrained"]]
+    return table[[*keys, "images", "percent", *SPREAD_STATISTICS, "untrained"]]
 
 
 def _individual_shares(chosen: pd.DataFrame) -> pd.DataFrame:
     theirs = paper.read_table("table07").groupby("region", sort=False)["percent"].mean().reset_index()
-    return paper.beside(chosen.drop(columns=list(STATISTICS)), theirs, ["region"], "percent")
+    return paper.beside(chosen.drop(columns=list(SPREAD_STATISTICS)), theirs, ["region"], "percent")
 
 
 def _over_images(chosen: pd.DataFrame, everyone: pd.DataFrame) -> pd.DataFrame:
-    mean = everyone.groupby(CELL, sort=False)[[*STATISTICS, "untrained"]].mean().reset_index()
+    mean = everyone.groupby(INDIVIDUAL_KEYS, sort=False)[[*SPREAD_STATISTICS, "untrained"]].mean().reset_index()
     mean = mean.assign(identity=EVERYONE, untrained=mean["untrained"] > 0)
     return _beside_statistics(pd.concat((mean, chosen)), paper.read_table("table08"), "images")
 
 
 def _over_identities(everyone: pd.DataFrame) -> pd.DataFrame:
-    ours = describe_spread(everyone["percent"], [everyone[key] for key in CELL]).reset_index()
-    untrained = everyone.groupby(CELL, sort=False)["untrained"].first().reset_index()
+    ours = describe_spread(everyone["percent"], [everyone[key] for key in INDIVIDUAL_KEYS]).reset_index()
+    untrained = everyone.groupby(INDIVIDUAL_KEYS, sort=False)["untrained"].first().reset_index()
     theirs = paper.read_table("table07")
     spread = describe_spread(theirs["percent"], [theirs["region"]]).reset_index()
-    return _beside_statistics(ours.merge(untrained, on=CELL).assign(identity=EVERYONE), spread, "identities")
+    return _beside_statistics(ours.merge(untrained, on=INDIVIDUAL_KEYS).assign(identity=EVERYONE), spread, "identities")
 
 
 def _beside_statistics(ours: pd.DataFrame, theirs: pd.DataFrame, over: str) -> pd.DataFrame:
     """Both in long form over the statistics, side by side."""
     keys = ["model", "polarity", "threshold", "identity"]
-    long = ours.melt([*keys, "region", "untrained"], list(STATISTICS), "statistic", "value")
-    theirs = theirs.melt(["region"], list(STATISTICS), "statistic", "value")
+    long = ours.melt([*keys, "region", "untrained"], list(SPREAD_STATISTICS), "statistic", "value")
+    theirs = theirs.melt(["region"], list(SPREAD_STATISTICS), "statistic", "value")
     joined = paper.beside(long.assign(over=over), theirs, ["region", "statistic"], "value")
     place = {region: number for number, region in enumerate(REGIONS)}
     joined = joined.sort_values(

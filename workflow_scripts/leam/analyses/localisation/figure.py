@@ -101,7 +101,7 @@ def _plot_examples(figure: SubFigure, found: pd.DataFrame, faces_file: str, maps
     """People down; the picture and its maps across, the true region outlined."""
     world, axes = found["world"].iloc[0], figure.subplots(SHOWN, 3)
     best = {p: rows.loc[rows["enrichment"].idxmax(), "layer"] for p, rows in found.groupby("polarity", sort=False)}
-    people = examples_figure.choose_identities([maps_file], [faces_file], SHOWN, seed)
+    people = examples_figure.choose_shown_identities([maps_file], [faces_file], SHOWN, seed)
     with storage.open_shard(maps_file, "maps") as shard, storage.open_shard(faces_file, "faces") as parsed:
         window = storage.read_window(shard)
         for row, (person, crops) in zip(axes, people, strict=True):

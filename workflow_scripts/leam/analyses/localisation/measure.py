@@ -79,7 +79,7 @@ def measure_localisation(
         render_world(region, Path(scratch), faces_output, identities, images, size, seed)
         table = count_world(faces_output, maps_output, Path(scratch), recognisers, settings, seed)
     table.insert(0, "world", region)
-    for key in ("world", "kind", *regions_measure.KEYS):
+    for key in ("world", "kind", *regions_measure.COUNT_KEYS):
         table[key] = pd.Categorical(table[key], categories=table[key].unique())
     with files.whole_file(measured) as part:
         table.to_parquet(part, index=False)
@@ -94,7 +94,7 @@ def render_world(
     pd.DataFrame(rows, columns=["identity", "image", "shard"]).to_parquet(links)
     rendering.render_sample(links, pictures, shard=SHARD, seed=SEED_OFFSET + seed, size=size, region=region)
     faces_stage.parse_faces(
-        pictures, faces_output, faces_stage.FaceSettings(crop_margin=training.MARGIN, crop_size=training.INPUT_PX)
+        pictures, faces_output, faces_stage.FaceSettings(crop_margin=training.CROP_MARGIN, crop_size=training.INPUT_PX)
     )
 
 
@@ -122,7 +122,9 @@ def count_world(
     counted.append(count_pixels(faces_path, maps_output, settings, seed))
     verification_table.tabulate_verification(files, folder / "verification.csv", seed)
     auc = pd.read_csv(folder / "verification.csv").set_index("model")["auc"]
-    table = pd.concat([rows.astype(dict.fromkeys(regions_measure.KEYS, str)) for rows in counted], ignore_index=True)
+    table = pd.concat(
+        [rows.astype(dict.fromkeys(regions_measure.COUNT_KEYS, str)) for rows in counted], ignore_index=True
+    )
     return table.assign(auc=table["model"].map(auc))
 
 

@@ -47,7 +47,7 @@ def share_models(counts: pd.DataFrame, samples: int, confidence: float, seed: in
         first = rows.iloc[0]
         facts = {"world": first["world"], "kind": first["kind"], "model": model, "auc": first["auc"]}
         table = regions_table.share_regions(rows, samples, confidence, seed).astype(
-            dict.fromkeys(regions_table.CELL, str)
+            dict.fromkeys(regions_table.REGION_KEYS, str)
         )
         shares.append(table.assign(**facts)[["world", "kind", "auc", *regions_table.REGION_COLUMNS]])
     return pd.concat(shares, ignore_index=True)

@@ -18,7 +18,7 @@ from leam.faces.stage import FaceSettings, Models, face_settings, load_models, p
 from leam.regions import REGIONS
 
 log = logging.getLogger(__name__)
-MARGINS = tuple(np.round(np.arange(0, 1.01, 0.05), 2))
+TRIED_MARGINS = tuple(np.round(np.arange(0, 1.01, 0.05), 2))
 BOX_PX = 160  # side of a face's box in the crops from which all margins are cut
 GRID_PX = 112
 
@@ -43,7 +43,7 @@ def calibrate_margin(
     settings = settings if isinstance(settings, FaceSettings) else face_settings(settings)
     if settings.crop_mode != "box":
         raise ValueError(f"faces.crop_mode is {settings.crop_mode}; only box crops have a margin to calibrate")
-    widest = max(MARGINS)
+    widest = max(TRIED_MARGINS)
     wide = dataclasses.replace(settings, crop_margin=widest, crop_size=round(BOX_PX * (1 + 2 * widest)))
     models = load_models(wide, device)
     tune(models, threads)
@@ -72,8 +72,8 @@ def margin_areas(regions: np.ndarray, widest: float) -> np.ndarray:
     """Mean area of the regions in percent, (M, R), of crops with each margin cut from (F, S, S) with the widest."""
     size = regions.shape[1]
     middle = np.full(2, (size - 1) / 2)
-    areas = np.empty((len(MARGINS), len(REGIONS)))
-    for row, margin in enumerate(MARGINS):
+    areas = np.empty((len(TRIED_MARGINS), len(REGIONS)))
+    for row, margin in enumerate(TRIED_MARGINS):
         frame = square_frame(middle, size * (1 + 2 * margin) / (1 + 2 * widest), GRID_PX)
         cut = np.stack([warp_labels(labels, frame, GRID_PX) for labels in regions])
         areas[row] = 100 * np.bincount(cut.ravel(), minlength=len(REGIONS)) / cut.size
@@ -82,7 +82,7 @@ def margin_areas(regions: np.ndarray, widest: float) -> np.ndarray:
 
 def compare_margins(areas: np.ndarray) -> pd.DataFrame:
     """Areas (M, R) in percent beside the paper's: margin, region, area_percent, paper, difference, distance_percent."""
-    ours = pd.DataFrame(areas, index=pd.Index(MARGINS, name="margin"), columns=pd.Index(REGIONS, name="region"))
+    ours = pd.DataFrame(areas, index=pd.Index(TRIED_MARGINS, name="margin"), columns=pd.Index(REGIONS, name="region"))
     ours = ours.stack().rename("percent").reset_index()
     table = paper.beside(ours, paper.base_rates().reset_index(), ["region"], "percent")
     distance = table.groupby("margin")["difference"].apply(lambda column: column.abs().sum() / 2)

@@ -26,7 +26,7 @@ def average_maps(maps: list[str | Path], output: str | Path, seed: int = 0) -> N
     number of their images. Maps are added in the crop's frame, as they are. One identity at a time is in memory.
     """
     averages, attributes = storage.Averages([], [], {}), {}
-    averages.threshold = float(verification_measure.verify("", maps, seed)["threshold"])
+    averages.threshold = float(verification_measure.score_verification("", maps, seed)["threshold"])
     for path in maps:
         with storage.open_shard(path, "maps") as shard:
             attributes = {name: shard.attrs[name] for name in ("model", "layers", "grid", "recogniser", "untrained")}

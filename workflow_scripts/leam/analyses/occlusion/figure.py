@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leam import paper
-from leam.analyses.occlusion import FREE
+from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.plotting import INK, MUTED, STYLE, UNTRAINED, legend_above, save, short_name, sparse_ticks
 
 # Kinds in the order of the chain, what a reader calls them, and a colour each: warm for one's own, blue for others'.
-KINDS = {
+KIND_LOOKS = {
     IMAGE: ("own image", "#c2410c"),
     OWN_MEAN: ("own mean, other images", "#eda13f"),
     OTHER_MEAN: ("another person's mean", "#2a6fb0"),
@@ -24,13 +24,13 @@ KINDS = {
     SHUFFLED: ("own image, permuted weights", "#8b63b8"),
 }
 GUIDE = ("guide {}: its image", "#7a1f5c")
-PAPER = {paper.LEAM: ("guide IR_CASIA", INK), paper.RANDOM: (paper.RANDOM, MUTED)}
+PAPER_LOOKS = {paper.LEAM: ("guide IR_CASIA", INK), paper.RANDOM: (paper.RANDOM, MUTED)}
 READING = "If it is, each line drops more than the next; what decides is one's own mean against another's (bold)."
 LEVEL = 0.05  # of Holm's adjusted p, below which a step is marked
-MEASURES = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
+DROP_LABELS = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_guided_table(path: str | Path) -> pd.DataFrame:
     names = ["guide", "layer", "polarity"]
     table = pd.read_csv(path, dtype=dict.fromkeys(names, str))
     return table.fillna(dict.fromkeys([name for name in names if name in table], ""))
@@ -84,7 +84,9 @@ def plot_occlusion(
     """
     for value, path in {"drop": occlusion, "lost_percent": decisions}.items():
         short = value.split("_")[0]
-        _plot_curves(read_table(path), value, guide, confidence, outputs[f"{short}_png"], outputs[f"{short}_pdf"])
+        _plot_curves(
+            read_guided_table(path), value, guide, confidence, outputs[f"{short}_png"], outputs[f"{short}_pdf"]
+        )
 
 
 def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float, png: str, pdf: str) -> None:
@@ -96,7 +98,7 @@ def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float,
             if value == "drop":
                 _plot_paper(axis, model, of_model["percent"].min(), of_model["percent"].max())
             scale_percents(axis, of_model["percent"], confidence)
-        label_models(panels, MEASURES[value])
+        label_models(panels, DROP_LABELS[value])
         legend_above(figure, panels, 4)
         save(figure, png, pdf)
 
@@ -105,7 +107,7 @@ def _plot_kinds(axis: Axes, table: pd.DataFrame, model: str, guide: str, value: 
     """A line per kind under the model's own first layer, and one for the guide where that is another model."""
     for name, kind, (label, colour) in (
         (guide if guide != model else None, IMAGE, (GUIDE[0].format(guide), GUIDE[1])),
-        *((model, kind, look) for kind, look in KINDS.items()),
+        *((model, kind, look) for kind, look in KIND_LOOKS.items()),
     ):
         rows = table[(table["kind"] == kind) & table["guide"].isin([name, ""])]
         rows = rows[rows["layer"] == rows["layer"].iloc[0]] if len(rows) else rows
@@ -124,7 +126,7 @@ def _plot_paper(axis: Axes, model: str, least: float, most: float) -> None:
         table, name = paper.read_table("table09").melt("occlusion_percent", var_name="occlusion"), "paper, mean of nine"
     else:
         table = table.rename(columns={"cosine_drop": "value"})
-    for occlusion, (label, colour) in PAPER.items():
+    for occlusion, (label, colour) in PAPER_LOOKS.items():
         rows = table[(table["occlusion"] == occlusion) & table["occlusion_percent"].between(least, most)]
         rows = rows.sort_values("occlusion_percent")
         shown = f"{name}: {label}"
@@ -136,7 +138,7 @@ def plot_transfer(transfer: str | Path, png: str | Path, pdf: str | Path, *, per
 
     transfer : the table of this name; percent : the occluded share shown; a frame marks a model's own maps
     """
-    table = read_table(transfer)
+    table = read_guided_table(transfer)
     table = table[np.isclose(table["percent"], percent)]
     polarities, models = list(pd.unique(table["polarity"])), list(pd.unique(table["model"]))
     guides = [name for name in models if name in set(table["guide"])]
@@ -191,7 +193,7 @@ def plot_person_specific(
     occlusion : the table of this name; steps : person_specific.csv
     outputs : paths by the names chain_png, chain_pdf, layers_png, layers_pdf
     """
-    table, tested = read_table(occlusion), read_table(steps)
+    table, tested = read_guided_table(occlusion), read_guided_table(steps)
     table, tested = (each[np.isclose(each["percent"], percent)] for each in (table, tested))
     own = table[(table["guide"] == table["model"]) | (table["guide"] == "")]
     with pyplot.rc_context(STYLE):
@@ -209,14 +211,14 @@ def plot_person_specific(
 
 def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
     """A dot with its interval per kind, from one's own image down to random; between two, whether the step holds."""
-    kinds = [kind for kind in KINDS if kind in rows.index]
+    kinds = [kind for kind in KIND_LOOKS if kind in rows.index]
     place = {kind: -float(number) - 0.35 * (kind == SHUFFLED) for number, kind in enumerate(kinds)}
     for kind in kinds:
         drop, low, high = rows.loc[kind, ["drop", "drop_low", "drop_high"]].astype(float)
-        axis.plot([0, drop], [place[kind]] * 2, color=KINDS[kind][1], lw=6, alpha=0.25, solid_capstyle="butt")
-        axis.plot([low, high], [place[kind]] * 2, color=KINDS[kind][1], lw=1.4)
-        axis.plot(drop, place[kind], "o", color=KINDS[kind][1], ms=5)
-    axis.set_yticks(list(place.values()), [KINDS[kind][0] for kind in kinds])
+        axis.plot([0, drop], [place[kind]] * 2, color=KIND_LOOKS[kind][1], lw=6, alpha=0.25, solid_capstyle="butt")
+        axis.plot([low, high], [place[kind]] * 2, color=KIND_LOOKS[kind][1], lw=1.4)
+        axis.plot(drop, place[kind], "o", color=KIND_LOOKS[kind][1], ms=5)
+    axis.set_yticks(list(place.values()), [KIND_LOOKS[kind][0] for kind in kinds])
     axis.tick_params(axis="y", length=0)
     axis.axvline(0, color=MUTED, lw=0.6)
     axis.margins(x=0.02)
@@ -251,9 +253,9 @@ def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
         for (model, polarity), axis in panels.items():
             rows = own[(own["model"] == model) & own["polarity"].isin([polarity, ""])]
             layers = list(pd.unique(rows.loc[rows["layer"] != "", "layer"]))
-            for number, (kind, (label, colour)) in enumerate(KINDS.items()):
+            for number, (kind, (label, colour)) in enumerate(KIND_LOOKS.items()):
                 of_kind = rows[rows["kind"] == kind]
-                if kind in FREE and len(of_kind):
+                if kind in MAPLESS_KINDS and len(of_kind):
                     axis.axhline(of_kind["drop"].iloc[0], color=colour, lw=1.3, ls=(0, (1, 1.5)), label=label)
                 elif len(of_kind):
                     across = np.arange(len(layers)) + 0.06 * (number - 2)  # side by side, so that intervals are seen

@@ -2,7 +2,8 @@
 
     drop_ij = cos(x_i, x_j) - cos(x_i occluded, x_j)        averaged over the partners j of the anchor i
 
-Only the anchor is occluded. What is occluded are the top p % of the common grid under one of these maps (``KINDS``):
+Only the anchor is occluded. What is occluded are the top p % of the common grid under one of these maps
+(``OCCLUSION_KINDS``):
 
     image            the anchor's own image map
     own_mean         the mean image map of the same identity's OTHER images: the anchor's own is not in it
@@ -40,7 +41,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from leam import files, storage
-from leam.analyses.occlusion import COLUMNS, FREE, KINDS, OTHERS, PERCENTS, PLAN, averages
+from leam.analyses.occlusion import (
+    DROP_COLUMNS,
+    MAPLESS_KINDS,
+    OCCLUSION_KINDS,
+    OTHERS_MEANS,
+    PAPER_PERCENTS,
+    RANKING_KEYS,
+    averages,
+)
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.device import arithmetic, choose_device, tune_cpu
 from leam.embedding import UnusableImagesError, embed, is_usable, normalise
@@ -73,17 +82,17 @@ class OcclusionSettings:
     batch_images : images per forward
     """
 
-    percents: tuple[float, ...] = PERCENTS
+    percents: tuple[float, ...] = PAPER_PERCENTS
     headline_percent: float = 1.0
     polarities: tuple[str, ...] = POLARITIES
     layers: str = "all"
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = OCCLUSION_KINDS
     repeats: int = 3
     fill: str = "black"
     batch_images: int = 64
 
 
-def settings_of(section: dict) -> OcclusionSettings:
+def occlusion_settings(section: dict) -> OcclusionSettings:
     """The settings from the configuration's section ``occlusion``; what concerns other stages is left out."""
     known = {field.name for field in dataclasses.fields(OcclusionSettings)}
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items() if key in known}
@@ -102,16 +111,20 @@ class Ranking:
     repeat: int = 0
 
     def rows(self) -> list[tuple]:
-        """Its rows of the output, by the columns PLAN: the draws of ``random`` share theirs."""
+        """Its rows of the output, by the columns RANKING_KEYS: the draws of ``random`` share theirs."""
         return [(self.kind, self.guide, self.layer, self.polarity, percent) for percent in self.percents]
 
 
-def plan(settings: OcclusionSettings, model: str, layers: dict[str, list[str]]) -> list[Ranking]:
+def plan_rankings(settings: OcclusionSettings, model: str, layers: dict[str, list[str]]) -> list[Ranking]:
     """Everything that is tried on each image; ``layers`` : of every guide's maps, the model itself among them."""
     found = []
     for guide, names in layers.items():
         own = guide == model
-        kinds = [kind for kind in KINDS if kind in settings.kinds and kind not in FREE] if own else [IMAGE]
+        kinds = (
+            [kind for kind in OCCLUSION_KINDS if kind in settings.kinds and kind not in MAPLESS_KINDS]
+            if own
+            else [IMAGE]
+        )
         deep = names if own and settings.layers == "all" else names[:1]
         for layer, polarity, kind in itertools.product(deep, settings.polarities, kinds):
             percents = settings.percents if layer == names[0] else (settings.headline_percent,)
@@ -119,7 +132,7 @@ def plan(settings: OcclusionSettings, model: str, layers: dict[str, list[str]]) 
     repeats = {CENTRE: 1, RANDOM: settings.repeats}
     return found + [
         Ranking(kind, percents=settings.percents, repeat=number)
-        for kind in FREE
+        for kind in MAPLESS_KINDS
         if kind in settings.kinds
         for number in range(repeats[kind])
     ]
@@ -336,7 +349,7 @@ class Sources:
         """Per ranking the pixels (N, K) of every image to occlude, largest first; x : (N, 3, h, w)."""
         found, shuffled = [], self._shuffled_maps(rankings, identity, x)
         for ranking in rankings:
-            if ranking.kind in FREE:
+            if ranking.kind in MAPLESS_KINDS:
                 scores = torch.from_numpy(self._free(ranking, identity, images)).to(x.device)
             else:
                 cell = ranking.polarity, ranking.layer
@@ -431,7 +444,7 @@ def occlude_faces(
     One row per image, kind, guide, layer, polarity and percent: pixels (of the grid, occluded), pairs (N-1 partners),
     cosine (unoccluded, mean over the partners), drop (mean; NaN where there is no map), accepted (partners above the
     threshold at FMR 1e-3, from the run's own impostor pairs), lost (of those, no longer so; the mean over the draws of
-    ``random``), untrained (the recogniser or the guide). Without a second identity the kinds in OTHERS are left out.
+    ``random``), untrained (the recogniser or the guide). Without a second identity OTHERS_MEANS are left out.
 
     Finished identities go to a journal beside the output, as in ``maps.compute_maps``, with the same errors; and
     OcclusionError when the maps are of other faces or of another recogniser.
@@ -444,10 +457,10 @@ def occlude_faces(
         averaged = storage.read_averages(totals)
         sources = Sources(recogniser, opened, averaged, batch=settings.batch_images, seed=seed)
         alone = len(averaged.identities) < 2
-        planned = plan(settings, recogniser.name, sources.layers)
-        rankings = [ranking for ranking in planned if not (alone and ranking.kind in OTHERS)]
+        planned = plan_rankings(settings, recogniser.name, sources.layers)
+        rankings = [ranking for ranking in planned if not (alone and ranking.kind in OTHERS_MEANS)]
         work = _work(opened, recogniser, settings, {"seed": seed}, totals)
-        journal = stack.enter_context(job.journal(files.digest(work), lambda: _is_finished(job.output, work)))
+        journal = stack.enter_context(job.journal(files.digest_value(work), lambda: _is_finished(job.output, work)))
         if journal is None:
             return
         _occlude_identities(parsed, job, journal, sources, rankings, recogniser, settings, choose_device(device))
@@ -480,7 +493,9 @@ def _work(
 ) -> dict[str, str | bool]:
     """Everything the drops depend on, as the attributes that the output carries."""
     return identify(recogniser) | {
-        "guides": {name: files.digest({k: str(v) for k, v in shard.attrs.items()}) for name, shard in opened.items()},
+        "guides": {
+            name: files.digest_value({k: str(v) for k, v in shard.attrs.items()}) for name, shard in opened.items()
+        },
         "averages_sha256": files.sha256(totals),
         "settings": json.dumps(dataclasses.asdict(settings) | drawn, sort_keys=True),
         "versions": files.versions(torch, np, h5py),
@@ -508,7 +523,7 @@ def _occlude_identities(
         begun, images = time.monotonic(), storage.read_images(own, name)
         crops = storage.read_faces(parsed, name).crops[storage.used_faces(own, parsed, name)]
         with arithmetic(sources.precision, device):
-            x = networks.prepare(crops, recogniser).to(device)
+            x = networks.to_input(crops, recogniser).to(device)
             unit = torch.from_numpy(storage.read_embeddings(own, name)).to(device)
             fill = filling(settings.fill, x, recogniser, sources.seed)
             occluder = Occluder(
@@ -527,12 +542,12 @@ def ready_networks(
     if device.type == "cpu":
         tune_cpu()
     if any(ranking.kind == SHUFFLED for ranking in rankings):
-        permuted = networks.build(dataclasses.replace(recogniser, shuffled=True), sources.seed)
-        sources.shuffled = folding.prepare(
+        permuted = networks.build_network(dataclasses.replace(recogniser, shuffled=True), sources.seed)
+        sources.shuffled = folding.fold_network(
             permuted, recogniser.layers, recogniser.input_size, device, sources.precision
         )
-    network = networks.build(recogniser, sources.seed)
-    return folding.prepare(network, (), recogniser.input_size, device, sources.precision)
+    network = networks.build_network(recogniser, sources.seed)
+    return folding.fold_network(network, (), recogniser.input_size, device, sources.precision)
 
 
 def _measure(occluder: Occluder, orders: list[Tensor], rankings: list[Ranking]) -> Measured:
@@ -558,7 +573,7 @@ def _table(
     rows = [row for ranking in rankings for row in ranking.rows()]
     places = {row: number for number, row in enumerate(dict.fromkeys(rows))}
     place = np.array([places[row] for row in rows])
-    keys = pd.DataFrame(list(places), columns=PLAN)
+    keys = pd.DataFrame(list(places), columns=RANKING_KEYS)
     keys["untrained"] = keys["guide"].map(untrained | {"": recogniser.untrained}).astype(bool)
     tables = []
     for name in storage.identities(opened[recogniser.name]):
@@ -571,9 +586,9 @@ def _table(
         for key in ("cosine", "accepted"):
             table[key] = np.repeat(found[key], m)
         tables.append(table.assign(pairs=n - 1))
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
-    table = table.assign(model=recogniser.name)[COLUMNS].astype({"pixels": int, "pairs": int, "accepted": int})
-    for key in ("model", *PLAN[:-1], "identity", "image"):
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=DROP_COLUMNS)
+    table = table.assign(model=recogniser.name)[DROP_COLUMNS].astype({"pixels": int, "pairs": int, "accepted": int})
+    for key in ("model", *RANKING_KEYS[:-1], "identity", "image"):
         table[key] = pd.Categorical(table[key], categories=table[key].unique())
     return table
 

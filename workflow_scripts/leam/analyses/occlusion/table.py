@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from leam import files, paper
-from leam.analyses.occlusion import FREE
+from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.reasons import NOBODY
-from leam.statistics import holm, rank_biserial, resample, signed_rank
+from leam.statistics import holm, rank_biserial, resample_mean, signed_rank
 
-CELL = ["guide", "layer", "kind", "polarity", "percent"]
+DROP_KEYS = ["guide", "layer", "kind", "polarity", "percent"]
 # The claim that maps are person-specific, as a chain: each step must hold, and the second is the decisive one.
 STEPS = (
     (IMAGE, OWN_MEAN),
@@ -42,27 +42,27 @@ def average_images(paths: list[str | Path]) -> pd.DataFrame:
 def _average_shard(table: pd.DataFrame) -> pd.DataFrame:
     known = table["drop"].notna()
     table = table.assign(images=known, pairs=table["pairs"] * known, accepted=table["accepted"] * known)
-    grouped = table.groupby([*CELL, "identity"], sort=False, observed=True)
+    grouped = table.groupby([*DROP_KEYS, "identity"], sort=False, observed=True)
     means = grouped[["drop", "cosine", "pixels"]].mean()
     sums = grouped[["accepted", "lost", "images", "pairs"]].sum()
     found = means.join(sums).join(grouped["untrained"].any()).reset_index()
     found["lost_percent"] = (100 * found["lost"] / found["accepted"]).where(found["accepted"] > 0)
-    return found.astype(dict.fromkeys([*CELL[:-1], "identity"], str))
+    return found.astype(dict.fromkeys([*DROP_KEYS[:-1], "identity"], str))
 
 
 def by_identity(means: pd.DataFrame, value: str) -> pd.DataFrame:
     """(I, K) one row per identity, sorted, and one column per cell, in the order in which cells come."""
-    cells = pd.MultiIndex.from_frame(means[CELL].drop_duplicates())
-    return means.pivot(index="identity", columns=CELL, values=value).reindex(columns=cells)
+    cells = pd.MultiIndex.from_frame(means[DROP_KEYS].drop_duplicates())
+    return means.pivot(index="identity", columns=DROP_KEYS, values=value).reindex(columns=cells)
 
 
 def summarise(means: pd.DataFrame, samples: int, confidence: float, seed: int) -> pd.DataFrame:
     """One row per cell: drop and lost_percent with intervals over identities, and what they are means of."""
     table = by_identity(means, "drop").columns.to_frame(index=False)
     for value in ("drop", "lost_percent"):
-        found = resample(by_identity(means, value).to_numpy(), samples, confidence, seed)
+        found = resample_mean(by_identity(means, value).to_numpy(), samples, confidence, seed)
         table[value], table[f"{value}_low"], table[f"{value}_high"] = found
-    grouped = means.groupby(CELL, sort=False)
+    grouped = means.groupby(DROP_KEYS, sort=False)
     sums = grouped[["accepted", "lost", "images", "pairs"]].sum().reset_index(drop=True)
     table = table.join(sums).join(grouped[["cosine", "pixels"]].mean().reset_index(drop=True))
     table["pooled_lost_percent"] = (100 * table["lost"] / table["accepted"]).where(table["accepted"] > 0)
@@ -82,7 +82,7 @@ def compare_steps(means: pd.DataFrame, model: str, samples: int, confidence: flo
     for layer, polarity, percent in own[["layer", "polarity", "percent"]].drop_duplicates().itertuples(index=False):
 
         def drop(kind: str, cell: tuple = (layer, polarity, percent)) -> np.ndarray | None:
-            key = ("", "", kind, "", cell[2]) if kind in FREE else (model, cell[0], kind, *cell[1:])
+            key = ("", "", kind, "", cell[2]) if kind in MAPLESS_KINDS else (model, cell[0], kind, *cell[1:])
             return drops[key].to_numpy() if key in drops.columns else None
 
         for more, less in STEPS:
@@ -100,7 +100,7 @@ def _compare(more: np.ndarray, less: np.ndarray, samples: int, confidence: float
     more, less = more[known], less[known]
     difference = more - less
     nothing = [float("nan")] * 3
-    mean, low, high = resample(difference[:, None], samples, confidence, seed) if len(difference) else nothing
+    mean, low, high = resample_mean(difference[:, None], samples, confidence, seed) if len(difference) else nothing
     return {
         "drop_more": more.mean() if len(more) else np.nan,
         "drop_less": less.mean() if len(less) else np.nan,
@@ -126,7 +126,7 @@ def correct(steps: pd.DataFrame) -> pd.DataFrame:
 
 SUMMARY_COLUMNS = [
     "model",
-    *CELL,
+    *DROP_KEYS,
     "drop",
     "drop_low",
     "drop_high",
@@ -139,7 +139,7 @@ SUMMARY_COLUMNS = [
 ]
 DECISION_COLUMNS = [
     "model",
-    *CELL,
+    *DROP_KEYS,
     "lost_percent",
     "lost_percent_low",
     "lost_percent_high",
@@ -200,7 +200,7 @@ def tabulate_occlusion(
         steps.append(compare_steps(means, model, *options))
     summary = pd.concat(summaries, ignore_index=True)
     verified = pd.read_csv(verification)[["model", "threshold", "false_match_rate", "impostor_pairs"]]
-    table21 = model_table(summary, guide, paper.read_table("table21"))
+    table21 = model_drop_table(summary, guide, paper.read_table("table21"))
     for name, table in {
         "occlusion": summary[SUMMARY_COLUMNS],
         "decisions": summary.merge(verified, on="model", how="left")[DECISION_COLUMNS],
@@ -213,7 +213,7 @@ def tabulate_occlusion(
             table.to_csv(part, index=False, float_format="%.6g")
 
 
-def model_table(summary: pd.DataFrame, guide: str, table: pd.DataFrame) -> pd.DataFrame:
+def model_drop_table(summary: pd.DataFrame, guide: str, table: pd.DataFrame) -> pd.DataFrame:
     """Paper table 21 (of everyone), 22 or 23 (of one gender): drop per model and percent, beside ours.
 
     Ours is under the guide's first layer and under random pixels; table : the paper's

@@ -15,7 +15,7 @@ from leam.reasons import NOBODY
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, area_percents, resize_regions, share_percents
 
 log = logging.getLogger(__name__)
-KEYS = ("model", "polarity", "layer", "threshold", "identity", "region")
+COUNT_KEYS = ("model", "polarity", "layer", "threshold", "identity", "region")
 
 
 def count_regions(
@@ -57,7 +57,7 @@ def count_regions(
         table = pd.concat(rows, ignore_index=True)
         table.insert(0, "model", model)
         table["untrained"] = untrained
-        for key in (*KEYS, "image"):
+        for key in (*COUNT_KEYS, "image"):
             if key in table:
                 table[key] = pd.Categorical(table[key], categories=table[key].unique())
         with files.whole_file(path) as part:

@@ -11,7 +11,7 @@ from leam import files, paper
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, share_percents
 from leam.statistics import bootstrap_weights, equal_weights, interval, ratio, weighted_means
 
-CELL = ["polarity", "layer", "threshold", "region"]
+REGION_KEYS = ["polarity", "layer", "threshold", "region"]
 
 
 def share_regions(counts: pd.DataFrame, samples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
@@ -23,7 +23,7 @@ def share_regions(counts: pd.DataFrame, samples: int = 2000, confidence: float =
     """
     counts = counts.sort_values("identity", kind="stable")
     i = counts["identity"].astype(str).nunique()
-    cells = counts.iloc[: len(counts) // i][CELL].reset_index(drop=True)
+    cells = counts.iloc[: len(counts) // i][REGION_KEYS].reset_index(drop=True)
     percent, area, count = (
         counts[name].to_numpy(float).reshape(i, -1) for name in ("percent", "area_percent", "count")
     )
@@ -43,7 +43,7 @@ def share_regions(counts: pd.DataFrame, samples: int = 2000, confidence: float =
 
 REGION_COLUMNS = [
     "model",
-    *CELL,
+    *REGION_KEYS,
     "percent",
     "percent_low",
     "percent_high",
@@ -77,14 +77,14 @@ def tabulate_regions(
     tables = []
     for model, path in counts.items():
         table = share_regions(pd.read_parquet(path), bootstrap_samples, confidence, seed)
-        tables.append(table.assign(model=model)[REGION_COLUMNS].astype(dict.fromkeys(CELL, str)))
+        tables.append(table.assign(model=model)[REGION_COLUMNS].astype(dict.fromkeys(REGION_KEYS, str)))
     regions = pd.concat(tables, ignore_index=True)
     for name, table in {
         "regions": regions,
         "table01": layer_table(regions),
         "table02": first_layer_table(regions),
-        "table10": model_table(regions, FULL),
-        "table11": model_table(regions, TOP_1),
+        "table10": model_share_table(regions, FULL),
+        "table11": model_share_table(regions, TOP_1),
         "table12_to_20": threshold_table(regions),
     }.items():
         with files.whole_file(outputs[name]) as part:
@@ -96,7 +96,7 @@ def _beside_paper(regions: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -
     joined = paper.beside_models(regions, table, keys, "percent")
     joined["title"] = joined["region"].map(dict(zip(REGIONS, paper.REGION_TITLES, strict=True)))
     joined["paper_area_percent"] = joined["region"].map(paper.base_rates())
-    first = ["model", *CELL, "title", "percent", "paper", "difference", "paper_of"]
+    first = ["model", *REGION_KEYS, "title", "percent", "paper", "difference", "paper_of"]
     return joined[[*first, "area_percent", "paper_area_percent", "untrained"]]
 
 
@@ -113,7 +113,7 @@ def first_layer_table(regions: pd.DataFrame) -> pd.DataFrame:
     return _beside_paper(chosen, paper.read_table("table02"), ["model", "region"])
 
 
-def model_table(regions: pd.DataFrame, threshold: str) -> pd.DataFrame:
+def model_share_table(regions: pd.DataFrame, threshold: str) -> pd.DataFrame:
     """Paper tables 10 (full) and 11 (top 1 %): percent per model and region over all layers."""
     chosen = regions[(regions["layer"] == WHOLE_MODEL) & (regions["threshold"] == threshold)]
     return _beside_paper(chosen, paper.read_table({FULL: "table10", TOP_1: "table11"}[threshold]), ["model", "region"])

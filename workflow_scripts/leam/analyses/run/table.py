@@ -6,18 +6,18 @@ from leam import paper
 from leam.files import whole_file
 from leam.recognisers import registry
 
-MODELS = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
-LAYERS = 9  # in the paper's run
+PAPER_MODELS = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
+PAPER_LAYERS = 9  # in the paper's run
 NONE = "none"
 CROPS = {
     "box": "a box around the detection",
     "aligned": "five-point alignment",
     "whole": "the pictures as they are",
 }
-PAPER = {  # the paper's run, in words
+PAPER_RUN = {  # the paper's run, in words
     "people": "1,000 people in photographs",
-    "recognisers": ", ".join(MODELS),
-    "shared": ", ".join(MODELS),
+    "recognisers": ", ".join(PAPER_MODELS),
+    "shared": ", ".join(PAPER_MODELS),
     "untrained": NONE,
     "regions": "FaRL's parser",
     "crop": CROPS["box"],
@@ -31,8 +31,10 @@ def describe_run(config: dict, people: int, words: str) -> str:
     words : how captions name the people of its source
     """
     ours = _facts(config, people, words)
-    parts = [f"{ours['people']} instead of {PAPER['people']}", _describe_recognisers(ours)]
-    parts += [f"{ours[fact]} instead of {PAPER[fact]}" for fact in ("regions", "crop") if ours[fact] != PAPER[fact]]
+    parts = [f"{ours['people']} instead of {PAPER_RUN['people']}", _describe_recognisers(ours)]
+    parts += [
+        f"{ours[fact]} instead of {PAPER_RUN[fact]}" for fact in ("regions", "crop") if ours[fact] != PAPER_RUN[fact]
+    ]
     return f"This run differs from the paper's: {'; '.join(parts)}."
 
 
@@ -43,14 +45,16 @@ def _describe_recognisers(ours: dict[str, str]) -> str:
 
 
 def _facts(config: dict, people: int, words: str) -> dict[str, str]:
-    """What a run's numbers depend on, in words, under the keys of PAPER; known before the first job."""
+    """What a run's numbers depend on, in words, under the keys of PAPER_RUN; known before the first job."""
     names, faces = config["models"], config["faces"]
     return {
         "people": f"{people:,} {words}",
         "recognisers": ", ".join(names),
-        "shared": ", ".join(name for name in names if name in MODELS) or NONE,
+        "shared": ", ".join(name for name in names if name in PAPER_MODELS) or NONE,
         "untrained": ", ".join(name for name in names if config["recognisers"].get(name, {}).get("untrained")) or NONE,
-        "regions": PAPER["regions"] if faces["label_maps"] == "pyfacer" else "label maps that came with the pictures",
+        "regions": PAPER_RUN["regions"]
+        if faces["label_maps"] == "pyfacer"
+        else "label maps that came with the pictures",
         "crop": CROPS[faces["crop_mode"]],
     }
 
@@ -68,16 +72,16 @@ def tabulate_run(retention: str | Path, output: str | Path, config: dict, words:
     ours = _facts(config, len(kept) - 1, words)
     lost = (kept.drop(index="all")["kept"] == 0).sum()
     rows = [
-        ("people", PAPER["people"], ours["people"]),
+        ("people", PAPER_RUN["people"], ours["people"]),
         ("people without usable images", "0", f"{lost:,}"),
         ("images linked", f"{paper.IMAGES_LINKED:,}", f"{total['linked']:,.0f}"),
         ("images kept", f"{paper.IMAGES_KEPT:,}", f"{total['kept']:,.0f}"),
-        ("recognisers", PAPER["recognisers"], ours["recognisers"]),
-        ("of them the paper's own", PAPER["shared"], ours["shared"]),
-        ("untrained, with random weights", PAPER["untrained"], ours["untrained"]),
-        ("layers per recogniser", f"{LAYERS}", _layers(config)),
-        ("regions from", PAPER["regions"], ours["regions"]),
-        ("crop", PAPER["crop"], ours["crop"]),
+        ("recognisers", PAPER_RUN["recognisers"], ours["recognisers"]),
+        ("of them the paper's own", PAPER_RUN["shared"], ours["shared"]),
+        ("untrained, with random weights", PAPER_RUN["untrained"], ours["untrained"]),
+        ("layers per recogniser", f"{PAPER_LAYERS}", _layers(config)),
+        ("regions from", PAPER_RUN["regions"], ours["regions"]),
+        ("crop", PAPER_RUN["crop"], ours["crop"]),
         ("polarity of the maps", "loss in the equations, similarity in the prose", "both"),
     ]
     with whole_file(output) as part:

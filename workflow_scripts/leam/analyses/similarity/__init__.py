@@ -1,9 +1,9 @@
 """How alike are two images' maps, of the same person and of different people? (paper RQ3)"""
 
 FRAMES = IDENTITY, CANONICAL, UNALIGNED = ("identity", "canonical", "none")  # what each is: see ``alignment``
-PARTS = TOP, WHOLE = ("top1", "full")  # of a map: its top 1 %, made to sum to 1 again, and all of it
+MAP_PARTS = TOP, WHOLE = ("top1", "full")  # of a map: its top 1 %, made to sum to 1 again, and all of it
 PAIRINGS = SAME, DIFFERENT = ("same", "different")
-MEASURES = BC, EMD = ("bc", "emd_px")
+SIMILARITY_MEASURES = BC, EMD = ("bc", "emd_px")
 LEAM, MASK = "leam", "region_mask"  # kinds of maps, beside ``controls.POPULATION_MEAN``
 MEASURED, EMPTY = "", "empty map"  # why a pair has no value, or ``reasons.NO_LANDMARKS``
 

@@ -14,8 +14,8 @@ from leam.analyses.similarity.table import PAPER_SIMILARITY
 from leam.controls import POPULATION_MEAN
 from leam.plotting import MUTED, STYLE, UNTRAINED, save, short_name
 
-PAIRINGS = {SAME: ("same person", "#2a6fb0"), DIFFERENT: ("different people", "#c2410c")}
-MEASURES = {BC: "BC (square-root scale)", EMD: "EMD, pixels"}
+PAIRING_LOOKS = {SAME: ("same person", "#2a6fb0"), DIFFERENT: ("different people", "#c2410c")}
+SIMILARITY_LABELS = {BC: "BC (square-root scale)", EMD: "EMD, pixels"}
 FRAME_TITLES = {IDENTITY: "frame: each identity's own", CANONICAL: "frame: canonical", UNALIGNED: "frame: none"}
 PAPER_FRAME = IDENTITY
 
@@ -31,7 +31,7 @@ def plot_similarity(
     table = pd.read_csv(similarity)
     table = table[(table["polarity"] == polarity) & (table["part"] == TOP)]
     models, frames = (list(pd.unique(table[name])) for name in ("model", "frame"))
-    measures = [measure for measure in MEASURES if measure in set(table["measure"])]
+    measures = [measure for measure in SIMILARITY_LABELS if measure in set(table["measure"])]
     columns = [(measure, frame) for measure in measures for frame in frames]
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(
@@ -56,7 +56,7 @@ def plot_similarity(
 def _plot_pairings(axis: Axes, table: pd.DataFrame, model: str, measure: str, frame: str) -> None:
     """One panel: a marker with its interval per layer and pairing, the null dashed, the paper's number as a cross."""
     layers = list(pd.unique(table["layer"]))
-    for offset, (pairing, (_, colour)) in zip((-0.12, 0.12), PAIRINGS.items(), strict=True):
+    for offset, (pairing, (_, colour)) in zip((-0.12, 0.12), PAIRING_LOOKS.items(), strict=True):
         place = np.arange(len(layers)) + offset
         rows = table[table["kind"] == LEAM].set_index("layer").reindex(layers)
         low, high = (np.abs(rows[f"{pairing}_{end}"] - rows[pairing]).fillna(0) for end in ("low", "high"))
@@ -67,7 +67,7 @@ def _plot_pairings(axis: Axes, table: pd.DataFrame, model: str, measure: str, fr
             axis.plot(place, _paper_similarity(model, layers, measure, pairing), ls="", marker="x", ms=5, color=colour)
     axis.set_xticks(range(len(layers)), [short_name(layer) for layer in layers], rotation=90, fontsize=6.5)
     axis.set_xlim(-0.6, len(layers) - 0.4)
-    axis.set_ylabel(MEASURES[measure])
+    axis.set_ylabel(SIMILARITY_LABELS[measure])
     axis.set_title(FRAME_TITLES[frame], loc="left")
 
 
@@ -101,7 +101,7 @@ def _root(values: np.ndarray) -> np.ndarray:
 def _legend_similarity(figure: Figure, axes: np.ndarray, interval: str) -> None:
     handles = [
         pyplot.Line2D([], [], marker="o", ms=3.2, lw=1, color=colour, label=f"{label} ({interval})")
-        for label, colour in PAIRINGS.values()
+        for label, colour in PAIRING_LOOKS.values()
     ]
     handles.append(pyplot.Line2D([], [], ls="--", lw=0.9, color=MUTED, label="null: the population's mean map"))
     if any(

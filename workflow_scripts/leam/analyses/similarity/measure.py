@@ -35,11 +35,11 @@ from leam.analyses.similarity import (
     FRAMES,
     IDENTITY,
     LEAM,
+    MAP_PARTS,
     MASK,
     MEASURED,
-    MEASURES,
     PAIRINGS,
-    PARTS,
+    SIMILARITY_MEASURES,
     TOP,
     UNALIGNED,
     WHOLE,
@@ -58,10 +58,10 @@ TOP_PERCENT = 1
 NOT_FACIAL = ("background", "neck", "cloth", "hair", "hat", "earr", "neck_l")
 FACIAL = tuple(region for region in REGIONS if region not in NOT_FACIAL)
 WHOLE_FACE = "facial"  # all facial regions together
-CELL = ("layer", "polarity", "frame", "part")
-WHO = ("pairing", "identity", "image", "other_identity", "other_image")
-VALUES = (*MEASURES, "reason")
-COLUMNS = ("model", *CELL, *WHO, *VALUES, "untrained")
+SIMILARITY_KEYS = ("layer", "polarity", "frame", "part")
+PAIR_KEYS = ("pairing", "identity", "image", "other_identity", "other_image")
+PAIR_VALUES = (*SIMILARITY_MEASURES, "reason")
+PAIR_COLUMNS = ("model", *SIMILARITY_KEYS, *PAIR_KEYS, *PAIR_VALUES, "untrained")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class SimilaritySettings:
     cell: int = 4
 
 
-def settings_of(section: dict, grid: int) -> SimilaritySettings:
+def similarity_settings(section: dict, grid: int) -> SimilaritySettings:
     """The settings from the configuration's section ``similarity``, and the side of the common grid."""
     lists = {key: tuple(section[key]) for key in ("polarities", "frames", "emd")}
     single = {key: section[key] for key in ("first_layers", "pairs", "cell")}
@@ -335,7 +335,7 @@ class Worker:
         lost = maps.isnan().flatten(1).any(1).numpy()[pairs].any(1)  # (m,): without a frame
         empty = (maps.sum((2, 3)) == 0).numpy()[pairs].any(1)  # (m, C)
         cells = []
-        for part in (WHOLE,) if masks else PARTS:
+        for part in (WHOLE,) if masks else MAP_PARTS:
             emd = bool(self.shards.settings.emd) if masks else part in self.shards.settings.emd
             for channel in range(maps.shape[1]):
                 bc, emd_px = self.measure.part(maps[:, channel], part, pairs, emd)
@@ -348,9 +348,9 @@ class Worker:
 def _table(cells: list[dict], who: dict[str, np.ndarray]) -> pd.DataFrame:
     """Cells of m pairs each, one below the other, with the pairs' own columns."""
     m = len(who["identity"])
-    columns = {key: np.repeat([cell[key] for cell in cells], m) for key in ("kind", "region", *CELL)}
+    columns = {key: np.repeat([cell[key] for cell in cells], m) for key in ("kind", "region", *SIMILARITY_KEYS)}
     columns |= {key: np.tile(values, len(cells)) for key, values in who.items()}
-    return pd.DataFrame(columns | {key: np.concatenate([cell[key] for cell in cells]) for key in VALUES})
+    return pd.DataFrame(columns | {key: np.concatenate([cell[key] for cell in cells]) for key in PAIR_VALUES})
 
 
 def average_population(
@@ -411,9 +411,9 @@ def measure_similarity(
 
     maps, faces : the shard's own file first, then those from which different people are drawn, in the same order
     population : what ``average_population`` wrote; processes : workers, each with one identity at a time
-    One row per pair, layer, polarity, frame and part: COLUMNS, and for the nulls ``kind`` and ``region`` before them. A
-    pair that cannot be measured has NaN and a reason: an image without landmarks in an aligned frame, or a map that is
-    zero everywhere.
+    One row per pair, layer, polarity, frame and part: PAIR_COLUMNS, and for the nulls ``kind`` and ``region``
+    before them. A pair that cannot be measured has NaN and a reason: an image without landmarks in an aligned frame, or
+    a map that is zero everywhere.
     """
     work = (maps, faces, population, settings, seed)
     with Shards(maps, faces, settings, seed) as shards:
@@ -422,11 +422,11 @@ def measure_similarity(
     found = _measure_all(people, work, processes) or [_no_rows()]
     table = pd.concat(found, ignore_index=True).assign(**facts)
     for path, columns, rows in (
-        (output, COLUMNS, table["kind"] == LEAM),
-        (null, ("kind", "region", *COLUMNS), table["kind"] != LEAM),
+        (output, PAIR_COLUMNS, table["kind"] == LEAM),
+        (null, ("kind", "region", *PAIR_COLUMNS), table["kind"] != LEAM),
     ):
         chosen = table.loc[rows, list(columns)]
-        texts = [column for column in columns if column not in (*MEASURES, "untrained")]
+        texts = [column for column in columns if column not in (*SIMILARITY_MEASURES, "untrained")]
         with files.whole_file(path) as part:
             chosen.astype(dict.fromkeys(texts, "category")).to_parquet(part, index=False)
     lost = table.loc[table["kind"] == LEAM, "reason"].value_counts().drop(MEASURED, errors="ignore")
@@ -435,8 +435,8 @@ def measure_similarity(
 
 def _no_rows() -> pd.DataFrame:
     """The table of a shard in which no identity has two usable images."""
-    texts = ("kind", "region", *CELL, *WHO, "reason")
-    return pd.DataFrame(dict.fromkeys(texts, np.empty(0, str)) | dict.fromkeys(MEASURES, np.empty(0)))
+    texts = ("kind", "region", *SIMILARITY_KEYS, *PAIR_KEYS, "reason")
+    return pd.DataFrame(dict.fromkeys(texts, np.empty(0, str)) | dict.fromkeys(SIMILARITY_MEASURES, np.empty(0)))
 
 
 def _measure_all(people: list[Person], work: tuple, processes: int) -> list[pd.DataFrame]:

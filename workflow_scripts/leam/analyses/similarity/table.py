@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from leam import files, paper
-from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM, MEASURES, PAIRINGS, SAME, TOP
+from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM, PAIRINGS, SAME, SIMILARITY_MEASURES, TOP
 from leam.reasons import NO_LANDMARKS, NOBODY
 from leam.statistics import bootstrap_weights, equal_weights, interval, ratio, weighted_means
 
@@ -53,7 +53,7 @@ def _mean_by_identity(pairs: pd.DataFrame) -> pd.DataFrame:
     pairs = pairs if "kind" in pairs else pairs.assign(kind=LEAM, region="")  # the maps' own files have neither
     pairs = pairs.astype(dict.fromkeys([*keys, "reason"], str))
     tables = []
-    for measure in MEASURES:
+    for measure in SIMILARITY_MEASURES:
         measured, lost = pairs[measure].notna(), pairs[measure].isna()
         counted = pairs[keys].assign(
             mean=pairs[measure],

@@ -61,7 +61,7 @@ def threshold_at(impostor: np.ndarray, false_match_rate: float = FALSE_MATCH_RAT
     return float(ordered[int(false_match_rate * len(ordered))])
 
 
-def verify(model: str, paths: list[str], seed: int = 0) -> dict[str, object]:
+def score_verification(model: str, paths: list[str], seed: int = 0) -> dict[str, object]:
     """The row of one model in verification.csv, from its maps files of all shards."""
     embeddings, identities, untrained = _embeddings(paths)
     genuine, impostor = split_pairs(embeddings, identities, seed)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from leam import files
-from leam.analyses.verification.measure import verify
+from leam.analyses.verification.measure import score_verification
 
 
 def tabulate_verification(maps: dict[str, list[str]], output: str | Path, seed: int = 0) -> None:
@@ -14,6 +14,6 @@ def tabulate_verification(maps: dict[str, list[str]], output: str | Path, seed: 
     Columns: model, untrained, identities, images, genuine_pairs, impostor_pairs, auc, false_match_rate, threshold
     (cosine), true_match_rate.
     """
-    rows = [verify(model, paths, seed) for model, paths in maps.items()]
+    rows = [score_verification(model, paths, seed) for model, paths in maps.items()]
     with files.whole_file(output) as part:
         pd.DataFrame(rows).to_csv(part, index=False)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 log = logging.getLogger(__name__)
 HEADER = ["name", "index", "image", "rect", "height width", "url"]
-COLUMNS = ["identity", "image", "url", "rect", "height", "width"]
+LISTED_COLUMNS = ["identity", "image", "url", "rect", "height", "width"]
 CHUNK_CHARACTERS = 16_000_000
 NUMBER = r"-?[0-9]{1,6}(?:\.[0-9]*)?"
 # What a row must look like, column by column: what is said of one that does not, and what it must match in full.
@@ -32,7 +32,7 @@ FORMS = (
         r"https?://[^\x00-\x20\x7f/?#�]+(?:[/?#][^\x00-\x1f\x7f�]*)?",
     ),
 )
-OUTSIDE = "rect: not a rectangle within the picture"
+OUTSIDE_PICTURE = "rect: not a rectangle within the picture"
 REPEATED = "image: the same image of the same person stands in an earlier line"
 
 
@@ -67,7 +67,7 @@ def _split(numbers: np.ndarray, lines: pa.StringArray) -> tuple[np.ndarray, pa.L
 
 
 def check_rows(numbers: np.ndarray, rows: pa.ListArray) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The good rows of a chunk (``line`` and COLUMNS, those text) and its bad ones (line, reason)."""
+    """The good rows of a chunk (``line`` and LISTED_COLUMNS, those text) and its bad ones (line, reason)."""
     lengths = pc.list_value_length(rows).to_numpy()
     whole = lengths == len(HEADER)
     fields = rows.filter(pa.array(whole)).flatten()
@@ -78,7 +78,7 @@ def check_rows(numbers: np.ndarray, rows: pa.ListArray) -> tuple[pd.DataFrame, p
         reason[(reason == "") & ~fits] = message
     well = reason == ""
     rect, size = (_numbers(columns[name].filter(pa.array(well)), n) for name, n in (("rect", 4), ("height width", 2)))
-    reason[well] = np.where(_is_within(rect, size), "", OUTSIDE)
+    reason[well] = np.where(_is_within(rect, size), "", OUTSIDE_PICTURE)
     bad = {"line": numbers[whole][reason != ""], "reason": reason[reason != ""]}
     wrong = {"line": numbers[~whole], "reason": [f"{n} fields: expected {len(HEADER)}" for n in lengths[~whole]]}
     return _good_rows(numbers[whole], columns, reason == ""), pd.concat([pd.DataFrame(bad), pd.DataFrame(wrong)])
@@ -88,7 +88,7 @@ def _good_rows(numbers: np.ndarray, columns: dict[str, pa.StringArray], good: np
     found = {name: column.filter(pa.array(good)) for name, column in columns.items()}
     size = pc.split_pattern_regex(found["height width"], " +").flatten()
     named = (found["index"], found["image"], found["url"], found["rect"], size[::2], size[1::2])
-    table = pa.table(dict(zip(COLUMNS, named, strict=True))).to_pandas()
+    table = pa.table(dict(zip(LISTED_COLUMNS, named, strict=True))).to_pandas()
     return table.assign(line=numbers[good])
 
 
@@ -164,7 +164,7 @@ def choose_links(source: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of the chosen identities, at most ``max_images`` each, and the bad rows of the whole list.
 
     source : the configuration's section imdb_face, with ``path`` and ``seed``
-    Returns the links (COLUMNS, sorted by identity and image) and the bad rows (line, reason).
+    Returns the links (LISTED_COLUMNS, sorted by identity and image) and the bad rows (line, reason).
     """
     counts, bad = survey(source["path"])
     log.info("%s: %d good rows of %d people, %d bad rows", source["path"], counts.sum(), len(counts), len(bad))
@@ -174,4 +174,4 @@ def choose_links(source: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
     keys = rows.groupby("identity")["key"]
     drawn = {key for _, group in keys for key in _draw(group, source["seed"], source["max_images"])}
     rows = rows[rows["key"].isin(drawn)].sort_values(["identity", "image"], ignore_index=True)
-    return rows[COLUMNS], bad
+    return rows[LISTED_COLUMNS], bad
