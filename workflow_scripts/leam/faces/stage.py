@@ -390,7 +390,7 @@ def parse_identity(
 
 def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[list[Picture]]:
     """The pictures decoded, a bounded number of pixels at a time; those that cannot be are noted in ``reasons``."""
-    batch: list[DecodedPicture] = []
+    batch: list[Picture] = []
     for index, image in enumerate(pictures.images):
         try:
             pixels = decode(pictures.encoded[index], max_megapixels=np.inf)  # the import has judged their size
@@ -400,7 +400,7 @@ def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[li
         labels = None if pictures.labels is None else pictures.labels[index]
         landmarks = unknown(N_LANDMARKS) if pictures.landmarks is None else pictures.landmarks[index].astype(float)
         rect = np.full(4, np.nan) if pictures.rect is None else pictures.rect[index].astype(float)
-        batch.append(DecodedPicture(image, pixels, labels, landmarks, rect))
+        batch.append(Picture(image, pixels, labels, landmarks, rect))
         if sum(picture.pixels.size // 3 for picture in batch) >= DECODED_PX:
             yield batch
             batch = []
