@@ -26,7 +26,8 @@ class _RecordedError(Exception):
 
 
 def find_lattices(network: "nn.Module", layers: tuple[str, ...], input_size: tuple[int, int]) -> dict[str, Lattice]:
-    """{layer: its lattice}, offset and stride of both axes in pixels of the input, for a network on a CPU.
+    """{layer: its lattice}, offset and stride of both axes in pixels of the input, for a network that is on a CPU:
+    elsewhere products may be computed by transforms, which leave traces outside of a field.
 
     Raises ModelError, with the layer's name, when its units do not see equal fields one stride apart: a layer behind
     attention, global pooling or fractional resizing, or so deep that every unit sees the whole input.
@@ -34,7 +35,8 @@ def find_lattices(network: "nn.Module", layers: tuple[str, ...], input_size: tup
     import torch
 
     random = torch.Generator().manual_seed(SEED)
-    x = torch.randn(ASKED, 3, *input_size, generator=random).requires_grad_()
+    x = torch.randn(ASKED, 3, *input_size, generator=random)
+    x = x.to(next(network.parameters(), x)).requires_grad_()
     recorded = _record(network, layers, x)
     return {
         layer: Lattice(*zip(*(_axis(recorded[layer], x, axis, layer, random) for axis in (0, 1)), strict=True))
@@ -85,8 +87,8 @@ def _axis(output: "Tensor", x: "Tensor", axis: int, layer: str, random) -> tuple
         line.copy_(torch.randn(line.shape, generator=random))
     (gradient,) = torch.autograd.grad(output, x, cotangent, retain_graph=True)
     seen = (gradient != 0).any(1).any(2 - axis)  # (B, H)
-    first = seen.int().argmax(1).numpy()
-    last = side - 1 - seen.flip(1).int().argmax(1).numpy()
+    first = seen.int().argmax(1).cpu().numpy()
+    last = side - 1 - seen.flip(1).int().argmax(1).cpu().numpy()
     return fit_lattice(asked, first, last, layer)
 
 
