@@ -68,7 +68,7 @@ def test_the_recognisers_lattices_are_those_of_the_arithmetic(name):
     recogniser = dataclasses.replace(registry.REGISTRY[name], untrained=True)
     if name[3:] in ("R50", "R100"):  # of more than two blocks in a stage, the same first two
         assert recogniser.layers == registry.REGISTRY["AF_R18"].layers
-    found = find_lattices(networks.build(recogniser), recogniser.layers, recogniser.input_size)
+    found = find_lattices(networks.build_network(recogniser), recogniser.layers, recogniser.input_size)
     assert list(found) == list(recogniser.layers) == list(STEPS[name])
     for layer, steps in STEPS[name].items():
         offset, stride = by_hand(*steps)
