@@ -351,6 +351,20 @@ def test_the_number_of_images_at_once_is_open_by_default(tmp_path, faces_shard, 
         np.testing.assert_array_equal(one.counts["loss"], two.counts["loss"])
 
 
+def test_where_it_is_open_the_engine_too_takes_as_many_images_as_the_device_suggests(monkeypatch):
+    torch.manual_seed(0)
+    network = InPlace().double().eval().requires_grad_(False)
+    x, regions = torch.randn(5, 3, 16, 16, dtype=torch.float64), np.zeros((5, 16, 16), np.uint8)
+    monkeypatch.setattr(device, "CPU_BATCH", 2)
+    given = maps.MapSettings(grid=16, batch_images=None)
+    blocks = maps.map_blocks(network, cells_of((LEAM,), ("a",)), x, regions, given, Grid(16))
+    assert [len(block["anchors"]) for block in blocks] == [2, 2, 1]
+    opened, bounded = (engine(network, ("a",), x, side=16, batch_images=batch) for batch in (None, 2))
+    assert opened.keys() == bounded.keys()
+    for key, array in opened.items():
+        np.testing.assert_array_equal(array, bounded[key])
+
+
 def test_hooks_are_always_removed():
     network, recogniser = network_of("sample_arcface")
     x = torch.randn(2, 3, 112, 112, dtype=torch.float64)

@@ -97,7 +97,7 @@ class Taps:
             self._handles.append(module.register_forward_hook(self._recorder(layer)))
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -218,14 +218,14 @@ class Block:
         self.counter = counter(placed.to(self.device), settings.top_percents)
         self.nonfinite = torch.zeros(len(anchors), dtype=torch.long, device=self.device)  # of each anchor's maps
         self.sums: list[Tensor] = []  # per cell (S, b, h, w): pair maps, each summing to 1, added up
-        self.filled: Tensor | None = None  # (L, S, b): how many of them were not empty
-        self.counts: Tensor | None = None  # (S, b, N-1, L, T, R)
+        self.filled: Tensor  # (L, S, b): how many of them were not empty
+        self.counts: Tensor  # (S, b, N-1, L, T, R)
         self.pair_maps: list[Tensor] = []  # per cell (S, b, N-1, h, w)
-        self.unit: Tensor | None = None  # (b, D) the anchors' embeddings
-        self.usable: Tensor | None = None  # (b,) whether they are some
+        self.unit: Tensor  # (b, D) the anchors' embeddings
+        self.usable: Tensor  # (b,) whether they are some
 
     def add(self, batch: PairBatch) -> None:
-        if self.counts is None:
+        if not self.sums:
             self._allocate(batch.maps)
         active = len(batch.slots)
         totals = torch.stack([m.sum((2, 3)) for m in batch.maps])  # (L, S, a)
@@ -324,7 +324,7 @@ def map_blocks(
 
     Raises UnusableImagesError when an embedding is zero or not finite.
     """
-    n, start, batch = len(x), 0, settings.batch_images
+    n, start, batch = len(x), 0, settings.batch_images or images_at_once(x.device)
     unit = unit_embeddings(embed(network, x, batch)) if n > batch else None
     with Taps(network, places_of(cells)) as taps:
         while start < n:
@@ -485,12 +485,11 @@ def compute_maps(
         with storage.open_shard(faces, "faces") as shard:
             where = choose_device(device)
             joined = where.type == "cuda" if together is None else together
-            bounded = dataclasses.replace(settings, batch_images=settings.batch_images or images_at_once(where))
-            _compute_identities(shard, job, journal, recogniser, bounded, where, seed, joined)
+            _compute_identities(shard, job, journal, recogniser, settings, where, seed, joined)
             _write_shard(shard, job.output, journal, recogniser, settings, described)
 
 
-def _is_finished(output: Path, attributes: dict[str, str]) -> bool:
+def _is_finished(output: Path, attributes: dict[str, str | bool]) -> bool:
     """Whether the output is there already, whole and of the same work."""
     if not output.exists():
         return False
@@ -509,11 +508,11 @@ def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed
 
 def identify(recogniser: Recogniser) -> dict[str, str | bool]:
     """What a recogniser is, wherever its weights lie: equal for two that give the same embeddings and layers."""
-    trained = recogniser.weights and not recogniser.untrained
+    weights = None if recogniser.untrained else recogniser.weights
     return {
         "model": recogniser.name,
         "recogniser": json.dumps(dataclasses.asdict(recogniser) | {"weights": ""}, sort_keys=True),
-        "weights_sha256": files.sha256(recogniser.weights) if trained else "",
+        "weights_sha256": files.sha256(weights) if weights else "",
         "untrained": recogniser.untrained,
     }
 
@@ -531,8 +530,11 @@ def _compute_identities(
     names = storage.identities(shard)
     done = sum(name in journal for name in names)
     log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
-    network = _network(recogniser, seed, device, settings.precision) if done < len(names) else None
-    groups = _groups(shard, names, settings.batch_images) if together else [[name] for name in names]
+    if done == len(names):
+        return
+    network = _network(recogniser, seed, device, settings.precision)
+    batch = settings.batch_images or images_at_once(device)
+    groups = _groups(shard, names, batch) if together else [[name] for name in names]
     for number, group in job.unfinished_groups(groups, journal, recogniser.name):
         begun = time.monotonic()
         found = [storage.read_faces(shard, name) for name in group]
@@ -549,7 +551,8 @@ def _groups(shard: h5py.File, names: list[str], batch: int) -> list[list[str]]:
     They follow from the shard alone, so that a job that was stopped goes on with the same ones, to the same bits.
     """
     sizes = {name: len(storage.read_images(shard, name)) for name in names}
-    groups, room = [], 0
+    groups: list[list[str]] = []
+    room = 0
     for name in sorted(names, key=lambda name: -sizes[name]):  # in a group of unequal ones the small wait for the large
         if sizes[name] > room:
             groups.append([])
@@ -597,7 +600,8 @@ def _blocks_of(
 ) -> tuple[list[list[dict[str, np.ndarray]]], list[np.ndarray]]:
     """Of each identity its one block, or none where fewer than two images are usable, and which of them are."""
     xs, grid = [networks.to_input(faces.crops, recogniser) for faces in group], Grid(settings.grid, recogniser.window)
-    usable, blocks = [np.ones(len(x), bool) for x in xs], [[] for _ in xs]
+    usable = [np.ones(len(x), bool) for x in xs]
+    blocks: list[list[dict[str, np.ndarray]]] = [[] for _ in xs]
     while whole := [each for each, use in enumerate(usable) if use.sum() >= 2]:
         try:
             chosen = [xs[each][usable[each]].to(device) for each in whole]
@@ -626,7 +630,7 @@ def _compute_identity(
     x, grid = networks.to_input(faces.crops, recogniser), Grid(settings.grid, recogniser.window)
     usable = np.ones(len(faces.images), bool)
     while True:
-        blocks = []
+        blocks: Iterable[dict[str, np.ndarray]] = []
         if usable.sum() >= 2:
             cells = cells_of((LEAM,), recogniser.layers)
             blocks = map_blocks(network, cells, x[usable].to(device), faces.regions[usable], settings, grid)
@@ -668,7 +672,7 @@ def _write_shard(
     journal: Journal,
     recogniser: Recogniser,
     settings: MapSettings,
-    attributes: dict[str, str],
+    attributes: dict[str, str | bool],
 ) -> None:
     """The journal's records, in the order of the identities, as one file."""
     described = {

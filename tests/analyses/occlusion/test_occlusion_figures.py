@@ -1,7 +1,5 @@
 """The figures of occlusion are drawn from the tables alone, say what is untrained, and are the same to the byte."""
 
-import types
-
 import pytest
 from matplotlib import pyplot
 
@@ -65,4 +63,4 @@ def test_curves_show_the_guide_the_controls_and_the_paper(paths):
     [(0.02, 0.01, "holds"), (-0.02, 0.01, "reversed"), (0.02, 0.2, "not shown"), (0.02, float("nan"), "not tested")],
 )
 def test_a_step_is_said_in_words(difference, p, words):
-    assert words in occlusion_figure._verdict(types.SimpleNamespace(difference=difference, p_holm=p))
+    assert words in occlusion_figure._verdict(difference, p)
