@@ -75,10 +75,10 @@ def network_of(name, seed=0):
     [
         ("sample_arcface", 3, range(9)),
         ("AF_R18", 2, (0, 4, 8)),
-        ("AF_R50", 2, (0, 8)),
-        ("CF_R100", 2, (0, 8)),
+        pytest.param("AF_R50", 2, (0, 8), marks=pytest.mark.slow),
+        pytest.param("CF_R100", 2, (0, 8), marks=pytest.mark.slow),
         ("IR_CASIA", 2, (0, 5, 6, 8)),
-        ("VGG_16", 2, (0, 8)),
+        pytest.param("VGG_16", 2, (0, 8), marks=pytest.mark.slow),
     ],
 )
 def test_engine_equals_the_naive_loop(name, images, layers):

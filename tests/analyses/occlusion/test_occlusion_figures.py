@@ -26,6 +26,7 @@ def draw(paths, to):
     return {path.name: path.read_bytes() for path in to.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_same_tables_give_the_same_bytes(paths, tmp_path):
     one, two = draw(paths, tmp_path / "one"), draw(paths, tmp_path / "two")
     assert len(one) == 10 and min(len(content) for content in one.values()) > 5000
