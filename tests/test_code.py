@@ -56,6 +56,18 @@ def test_the_closure_follows_imports_of_every_kind(package):
     assert [path.relative_to(package).as_posix() for path in found] == ["a.py", "c.py", "sub/__init__.py", "sub/b.py"]
 
 
+def test_imports_for_annotations_alone_lead_nowhere(package):
+    text = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from leam import d\nelse:\n    from leam import c\n"
+    )
+    (package / "a.py").write_text(text)
+    found = code.closure(package.parent / "adapter.py", package)
+    assert [path.relative_to(package).as_posix() for path in found] == ["a.py", "c.py"]
+    before = digest(package)
+    (package / "d.py").write_text("Y = 3\n")
+    assert digest(package) == before
+
+
 @pytest.mark.parametrize("name", ["a.py", "sub/__init__.py", "sub/b.py", "c.py", "table.csv", "../adapter.py"])
 def test_a_change_in_the_closure_changes_the_digest(package, name):
     before = digest(package)

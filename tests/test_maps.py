@@ -75,10 +75,10 @@ def network_of(name, seed=0):
     [
         ("sample_arcface", 3, range(9)),
         ("AF_R18", 2, (0, 4, 8)),
-        ("AF_R50", 2, (0, 8)),
-        ("CF_R100", 2, (0, 8)),
+        pytest.param("AF_R50", 2, (0, 8), marks=pytest.mark.slow),
+        pytest.param("CF_R100", 2, (0, 8), marks=pytest.mark.slow),
         ("IR_CASIA", 2, (0, 5, 6, 8)),
-        ("VGG_16", 2, (0, 8)),
+        pytest.param("VGG_16", 2, (0, 8), marks=pytest.mark.slow),
     ],
 )
 def test_engine_equals_the_naive_loop(name, images, layers):
@@ -349,6 +349,20 @@ def test_the_number_of_images_at_once_is_open_by_default(tmp_path, faces_shard, 
             found.append([storage.read_maps(shard, name) for name in storage.identities(shard)])
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one.counts["loss"], two.counts["loss"])
+
+
+def test_where_it_is_open_the_engine_too_takes_as_many_images_as_the_device_suggests(monkeypatch):
+    torch.manual_seed(0)
+    network = InPlace().double().eval().requires_grad_(False)
+    x, regions = torch.randn(5, 3, 16, 16, dtype=torch.float64), np.zeros((5, 16, 16), np.uint8)
+    monkeypatch.setattr(device, "CPU_BATCH", 2)
+    given = maps.MapSettings(grid=16, batch_images=None)
+    blocks = maps.map_blocks(network, cells_of((LEAM,), ("a",)), x, regions, given, Grid(16))
+    assert [len(block["anchors"]) for block in blocks] == [2, 2, 1]
+    opened, bounded = (engine(network, ("a",), x, side=16, batch_images=batch) for batch in (None, 2))
+    assert opened.keys() == bounded.keys()
+    for key, array in opened.items():
+        np.testing.assert_array_equal(array, bounded[key])
 
 
 def test_hooks_are_always_removed():

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from leam import maps
 from shards import make_faces, write_faces
 
@@ -35,6 +37,7 @@ def peak_mb(folder, recogniser, images, batch):
     return int(found.stdout)
 
 
+@pytest.mark.slow
 def test_peak_memory_follows_the_batch_and_not_the_images(tmp_path, narrow):
     wider = dataclasses.replace(narrow, arguments={"widths": [32, 32, 32, 32], "embedding_size": 16})
     wider = dataclasses.replace(wider, layers=("conv1", "layer1.0.conv1"))

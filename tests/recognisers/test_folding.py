@@ -76,7 +76,7 @@ def assert_same(network, folded, layers, x):
     [
         ("sample_arcface", 1 + 8 * 2 + 4 + 1),  # conv1's, two in each block, bn3 behind each target, the last
         ("IR_CASIA", 9),  # behind the targets
-        ("VGG_16", 0),
+        pytest.param("VGG_16", 0, marks=pytest.mark.slow),
     ],
 )
 def test_folding_changes_nothing_but_the_steps(name, frozen):

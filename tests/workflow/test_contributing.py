@@ -199,6 +199,17 @@ def test_an_analysis_is_added_as_the_page_says(checkout):
     }
 
 
+@pytest.mark.slow
+def test_the_types_of_what_the_page_adds_to_the_library_are_right(checkout):
+    for heading in ("Add a source", "Add a method", "Add an analysis"):
+        files = {named[1]: text for text in blocks(heading) if (named := re.match(r"# (\S+/leam/\S+)\n", text))}
+        assert files
+        for name, text in files.items():
+            (checkout / name).parent.mkdir(exist_ok=True)
+            (checkout / name).write_text(text)
+    run("mypy", checkout)
+
+
 def test_the_commands_of_the_page_exist():
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
     told = re.findall(r"^make ([a-z-]+)", "".join(blocks("Set up, and the checks")), re.M)

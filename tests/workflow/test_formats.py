@@ -1,4 +1,4 @@
-"""What docs/formats.md says, and what a run has, are told apart; test_workflow.py compares the two for real."""
+"""What docs/formats.md says, and what a run has, are told apart; test_run.py compares the two for real."""
 
 import h5py
 import numpy as np

@@ -10,6 +10,7 @@ import hashlib
 import io
 import re
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent  # its own __init__ holds the version only, which changes no result
@@ -30,6 +31,7 @@ def digest_code(adapter: str | Path, package: str | Path = PACKAGE) -> str:
 def closure(adapter: str | Path, package: str | Path = PACKAGE) -> list[Path]:
     """The modules of the package that a file imports, at its head or within functions, and those that these import.
 
+    What is imported for annotations alone, under ``if TYPE_CHECKING:``, changes no result and is left out.
     Sorted; the file itself is not among them. Packages on the way to a module are, as importing it runs them.
     """
     package = Path(package)
@@ -79,7 +81,7 @@ def _read(path: Path) -> tuple[set[str], str]:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(text)):
+    for node in _executed(ast.parse(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -89,3 +91,15 @@ def _read(path: Path) -> tuple[set[str], str]:
             end = first.end_lineno or first.lineno
             lines[first.lineno - 1 : end] = [""] * (end - first.lineno + 1)
     return names, "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _executed(tree: ast.Module) -> Iterator[ast.AST]:
+    """The nodes of a syntax tree, but for those under ``if TYPE_CHECKING:``, which never run."""
+    missing: list[ast.AST] = [tree]
+    while missing:
+        node = missing.pop()
+        yield node
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            missing += node.orelse
+        else:
+            missing += ast.iter_child_nodes(node)

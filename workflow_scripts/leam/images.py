@@ -11,15 +11,19 @@ import hashlib
 import io
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from leam import files, reasons, storage
 from leam.regions import LABEL_ORDERS, REGIONS
+
+if TYPE_CHECKING:
+    from leam.sources.base import Source
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ def decode(encoded: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
             return _to_rgb(ImageOps.exif_transpose(image))
     except (UnusablePictureError, MemoryError):
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         damaged = not encoded or encoded.startswith(SIGNATURES)
         reason = f"{reasons.UNREADABLE}: damaged or empty file" if damaged else reasons.UNSUPPORTED
         raise UnusablePictureError(reason) from None
@@ -177,24 +181,32 @@ def no_landmarks() -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------ import
 
 
+class Link(NamedTuple):
+    """One picture that is asked for; ``image`` is "" in the only link of an identity without pictures."""
+
+    identity: str
+    image: str
+    url: str  # the path within the source's folder
+
+
 @dataclass
 class Found:
     """One picture with what came with it."""
 
     image: str
     encoded: bytes
-    labels: bytes | None
+    labels: bytes  # empty where there are none
     landmarks: np.ndarray  # (68, 2), NaN where there are none
 
 
-def _check(path: Path, encoded: bytes, source, max_megapixels: float) -> Found:
+def _check(path: Path, encoded: bytes, source: "Source", max_megapixels: float) -> Found:
     """Decode a picture in full, with all that belongs to it; raises UnusablePictureError with the reason."""
     height, width, _ = decode(encoded, max_megapixels).shape
     labels, landmarks = source.labels(path, (height, width)), source.landmarks(path)
-    return Found(path.name, encoded, labels, no_landmarks() if landmarks is None else landmarks)
+    return Found(path.name, encoded, labels or b"", no_landmarks() if landmarks is None else landmarks)
 
 
-def picture_file(source, identity: str, image: str, url: str) -> Path:
+def picture_file(source: "Source", identity: str, image: str, url: str) -> Path:
     """The file of a link; a name that would lead out of the source's folder is refused."""
     leads_out = any(Path(name).name != name or name == ".." for name in (identity, image))
     if leads_out or url != source.url(identity, image):
@@ -210,9 +222,12 @@ def _readable(path: Path) -> Path:
     return path
 
 
-def _import_identity(links, source, max_megapixels: float) -> tuple[list[Found], list[dict[str, str]]]:
+def _import_identity(
+    links: Iterable[Link], source: "Source", max_megapixels: float
+) -> tuple[list[Found], list[dict[str, str]]]:
     """The usable pictures of one identity, and its rows of the ledger."""
-    found, rows, first_of = [], [], {}
+    found, rows = [], []
+    first_of: dict[str, str] = {}  # the image that had these bytes, by their SHA-256
     for link in links:
         sha256 = ""
         try:
@@ -233,7 +248,7 @@ def _import_identity(links, source, max_megapixels: float) -> tuple[list[Found],
     return found, rows
 
 
-def _pack(identity: str, found: list[Found], source) -> storage.Pictures:
+def _pack(identity: str, found: list[Found], source: "Source") -> storage.Pictures:
     return storage.Pictures(
         identity=identity,
         images=[picture.image for picture in found],
@@ -248,7 +263,7 @@ def import_images(
     output: str | Path,
     *,
     shard: str,
-    source,
+    source: "Source",
     max_megapixels: float = MAX_MEGAPIXELS,
     attributes: dict[str, str] | None = None,
 ) -> None:
@@ -272,7 +287,7 @@ def import_images(
     ledger = []
     with storage.create_shard(output, kind="images", **(attributes or {})) as file:
         for identity, rows in table.groupby("identity"):
-            links_of = rows[["identity", "image", "url"]].itertuples(index=False, name="Link")
+            links_of = map(Link._make, rows[list(Link._fields)].itertuples(index=False, name=None))
             found, entries = _import_identity(links_of, source, max_megapixels)
             if found:
                 storage.write_pictures(file, _pack(identity, found, source))

@@ -100,7 +100,7 @@ class Taps:
             self._handles.append(module.register_forward_hook(self._recorder(layer)))
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -222,14 +222,14 @@ class Block:
         self.counter = counter(placed.to(self.device), settings.top_percents)
         self.nonfinite = torch.zeros(len(anchors), dtype=torch.long, device=self.device)  # of each anchor's maps
         self.sums: list[Tensor] = []  # per cell (S, b, h, w): pair maps, each summing to 1, added up
-        self.filled: Tensor | None = None  # (L, S, b): how many of them were not empty
-        self.counts: Tensor | None = None  # (S, b, N-1, L, T, R)
+        self.filled: Tensor  # (L, S, b): how many of them were not empty
+        self.counts: Tensor  # (S, b, N-1, L, T, R)
         self.pair_maps: list[Tensor] = []  # per cell (S, b, N-1, h, w)
-        self.unit: Tensor | None = None  # (b, D) the anchors' embeddings
-        self.usable: Tensor | None = None  # (b,) whether they are some
+        self.unit: Tensor  # (b, D) the anchors' embeddings
+        self.usable: Tensor  # (b,) whether they are some
 
     def add(self, batch: PairBatch) -> None:
-        if self.counts is None:
+        if not self.sums:
             self._allocate(batch.maps)
         active = len(batch.slots)
         totals = torch.stack([m.sum((2, 3)) for m in batch.maps])  # (L, S, a)
@@ -330,7 +330,7 @@ def map_blocks(
 
     Raises UnusableImagesError when an embedding is zero or not finite.
     """
-    n, start, batch = len(x), 0, settings.batch_images
+    n, start, batch = len(x), 0, settings.batch_images or images_at_once(x.device)
     unit = unit_embeddings(embed(network, x, batch)) if n > batch else None
     with Taps(network, places_of(cells)) as taps:
         while start < n:
@@ -447,7 +447,7 @@ def explain(
         names = ", ".join(f"{reduction.name}: {'/'.join(reduction.signs)}" for reduction in reductions)
         raise MapsError(f"methods that are computed together must have the same signs; these have {names}")
     if grid is None:
-        size = tuple(x.shape[2:])
+        size = (x.shape[2], x.shape[3])
         grid = Grid(settings.grid, input_size=size, lattices=lattices_of(network, layers, size, settings.placement))
     blocks = list(map_blocks(network, cells, x, regions, settings, grid))
     per_anchor = {"anchors", "embeddings"}
@@ -496,13 +496,12 @@ def compute_maps(
         with storage.open_shard(faces, "faces") as shard:
             where = choose_device(device)
             joined = where.type == "cuda" if together is None else together
-            bounded = dataclasses.replace(settings, batch_images=settings.batch_images or images_at_once(where))
-            ready = make_ready(recogniser, bounded, where, seed)
+            ready = make_ready(recogniser, settings, where, seed)
             _compute_identities(shard, job, journal, ready, joined)
             _write_shard(shard, job.output, journal, ready, described)
 
 
-def _is_finished(output: Path, attributes: dict[str, str]) -> bool:
+def _is_finished(output: Path, attributes: dict[str, str | bool]) -> bool:
     """Whether the output is there already, whole and of the same work."""
     if not output.exists():
         return False
@@ -521,11 +520,11 @@ def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed
 
 def identify(recogniser: Recogniser) -> dict[str, str | bool]:
     """What a recogniser is, wherever its weights lie: equal for two that give the same embeddings and layers."""
-    trained = recogniser.weights and not recogniser.untrained
+    weights = None if recogniser.untrained else recogniser.weights
     return {
         "model": recogniser.name,
         "recogniser": json.dumps(dataclasses.asdict(recogniser) | {"weights": ""}, sort_keys=True),
-        "weights_sha256": files.sha256(recogniser.weights) if trained else "",
+        "weights_sha256": files.sha256(weights) if weights else "",
         "untrained": recogniser.untrained,
     }
 
@@ -574,7 +573,8 @@ def _compute_identities(shard: h5py.File, job: Job, journal: Journal, ready: Rea
     names, model = storage.identities(shard), ready.recogniser.name
     done = sum(name in journal for name in names)
     log.info("%s: %d identities, %d done before, on %s", model, len(names), done, ready.device)
-    groups = _groups(shard, names, ready.settings.batch_images) if together else [[name] for name in names]
+    batch = ready.settings.batch_images or images_at_once(ready.device)
+    groups = _groups(shard, names, batch) if together else [[name] for name in names]
     for number, group in job.unfinished_groups(groups, journal, model):
         begun = time.monotonic()
         found = [storage.read_faces(shard, name) for name in group]
@@ -591,7 +591,8 @@ def _groups(shard: h5py.File, names: list[str], batch: int) -> list[list[str]]:
     They follow from the shard alone, so that a job that was stopped goes on with the same ones, to the same bits.
     """
     sizes = {name: len(storage.read_images(shard, name)) for name in names}
-    groups, room = [], 0
+    groups: list[list[str]] = []
+    room = 0
     for name in sorted(names, key=lambda name: -sizes[name]):  # in a group of unequal ones the small wait for the large
         if sizes[name] > room:
             groups.append([])
@@ -623,7 +624,8 @@ def _compute_group(ready: Ready, group: list[storage.Faces], journal: Journal) -
 def _blocks_of(ready: Ready, group: list[storage.Faces]) -> tuple[list[list[dict[str, np.ndarray]]], list[np.ndarray]]:
     """Of each identity its one block, or none where fewer than two images are usable, and which of them are."""
     xs = [ready.inputs(faces) for faces in group]
-    usable, blocks = [np.ones(len(x), bool) for x in xs], [[] for _ in xs]
+    usable = [np.ones(len(x), bool) for x in xs]
+    blocks: list[list[dict[str, np.ndarray]]] = [[] for _ in xs]
     while whole := [each for each, use in enumerate(usable) if use.sum() >= 2]:
         try:
             chosen = [xs[each][usable[each]].to(ready.device) for each in whole]
@@ -644,7 +646,7 @@ def _compute_identity(ready: Ready, faces: storage.Faces, journal: Journal) -> N
     """LEAM of one identity into the journal, block by block."""
     x, usable = ready.inputs(faces), np.ones(len(faces.images), bool)
     while True:
-        blocks = []
+        blocks: Iterable[dict[str, np.ndarray]] = []
         if usable.sum() >= 2:
             chosen, regions = x[usable].to(ready.device), faces.regions[usable]
             blocks = map_blocks(ready.network, ready.cells, chosen, regions, ready.settings, ready.grid)
@@ -680,7 +682,9 @@ def _block_name(identity: str, number: int) -> str:
     return f"{identity}\n{number}"  # no identity's own name has a line break
 
 
-def _write_shard(faces: h5py.File, output: Path, journal: Journal, ready: Ready, attributes: dict[str, str]) -> None:
+def _write_shard(
+    faces: h5py.File, output: Path, journal: Journal, ready: Ready, attributes: dict[str, str | bool]
+) -> None:
     """The journal's records, in the order of the identities, as one file."""
     layers, settings = ready.recogniser.layers, ready.settings
     described = {

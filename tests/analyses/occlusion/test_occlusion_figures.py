@@ -1,7 +1,5 @@
 """The figures of occlusion are drawn from the tables alone, say what is untrained, and are the same to the byte."""
 
-import types
-
 import pytest
 from matplotlib import pyplot
 
@@ -28,6 +26,7 @@ def draw(paths, to):
     return {path.name: path.read_bytes() for path in to.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_same_tables_give_the_same_bytes(paths, tmp_path):
     one, two = draw(paths, tmp_path / "one"), draw(paths, tmp_path / "two")
     assert len(one) == 10 and min(len(content) for content in one.values()) > 5000
@@ -65,4 +64,4 @@ def test_curves_show_the_guide_the_controls_and_the_paper(paths):
     [(0.02, 0.01, "holds"), (-0.02, 0.01, "reversed"), (0.02, 0.2, "not shown"), (0.02, float("nan"), "not tested")],
 )
 def test_a_step_is_said_in_words(difference, p, words):
-    assert words in occlusion_figure._verdict(types.SimpleNamespace(difference=difference, p_holm=p))
+    assert words in occlusion_figure._verdict(difference, p)

@@ -14,8 +14,10 @@ from leam.recognisers.networks import find_layers
 from leam.recognisers.registry import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
 ASKED = 5  # units along an axis: two at each end, and one in the middle
 SEED = 0
@@ -50,7 +52,7 @@ def _record(network: "nn.Module", layers: tuple[str, ...], x: "Tensor") -> dict[
 
     recorded, handles = {}, []
 
-    def recorder(layer: str):
+    def recorder(layer: str) -> "Callable[[nn.Module, tuple, Tensor], Tensor]":
         def record(_module: "nn.Module", _inputs: tuple, output: "Tensor") -> "Tensor":
             recorded[layer] = output
             if len(recorded) == len(layers):
@@ -73,7 +75,7 @@ def _record(network: "nn.Module", layers: tuple[str, ...], x: "Tensor") -> dict[
     raise ModelError(f"layer {missing!r} does not run when an image is embedded")
 
 
-def _axis(output: "Tensor", x: "Tensor", axis: int, layer: str, random) -> tuple[float, float]:
+def _axis(output: "Tensor", x: "Tensor", axis: int, layer: str, random: "Generator") -> tuple[float, float]:
     """Offset and stride along one axis."""
     import torch
 
@@ -92,15 +94,15 @@ def _axis(output: "Tensor", x: "Tensor", axis: int, layer: str, random) -> tuple
     return fit_lattice(asked, first, last, layer)
 
 
-def fit_lattice(units: list[int], first: "np.ndarray", last: "np.ndarray", layer: str) -> tuple[float, float]:
-    """Offset and stride of the units whose fields reach from pixel ``first`` to ``last`` of the input.
+def fit_lattice(asked: list[int], first: "np.ndarray", last: "np.ndarray", layer: str) -> tuple[float, float]:
+    """Offset and stride of the units ``asked``, whose fields reach from pixel ``first`` to ``last`` of the input.
 
     Fields are cut off at the first and the last pixel that the layer sees at all, so the edge of a field tells
     something only where it lies between these. Raises ModelError when the fields are not equal and one stride apart.
     """
     import numpy as np
 
-    units, ends = np.asarray(units), []
+    units, ends = np.asarray(asked), []
     whole = np.ptp(last - first) == 0  # no field is cut off
     for edge, inside in ((first, first > first.min()), (last, last < last.max())):
         at = dict(zip(units[inside | whole], edge[inside | whole], strict=True))
@@ -117,7 +119,7 @@ def fit_lattice(units: list[int], first: "np.ndarray", last: "np.ndarray", layer
     if stride != other or not (np.array_equal(expected[0], first) and np.array_equal(expected[1], last)):
         raise ModelError(
             f"layer {layer!r} cannot be placed by its receptive field: its units' fields are not equal and one stride "
-            f"apart (pixels {first.tolist()} to {last.tolist()} for units {units.tolist()}); take another layer, or "
+            f"apart (pixels {first.tolist()} to {last.tolist()} for units {asked}); take another layer, or "
             "maps.placement: stretched"
         )
     return float((low + high) / 2), float(stride)

@@ -6,6 +6,10 @@ use the class carry a digest of its code beside that of their adapter.
 
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leam.sources.base import Source
 
 
 def kinds() -> list[str]:
@@ -13,14 +17,14 @@ def kinds() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
 
 
-def source_class(kind: str) -> type:
+def source_class(kind: str) -> "type[Source]":
     """The class of a kind: ``Folder`` in ``folder``, ``ImdbFace`` in ``imdb_face``. ValueError where there is none."""
     if kind not in kinds():
         raise ValueError(f"source kind {kind!r}: expected one of {', '.join(map(repr, kinds()))}")
     return getattr(importlib.import_module(f"{__name__}.{kind}"), kind.title().replace("_", ""))
 
 
-def source_of(settings: dict):
+def source_of(settings: dict) -> "Source":
     """The source (`base.Source`) that settings describe: ``kind`` and its own, as `leam.config.source_settings` has
     them."""
     return source_class(settings["kind"])(settings)

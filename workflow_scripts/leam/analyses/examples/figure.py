@@ -4,6 +4,7 @@ The rules rest on two measures of an image: its mean cosine with the other image
 is open. Ties are drawn with the run's seed. Shape letters: N images, L layers, G side of the common grid.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -238,7 +239,9 @@ def plot_sensitivity(
     model, layers = title_of(maps)
     chosen = choose_image(list_images(maps), seed)
     example = read_example(maps, faces, chosen)
-    columns = [(f"top {percent:g} %", top_set, percent) for percent in SENSITIVITY_PERCENTS]
+    columns: list[tuple[str, Callable[[np.ndarray, float], np.ndarray], float]] = [
+        (f"top {percent:g} %", top_set, percent) for percent in SENSITIVITY_PERCENTS
+    ]
     columns += [(f"> {fraction:g} of max", fraction_set, fraction) for fraction in FRACTIONS]
     shown = spread_over(layers)
     title = f"{model}: thresholds, {example.title}, polarity {polarity}"

@@ -44,18 +44,18 @@ def plot_localisation(
 
     found, shares : the tables of ``tabulate_localisation``; faces_files, maps_files : of the worlds, in their order
     """
-    found, shares = (pd.read_csv(path, dtype={"threshold": str}) for path in (found, shares))
-    found = found[(found["threshold"] == regions.TOP_1) & (found["layer"] != WHOLE_MODEL)]
-    worlds = list(pd.unique(found["world"]))
+    table, by_region = (pd.read_csv(path, dtype={"threshold": str}) for path in (found, shares))
+    table = table[(table["threshold"] == regions.TOP_1) & (table["layer"] != WHOLE_MODEL)]
+    worlds = list(pd.unique(table["world"]))
     with pyplot.rc_context(plotting.STYLE):
         figure = pyplot.figure(figsize=(13.5, 0.9 + 3.3 * len(worlds)), layout="constrained")
         rows = figure.subfigures(len(worlds), 1, squeeze=False)[:, 0]
         for row, world, faces_file, maps_file in zip(rows, worlds, faces_files, maps_files, strict=True):
             left, right = row.subfigures(1, 2, width_ratios=[1.75, 1])
-            of_world = found[found["world"] == world]
+            of_world = table[table["world"] == world]
             axes = left.subplots(1, 2, sharey=True)
             for axis, polarity in zip(axes, POLARITIES, strict=True):
-                _plot_layers(axis, shares[shares["world"] == world], world, polarity)
+                _plot_layers(axis, by_region[by_region["world"] == world], world, polarity)
                 here = of_world[of_world["polarity"] == polarity]
                 above = [here[f"above_{control}"].sum() for control in ("recognisers", CENTRE)]
                 axis.set_title(

@@ -35,8 +35,8 @@ def tabulate_localisation(
         of_world = share_models(counts, bootstrap_samples, confidence, seed)
         shares.append(of_world)
         found.append(find_region(counts, of_world, bootstrap_samples, confidence, seed))
-    for path, rows in ((output, found), (regions_output, shares)):
-        with files.whole_file(path) as part:
+    for table_path, rows in ((output, found), (regions_output, shares)):
+        with files.whole_file(table_path) as part:
             pd.concat(rows).to_csv(part, index=False, float_format="%.6g")
 
 

@@ -7,6 +7,8 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 
 from leam import paper
 from leam.analyses.occlusion import MAPLESS_KINDS
@@ -167,7 +169,7 @@ def plot_transfer(transfer: str | Path, png: str | Path, pdf: str | Path, *, per
         save(figure, png, pdf)
 
 
-def _draw_matrix(axis: Axes, drops: pd.DataFrame, top: float, models: list[str]):
+def _draw_matrix(axis: Axes, drops: pd.DataFrame, top: float, models: list[str]) -> AxesImage:
     """Cells with their numbers; the model's own guide is framed, random pixels stand apart."""
     image = axis.imshow(drops.to_numpy(), cmap="YlOrRd", vmin=0, vmax=top, aspect="auto")
     for y, model in enumerate(models):
@@ -177,7 +179,7 @@ def _draw_matrix(axis: Axes, drops: pd.DataFrame, top: float, models: list[str])
                 continue
             axis.text(x, y, f"{value:.3f}", ha="center", va="center", color="white" if value > 0.6 * top else INK)
             if guide == model:
-                axis.add_patch(pyplot.Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, ec=INK, lw=1.2, zorder=3))
+                axis.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, ec=INK, lw=1.2, zorder=3))
     axis.axvline(len(drops.columns) - 1.5, color="white", lw=4)
     for spine in axis.spines.values():
         spine.set_visible(False)
@@ -228,7 +230,7 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
         axis.text(
             1.02,
             between,
-            ("" if adjacent else "own image: ") + _verdict(step),
+            ("" if adjacent else "own image: ") + _verdict(step.difference, step.p_holm),
             transform=axis.get_yaxis_transform(),
             va="center",
             fontsize=7,
@@ -238,12 +240,12 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
     axis.set_ylim(min(place.values()) - 0.5, 0.5)
 
 
-def _verdict(step) -> str:
-    """The step in words: its size, and whether it holds after Holm's correction."""
-    if np.isnan(step.p_holm):
-        return f"{step.difference:+.3f}  not tested"
-    sign = ("↑ holds" if step.difference > 0 else "↓ reversed") if step.p_holm < LEVEL else "≈ not shown"
-    return f"{step.difference:+.3f}  {sign} (p {step.p_holm:.2g})"
+def _verdict(difference: float, p: float) -> str:
+    """A step in words: its size, and whether it holds after Holm's correction, which gave ``p``."""
+    if np.isnan(p):
+        return f"{difference:+.3f}  not tested"
+    sign = ("↑ holds" if difference > 0 else "↓ reversed") if p < LEVEL else "≈ not shown"
+    return f"{difference:+.3f}  {sign} (p {p:.2g})"
 
 
 def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
@@ -260,8 +262,17 @@ def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
                 elif len(of_kind):
                     across = np.arange(len(layers)) + 0.06 * (number - 2)  # side by side, so that intervals are seen
                     spread = np.abs(of_kind[["drop_low", "drop_high"]].to_numpy().T - of_kind["drop"].to_numpy())
-                    look = {"fmt": "o-", "ms": 3, "lw": 1.2, "elinewidth": 0.8, "color": colour, "label": label}
-                    axis.errorbar(across, of_kind["drop"], yerr=np.nan_to_num(spread), **look)
+                    axis.errorbar(
+                        across,
+                        of_kind["drop"],
+                        yerr=np.nan_to_num(spread),
+                        fmt="o-",
+                        ms=3,
+                        lw=1.2,
+                        elinewidth=0.8,
+                        color=colour,
+                        label=label,
+                    )
             short = [short_name(layer) for layer in layers]
             axis.set_xticks(range(len(layers)), short, rotation=35, ha="right", rotation_mode="anchor")
             axis.axhline(0, color=MUTED, lw=0.6, zorder=0)

@@ -95,8 +95,10 @@ class OcclusionSettings:
 def occlusion_settings(section: dict) -> OcclusionSettings:
     """The settings from the configuration's section ``occlusion``; what concerns other stages is left out."""
     known = {field.name for field in dataclasses.fields(OcclusionSettings)}
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items() if key in known}
-    return OcclusionSettings(**given | {"percents": tuple(sorted(float(percent) for percent in given["percents"]))})
+    given = {key: value for key, value in section.items() if key in known}
+    lists = {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
+    percents = tuple(sorted(float(percent) for percent in given["percents"]))
+    return OcclusionSettings(**given | lists | {"percents": percents})
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,8 @@ class Occluder:
         before, after = self.unit[anchors] @ self.unit.T, normalise(found) @ self.unit.T
         drop = ((before - after).double() * partners).sum(1) / partners.sum(1)
         lost = ((before > self.threshold) & ~(after > self.threshold) & partners).sum(1).double()
-        return tuple(each.masked_fill(~is_usable(found), float("nan")).cpu().numpy() for each in (drop, lost))
+        drop, lost = (each.masked_fill(~is_usable(found), float("nan")) for each in (drop, lost))
+        return drop.cpu().numpy(), lost.cpu().numpy()
 
 
 def _at(of_pixels: Tensor, sizes: list[int]) -> np.ndarray:
@@ -406,6 +409,7 @@ class Sources:
             return {}
         settings = MapSettings(grid=self.grid, top_percents=(1.0,), batch_images=self.batch)
         regions = np.zeros((len(x), self.grid, self.grid), np.uint8)  # the counts per region are not used
+        assert self.shuffled is not None  # ``ready_networks`` makes it where such rankings are planned
         try:
             found = explain(self.shuffled, layers, x, regions, settings)
         except UnusableImagesError as error:
@@ -470,7 +474,10 @@ def occlude_faces(
             table.to_parquet(part, index=False)
 
 
-def _is_finished(output: Path, work: dict[str, str | bool]) -> bool:
+Work = dict[str, str | bool | dict[str, str]]
+
+
+def _is_finished(output: Path, work: Work) -> bool:
     """Whether the output is there already, and of the same work."""
     return output.exists() and pd.read_parquet(output, columns=["model"]).attrs == work
 
@@ -490,9 +497,10 @@ def check(opened: dict[str, h5py.File], faces_sha256: str, recogniser: Recognise
 
 def _work(
     opened: dict[str, h5py.File], recogniser: Recogniser, settings: OcclusionSettings, drawn: dict, totals: str | Path
-) -> dict[str, str | bool]:
+) -> Work:
     """Everything the drops depend on, as the attributes that the output carries."""
-    return identify(recogniser) | {
+    return {
+        **identify(recogniser),
         "guides": {
             name: files.digest_value({k: str(v) for k, v in shard.attrs.items()}) for name, shard in opened.items()
         },

@@ -4,6 +4,7 @@ The identity is the unit: drops are averaged within each identity first, then ov
 Shape letters: I identities, B bootstrap samples, K cells (guide x layer x kind x polarity x percent).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ STEPS = (
 )
 
 
-def average_images(paths: list[str | Path]) -> pd.DataFrame:
+def average_images(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Drops per image of one model's shards -> one row per cell and identity, one shard at a time in memory.
 
     drop, cosine, pixels : means over the identity's images; accepted, lost : sums of pairs over them, and
@@ -86,11 +87,12 @@ def compare_steps(means: pd.DataFrame, model: str, samples: int, confidence: flo
             return drops[key].to_numpy() if key in drops.columns else None
 
         for more, less in STEPS:
-            if drop(more) is None or drop(less) is None:
+            drop_more, drop_less = drop(more), drop(less)
+            if drop_more is None or drop_less is None:
                 continue
             keys = {"layer": layer, "layer_number": layers[layer], "polarity": polarity, "percent": percent}
             keys |= {"step": f"{more} > {less}", "more": more, "less": less}
-            rows.append(keys | _compare(drop(more), drop(less), samples, confidence, seed))
+            rows.append(keys | _compare(drop_more, drop_less, samples, confidence, seed))
     return pd.DataFrame(rows).assign(model=model, untrained=bool(own["untrained"].any()))
 
 

@@ -66,7 +66,8 @@ def _plot_each_retention(axis: Axes, counts: pd.DataFrame, colours: dict[str, st
         axis.bar(place, ordered[name], bottom=bottom, color=colours[name], width=1.0 if len(ordered) > 60 else 0.8)
         bottom += ordered[name].to_numpy()
     names = [str(name) for name in ordered.index]
-    axis.set_xticks(*((place, names) if len(names) <= 40 else ([], [])), rotation=90)
+    named = len(names) if len(names) <= 40 else 0
+    axis.set_xticks(place[:named], names[:named], rotation=90)
     axis.set(xlim=(-0.6, len(names) - 0.4), ylabel="images")
     axis.set_xlabel("" if len(names) <= 40 else f"{len(names):,} identities")
     lost = int((counts["kept"] == 0).sum())

@@ -21,7 +21,8 @@ def tabulate_retention(
     """
     linked = pd.read_parquet(links)
     linked = linked[linked["image"] != ""].groupby("identity").size()
-    kept, rows = {}, []
+    kept: dict[str, int] = {}
+    rows = []
     for path in faces:
         with storage.open_shard(path, "faces") as shard:
             kept |= {identity: len(storage.read_images(shard, identity)) for identity in storage.identities(shard)}

@@ -113,7 +113,7 @@ class Warp:
 
     def __call__(self, maps: Tensor, place: str = "") -> Tensor:
         """Maps (N, C, h, w) of a place (a layer) -> (N, C, G, G) float64."""
-        where = self._where(place, maps.shape[-2:])
+        where = self._where(place, (maps.shape[-2], maps.shape[-1]))
         warped = functional.grid_sample(maps.double(), where, padding_mode="border", align_corners=False)
         warped.masked_fill_(self.outside, 0)
         warped[self.unknown] = torch.nan

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from leam import paper
 from leam.analyses.similarity import BC, CANONICAL, DIFFERENT, EMD, IDENTITY, LEAM, SAME, TOP, UNALIGNED
@@ -100,14 +101,14 @@ def _root(values: np.ndarray) -> np.ndarray:
 
 def _legend_similarity(figure: Figure, axes: np.ndarray, interval: str) -> None:
     handles = [
-        pyplot.Line2D([], [], marker="o", ms=3.2, lw=1, color=colour, label=f"{label} ({interval})")
+        Line2D([], [], marker="o", ms=3.2, lw=1, color=colour, label=f"{label} ({interval})")
         for label, colour in PAIRING_LOOKS.values()
     ]
-    handles.append(pyplot.Line2D([], [], ls="--", lw=0.9, color=MUTED, label="null: the population's mean map"))
+    handles.append(Line2D([], [], ls="--", lw=0.9, color=MUTED, label="null: the population's mean map"))
     if any(
         len(line.get_xdata()) and line.get_marker() == "x" and np.isfinite(line.get_ydata()).any()
         for axis in axes.flat
         for line in axis.get_lines()
     ):
-        handles.append(pyplot.Line2D([], [], ls="", marker="x", ms=5, color=MUTED, label="the paper"))
+        handles.append(Line2D([], [], ls="", marker="x", ms=5, color=MUTED, label="the paper"))
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False)

@@ -84,9 +84,9 @@ class SimilaritySettings:
 
 def similarity_settings(section: dict, grid: int) -> SimilaritySettings:
     """The settings from the configuration's section ``similarity``, and the side of the common grid."""
-    lists = {key: tuple(section[key]) for key in ("polarities", "frames", "emd")}
     single = {key: section[key] for key in ("first_layers", "pairs", "cell")}
-    return SimilaritySettings(grid=grid, **lists, **single)
+    lists = {key: tuple(section[key]) for key in ("polarities", "frames", "emd")}
+    return SimilaritySettings(**single | lists | {"grid": grid})
 
 
 def to_distributions(maps: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ class Shards:
     def __enter__(self) -> "Shards":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close.close()
 
     def people(self, numbers: range | None = None) -> list[Person]:
@@ -238,7 +238,7 @@ def draw_pairs(
     strangers = [person for person in others if person.identity != own.identity]
     ends = np.cumsum([len(person.images) for person in strangers], dtype=int)
     total = int(ends[-1]) if len(ends) else 0
-    drawn = np.sort(rng.choice(n * total, min(len(same), n * total), replace=False)) if total else []
+    drawn = np.sort(rng.choice(n * total, min(len(same), n * total), replace=False)) if total else np.empty(0, int)
     different = []
     for number in drawn:
         image, place = divmod(int(number), total)
@@ -371,7 +371,7 @@ def average_population(
     with Shards(maps, faces, settings, seed) as shards:
         people = shards.people()
         template = _template(shards, people, template_faces, seed)
-        sums = dict.fromkeys(shards.layers, 0.0)
+        sums: dict[str, np.ndarray] = {}
         known = 0
         for person in people:
             stack = shards.read([(person, list(range(len(person.images))))])
@@ -381,10 +381,10 @@ def average_population(
             if usable.any():
                 warp = alignment.Warp(frames[usable], shards.placed)
                 for layer, found in stack.maps.items():
-                    sums[layer] = sums[layer] + warp(torch.from_numpy(found[usable]), layer).mean(0).numpy()
+                    sums[layer] = sums.get(layer, 0.0) + warp(torch.from_numpy(found[usable]), layer).mean(0).numpy()
         log.info("%s: mean over %d of %d identities", shards.model, known, len(people))
         shape = (len(settings.polarities), settings.grid, settings.grid)
-        means = {layer: total / known if known else np.full(shape, np.nan) for layer, total in sums.items()}
+        means = {layer: sums[layer] / known if known else np.full(shape, np.nan) for layer in shards.layers}
         with storage.create_shard(output, "population", model=shards.model, identities=int(known)) as shard:
             storage.write_population(shard, template, means)
 
@@ -392,8 +392,8 @@ def average_population(
 def _template(shards: Shards, people: list[Person], count: int, seed: int) -> np.ndarray:
     """The mean shape of the reference faces of at most ``count`` people drawn with the seed."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(people))[:count])
-    references = [shards.reference(people[number]) for number in chosen]
-    references = np.array(references).reshape(-1, *alignment.SHAPE)
+    shapes = [shards.reference(people[number]) for number in chosen]
+    references = np.array(shapes).reshape(-1, *alignment.SHAPE)
     return alignment.mean_shape(references[alignment.are_usable(references)])
 
 
@@ -440,7 +440,10 @@ def _no_rows() -> pd.DataFrame:
     return pd.DataFrame(dict.fromkeys(texts, np.empty(0, str)) | dict.fromkeys(SIMILARITY_MEASURES, np.empty(0)))
 
 
-def _measure_all(people: list[Person], work: tuple, processes: int) -> list[pd.DataFrame]:
+Work = tuple[list[str | Path], list[str | Path], str | Path, SimilaritySettings, int]  # of ``_open_worker``
+
+
+def _measure_all(people: list[Person], work: Work, processes: int) -> list[pd.DataFrame]:
     """The tables of all people, in their order; each process opens the files anew."""
     if processes == 1 or len(people) < 2:
         threads = torch.get_num_threads()
@@ -456,7 +459,7 @@ def _measure_all(people: list[Person], work: tuple, processes: int) -> list[pd.D
 
 @contextlib.contextmanager
 def _open_worker(
-    maps: list, faces: list, population: str | Path, settings: SimilaritySettings, seed: int
+    maps: list[str | Path], faces: list[str | Path], population: str | Path, settings: SimilaritySettings, seed: int
 ) -> Iterator[Worker]:
     torch.set_num_threads(1)  # one core per process; and the same sums in the same order, whatever their number
     with Shards(maps, faces, settings, seed) as shards:
@@ -466,10 +469,10 @@ def _open_worker(
 
 
 _held = contextlib.ExitStack()  # a worker's open files, until it ends
-_worker: Worker | None = None  # a worker's own
+_worker: Worker  # a worker's own, from ``_start`` on
 
 
-def _start(*work) -> None:
+def _start(*work: *Work) -> None:
     global _worker
     _worker = _held.enter_context(_open_worker(*work))
 

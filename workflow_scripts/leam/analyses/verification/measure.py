@@ -3,6 +3,9 @@
 LEAM of a recogniser that fails here says little. Shape letters: N images, D embedding size.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from scipy.stats import rankdata
 
@@ -61,7 +64,7 @@ def threshold_at(impostor: np.ndarray, false_match_rate: float = FALSE_MATCH_RAT
     return float(ordered[int(false_match_rate * len(ordered))])
 
 
-def score_verification(model: str, paths: list[str], seed: int = 0) -> dict[str, object]:
+def score_verification(model: str, paths: Sequence[str | Path], seed: int = 0) -> dict[str, str | bool | int | float]:
     """The row of one model in verification.csv, from its maps files of all shards."""
     embeddings, identities, untrained = _embeddings(paths)
     genuine, impostor = split_pairs(embeddings, identities, seed)
@@ -80,7 +83,7 @@ def score_verification(model: str, paths: list[str], seed: int = 0) -> dict[str,
     }
 
 
-def _embeddings(paths: list[str]) -> tuple[np.ndarray, np.ndarray, bool]:
+def _embeddings(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, bool]:
     embeddings, identities, untrained = [], [], False
     for path in paths:
         with storage.open_shard(path, "maps") as shard:
