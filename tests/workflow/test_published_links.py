@@ -18,7 +18,7 @@ def settings(path, **changes):
         "faces": {
             "detector": "retinaface",
             "detector_weights": "absent.pth",
-            "regions": "pyfacer",
+            "label_maps": "pyfacer",
             "parser_weights": "absent.pt",
             "landmarks": "none",
         },

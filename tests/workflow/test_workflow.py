@@ -101,7 +101,7 @@ def test_a_thousand_identities_under_nine_models_are_ninety_gpu_jobs(tmp_path):
         ),
         (
             {"occlusion": {"percent": 1}},
-            "config: occlusion.percent is now occlusion.headline_percent (0.2.0): rename it where you set it",
+            "config: occlusion.percent is now occlusion.headline_percent: rename it where you set it",
         ),
         (
             {

@@ -15,20 +15,20 @@ from leam.sources.base import Source
 
 SCHEMA_PATH = Path(__file__).parents[2] / "rules" / "schemas" / "config.schema.yaml"
 
-# Keys that have another name now: {old key: (new key, the version of leam since which it is so)}.
+# Keys that have another name now; CHANGELOG.md says since which version.
 RENAMED_KEYS = {
-    "source.fgnet.points": ("source.fgnet.landmark_folder", "0.2.0"),
-    "source.celebamask_hq.identities": ("source.celebamask_hq.identity_file", "0.2.0"),
-    "source.celebamask_hq.mapping": ("source.celebamask_hq.mapping_file", "0.2.0"),
-    "faces.regions": ("faces.label_maps", "0.2.0"),
-    "faces.batch": ("faces.batch_images", "0.2.0"),
-    "maps.batch": ("maps.batch_images", "0.2.0"),
-    "similarity.layers": ("similarity.first_layers", "0.2.0"),
-    "occlusion.percent": ("occlusion.headline_percent", "0.2.0"),
-    "occlusion.guide": ("occlusion.headline_guide", "0.2.0"),
-    "occlusion.batch": ("occlusion.batch_images", "0.2.0"),
-    "significance.individuals": ("analysis.table_identities", "0.2.0"),
-    "significance.age_pattern": ("age_pattern", "0.2.0"),
+    "source.fgnet.points": "source.fgnet.landmark_folder",
+    "source.celebamask_hq.identities": "source.celebamask_hq.identity_file",
+    "source.celebamask_hq.mapping": "source.celebamask_hq.mapping_file",
+    "faces.regions": "faces.label_maps",
+    "faces.batch": "faces.batch_images",
+    "maps.batch": "maps.batch_images",
+    "similarity.layers": "similarity.first_layers",
+    "occlusion.percent": "occlusion.headline_percent",
+    "occlusion.guide": "occlusion.headline_guide",
+    "occlusion.batch": "occlusion.batch_images",
+    "significance.individuals": "analysis.table_identities",
+    "significance.age_pattern": "age_pattern",
 }
 # A setting that another one makes necessary: (setting, its value) -> the setting that must not be null. Sources say
 # themselves what they need.
@@ -66,9 +66,7 @@ def complete(config: dict, schema_path: str | Path = SCHEMA_PATH) -> dict:
 def _renamed(config: dict) -> list[str]:
     """One sentence for every old name of a key: defaults have none, so the user wrote it."""
     return [
-        f"{old} is now {new} ({version}): rename it where you set it"
-        for old, (new, version) in RENAMED_KEYS.items()
-        if _holds(config, old)
+        f"{old} is now {new}: rename it where you set it" for old, new in RENAMED_KEYS.items() if _holds(config, old)
     ]
 
 
