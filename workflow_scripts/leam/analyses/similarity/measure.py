@@ -34,7 +34,7 @@ from leam.analyses.similarity import (
     EMPTY,
     FRAMES,
     IDENTITY,
-    LEAM,
+    LEAM_MAPS,
     MAP_PARTS,
     MASK,
     MEASURED,
@@ -315,7 +315,7 @@ class Worker:
         settings = self.shards.settings
         warp = alignment.Warp(frames, settings.grid, self.shards.window)
         for layer, maps in stack.maps.items():
-            keys = {"kind": LEAM, "layer": layer, "polarity": list(settings.polarities), "region": ""}
+            keys = {"kind": LEAM_MAPS, "layer": layer, "polarity": list(settings.polarities), "region": ""}
             yield keys, warp(torch.from_numpy(maps))
 
     def _nulls(self, stack: Stack, frames: np.ndarray) -> Iterator[tuple[dict, Tensor]]:
@@ -422,14 +422,14 @@ def measure_similarity(
     found = _measure_all(people, work, processes) or [_no_rows()]
     table = pd.concat(found, ignore_index=True).assign(**facts)
     for path, columns, rows in (
-        (output, PAIR_COLUMNS, table["kind"] == LEAM),
-        (null, ("kind", "region", *PAIR_COLUMNS), table["kind"] != LEAM),
+        (output, PAIR_COLUMNS, table["kind"] == LEAM_MAPS),
+        (null, ("kind", "region", *PAIR_COLUMNS), table["kind"] != LEAM_MAPS),
     ):
         chosen = table.loc[rows, list(columns)]
         texts = [column for column in columns if column not in (*SIMILARITY_MEASURES, "untrained")]
         with files.whole_file(path) as part:
             chosen.astype(dict.fromkeys(texts, "category")).to_parquet(part, index=False)
-    lost = table.loc[table["kind"] == LEAM, "reason"].value_counts().drop(MEASURED, errors="ignore")
+    lost = table.loc[table["kind"] == LEAM_MAPS, "reason"].value_counts().drop(MEASURED, errors="ignore")
     log.info("%s: %d identities, %d rows; not measured: %s", facts["model"], len(people), len(table), lost.to_dict())
 
 
