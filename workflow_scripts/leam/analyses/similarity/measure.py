@@ -439,10 +439,10 @@ def _no_rows() -> pd.DataFrame:
     return pd.DataFrame(dict.fromkeys(texts, np.empty(0, str)) | dict.fromkeys(SIMILARITY_MEASURES, np.empty(0)))
 
 
-Work = tuple[list[str | Path], list[str | Path], str | Path, SimilaritySettings, int]  # of ``_open_worker``
+WorkerInputs = tuple[list[str | Path], list[str | Path], str | Path, SimilaritySettings, int]  # of ``_open_worker``
 
 
-def _measure_all(people: list[Person], work: Work, processes: int) -> list[pd.DataFrame]:
+def _measure_all(people: list[Person], work: WorkerInputs, processes: int) -> list[pd.DataFrame]:
     """The tables of all people, in their order; each process opens the files anew."""
     if processes == 1 or len(people) < 2:
         threads = torch.get_num_threads()
@@ -471,7 +471,7 @@ _held = contextlib.ExitStack()  # a worker's open files, until it ends
 _worker: Worker  # a worker's own, from ``_start`` on
 
 
-def _start(*work: *Work) -> None:
+def _start(*work: *WorkerInputs) -> None:
     global _worker
     _worker = _held.enter_context(_open_worker(*work))
 
