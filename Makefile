@@ -14,7 +14,8 @@ PROFILE ?= profiles/slurm
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/laptop --cores $(CORES)
 # Files of tests side by side in their order, the dearest first, each process with one thread of PyTorch.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+    --max-worker-restart 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 ifneq ($(filter real,$(MAKECMDGOALS)),)

@@ -1,6 +1,8 @@
 """docs/design.md draws the library's imports as they are; no circle, and nothing lower imports what is higher."""
 
+import ast
 import functools
+from collections import defaultdict
 from pathlib import Path
 
 from leam import code
@@ -25,6 +27,10 @@ COMPUTING = (
     "regions",
     "statistics",
 )
+
+
+# Names that modules may share: the same thing in each, or (the last) two ways to compute it.
+SHARED = {"log", "main", "OK", "PACKAGE", "ROOT", "SCHEMA_PATH", "weighted_activation"}
 
 
 def name_of(path):
@@ -69,6 +75,27 @@ def redrawn(text):
 def test_the_page_draws_the_imports_as_they_are():
     text = PAGE.read_text()
     assert text == redrawn(text)
+
+
+def definitions(path):
+    """The public functions, classes and constants that a module defines."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+        else:
+            names = []
+        yield from (name for name in names if not name.startswith("_"))
+
+
+def test_a_name_stands_for_one_thing():
+    places = defaultdict(set)
+    for path in code.PACKAGE.rglob("*.py"):
+        for name in definitions(path):
+            places[name].add(name_of(path))
+    assert {name: modules for name, modules in places.items() if len(modules) > 1 and name not in SHARED} == {}
 
 
 def test_a_circle_would_be_found():

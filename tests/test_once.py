@@ -42,7 +42,7 @@ def settings() -> dict:
     + [localisation.TRAINED, localisation.GENERAL, similarity.MASK],
 )
 def test_the_name_of_a_kind_stands_once_in_the_library(kind):
-    assert len(literals()[kind]) == 1 + (kind == paper.RANDOM), literals()[kind]  # the paper has that word, too
+    assert len(literals()[kind]) == 1 + (kind == paper.PAPER_RANDOM), literals()[kind]  # the paper has that word, too
 
 
 def test_every_kind_has_a_label_in_the_figures():

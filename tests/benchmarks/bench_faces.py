@@ -128,7 +128,8 @@ def main() -> None:
         bench_detection("retinaface", retinaface, pictures)
     bench_parsing(models, pictures, settings)
     whole = [
-        faces_stage.Picture(str(k), p, None, detection.unknown(68), np.full(4, np.nan)) for k, p in enumerate(pictures)
+        faces_stage.DecodedPicture(str(k), p, None, detection.unknown(68), np.full(4, np.nan))
+        for k, p in enumerate(pictures)
     ]
     seconds = take_turns({"batched": lambda: faces_stage.crop_faces(whole, settings, models)})
     report("detection_landmarks_parsing_and_crop", seconds, len(pictures))

@@ -25,6 +25,7 @@ from torch.nn import functional
 from leam import maps, paper, storage
 from leam.analyses.occlusion import averages
 from leam.analyses.occlusion import measure as occlusion_measure
+from leam.device import arithmetic
 from leam.recognisers import networks, registry
 
 PEOPLE = ("a", "b")
@@ -100,7 +101,7 @@ class Work:
 
 
 def measure(name: str, images: int, device: str, settings: occlusion_measure.OcclusionSettings, rounds: int) -> None:
-    with tempfile.TemporaryDirectory() as folder, device.arithmetic("float32", torch.device(device)):
+    with tempfile.TemporaryDirectory() as folder, arithmetic("float32", torch.device(device)):
         work, batch = Work(Path(folder), name, images, device, settings), settings.batch_images
         found = {shuffled: work.run(shuffled) for shuffled in (False, True)}
         counts = {shuffled: each.forwards for shuffled, each in found.items()}

@@ -121,7 +121,7 @@ def whole_job(results: Path, nulls: bool, identities: int = 2) -> float:
             started = time.process_time()
             tables = [worker.measure_identity(person) for person in people]
             seconds = time.process_time() - started
-    measured = sum(((t["kind"] == similarity_measure.LEAM) & (t["part"] == "top1")).sum() for t in tables)
+    measured = sum(((t["kind"] == similarity_measure.LEAM_MAPS) & (t["part"] == "top1")).sum() for t in tables)
     return seconds / measured * 1e3
 
 

@@ -154,6 +154,7 @@ def check_style(folder, before):
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("make"), reason="no make")
 def test_a_method_is_added_as_the_page_says(checkout):
     before = texts(checkout)

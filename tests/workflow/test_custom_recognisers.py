@@ -13,6 +13,8 @@ from leam.recognisers import networks, registry
 from runs import snakemake
 from small_recognisers import export
 
+pytestmark = pytest.mark.slow  # one run of the workflow
+
 NORMALISED = {"input_size": [112, 112], "mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5]}
 
 FUNCTION = """

@@ -58,6 +58,7 @@ def test_rule_all_of_the_module_asks_for_every_table_and_figure(tmp_path):
     assert found["leam_all"] == 1 and found["leam_tabulate_regions"] == found["leam_plot_maps"] / 2 == 1
 
 
+@pytest.mark.slow
 def test_a_rule_of_the_parent_reads_what_the_module_makes(tmp_path):
     workflow = parent(tmp_path)
     snakemake("--cores", 1, *workflow, directory=tmp_path)
@@ -105,6 +106,7 @@ def test_the_example_of_a_table(tmp_path):
     assert pd.read_csv(tmp_path / "results/tables/pictures.csv")["pictures"].tolist() == [3, 3, 3]
 
 
+@pytest.mark.slow
 def test_the_example_of_a_figure(tmp_path):
     write_example("A figure of your own", tmp_path)
     smaller = make_smaller(tmp_path / "mine.yaml")

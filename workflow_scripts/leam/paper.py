@@ -33,7 +33,7 @@ REGION_TITLES = (
 )
 
 IMAGES_LINKED, IMAGES_KEPT = 13_838, 13_445  # 97.2 %
-LEAM, RANDOM = OCCLUSIONS = ("leam", "random")  # by a guide's maps, and by random pixels
+PAPER_LEAM, PAPER_RANDOM = OCCLUSIONS = ("leam", "random")  # by a guide's maps, and by random pixels
 BASE_RATE_MODEL = "VGG_16"  # its threshold-100 column in table 20 counts all pixels: the area of each region
 
 

@@ -17,7 +17,7 @@ from leam.regions import FULL, REGIONS, TOP_1
 INK, MUTED = "#1a1a1a", "#8a8a8a"
 SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
 POLARITY_COLOURS = dict(zip(POLARITIES, ("#2a6fb0", "#c2410c"), strict=True))
-UNTRAINED = " (untrained: random weights)"
+UNTRAINED_NOTE = " (untrained: random weights)"
 STYLE: dict[RcKeyType, object] = {
     "font.size": 8,
     "axes.titlesize": 9,

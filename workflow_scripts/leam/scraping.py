@@ -177,7 +177,7 @@ def _fetch(urls: list[str], finished: Finished, minutes: float | None) -> None:
 # ----------------------------------------------------------------------------------------------------------- packing
 
 
-class Link(Protocol):
+class LinkRow(Protocol):
     """A row of the table of links, as far as packing asks for it."""
 
     image: str
@@ -196,7 +196,7 @@ class Packed:
     rects: list[np.ndarray] = dataclasses.field(default_factory=list)
     first_of: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def add(self, link: Link, fetched: Fetched, sha256: str, max_megapixels: float) -> tuple[str, str]:
+    def add(self, link: LinkRow, fetched: Fetched, sha256: str, max_megapixels: float) -> tuple[str, str]:
         """Keep a link's picture if it is usable; returns the link's status and the detail."""
         if sha256 in self.first_of:
             return reasons.DUPLICATE, self.first_of[sha256]
@@ -212,7 +212,7 @@ class Packed:
         return reasons.OK, ""
 
 
-def _rect_of(link: Link, shape: tuple[int, ...]) -> np.ndarray:
+def _rect_of(link: LinkRow, shape: tuple[int, ...]) -> np.ndarray:
     """(4,): the link's rectangle in the picture as it came; NaN where the link has none."""
     if not link.rect:
         return np.full(4, np.nan)
@@ -221,7 +221,7 @@ def _rect_of(link: Link, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _pack_identity(
-    file: h5py.File, identity: str, links: list[Link], finished: Finished
+    file: h5py.File, identity: str, links: list[LinkRow], finished: Finished
 ) -> list[dict[str, str | float]]:
     """Store the usable pictures of one identity; returns its rows of the ledger, with what `_summarise` counts."""
     packed = Packed()
@@ -250,7 +250,7 @@ def _pack(table: pd.DataFrame, output: Path, finished: Finished) -> pd.DataFrame
     ledger: list[dict[str, str | float]] = []
     with storage.create_shard(output, kind="images") as file:
         for identity, links in table.groupby("identity"):
-            ledger += _pack_identity(file, identity, list(links.itertuples(index=False, name="Link")), finished)
+            ledger += _pack_identity(file, identity, list(links.itertuples(index=False, name="LinkRow")), finished)
         _check_ledger(output, table, ledger)
         storage.write_ledger(file, ledger)
     return pd.DataFrame(ledger)

@@ -259,7 +259,7 @@ def load_models(settings: FaceSettings, device: str = "auto") -> Models:
 
 
 @dataclass
-class Picture:
+class DecodedPicture:
     """A decoded picture (H, W, 3) with what came with it.
 
     labels : encoded label map or None; landmarks : (68, 2) px; rect : (4,) left, top, right, bottom edge of the face
@@ -290,7 +290,7 @@ def _loaded(model: Model | None, setting: str) -> Model:
     return model
 
 
-def detect(pictures: list[Picture], settings: FaceSettings, models: Models) -> list[list[Face]]:
+def detect(pictures: list[DecodedPicture], settings: FaceSettings, models: Models) -> list[list[Face]]:
     """The faces of each picture, with their box and, where the detector knows them, their points."""
     if settings.detector == "given":
         return [face_of_landmarks(picture.landmarks, picture.pixels.shape) for picture in pictures]
@@ -316,7 +316,9 @@ def crop_frame(face: Face, shape: tuple[int, ...], settings: FaceSettings) -> np
     return similarity_frame(face.points, ARCFACE_POINTS * size / ARCFACE_SIZE)
 
 
-def place_face(picture: Picture, faces: list[Face], settings: FaceSettings, models: Models) -> tuple[Face, np.ndarray]:
+def place_face(
+    picture: DecodedPicture, faces: list[Face], settings: FaceSettings, models: Models
+) -> tuple[Face, np.ndarray]:
     """A picture's only face, with all that is known of it, and the frame (3, 3) of its crop.
 
     Raises UnusablePictureError with the reason if there is none.
@@ -333,13 +335,13 @@ def place_face(picture: Picture, faces: list[Face], settings: FaceSettings, mode
     return face, crop_frame(face, picture.pixels.shape, settings)
 
 
-def _landmarks(picture: Picture, face: Face, settings: FaceSettings, models: Models) -> np.ndarray:
+def _landmarks(picture: DecodedPicture, face: Face, settings: FaceSettings, models: Models) -> np.ndarray:
     if settings.landmarks == "dlib":
         return _loaded(models.predictor, "faces.landmarks: dlib")(picture.pixels, face)
     return picture.landmarks if settings.landmarks == "given" and is_known(picture.landmarks) else unknown(N_LANDMARKS)
 
 
-def given_regions(picture: Picture, frame: np.ndarray, size: int) -> np.ndarray:
+def given_regions(picture: DecodedPicture, frame: np.ndarray, size: int) -> np.ndarray:
     """(S, S): the label map that came with a picture, in the crop's frame; raises UnusablePictureError."""
     if picture.labels is None:
         raise UnusablePictureError(NO_LABELS)
@@ -347,7 +349,7 @@ def given_regions(picture: Picture, frame: np.ndarray, size: int) -> np.ndarray:
 
 
 def crop_faces(
-    pictures: list[Picture], settings: FaceSettings, models: Models
+    pictures: list[DecodedPicture], settings: FaceSettings, models: Models
 ) -> tuple[dict[str, Crop], dict[str, str]]:
     """The crops of the pictures with one usable face, and the reasons of the others, by image."""
     size, placed, regions, reasons = settings.crop_size, [], [], {}
@@ -388,9 +390,9 @@ def parse_identity(
     return _stack(pictures.identity, crops), reasons
 
 
-def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[list[Picture]]:
+def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[list[DecodedPicture]]:
     """The pictures decoded, a bounded number of pixels at a time; those that cannot be are noted in ``reasons``."""
-    batch: list[Picture] = []
+    batch: list[DecodedPicture] = []
     for index, image in enumerate(pictures.images):
         try:
             pixels = decode(pictures.encoded[index], max_megapixels=np.inf)  # the import has judged their size
@@ -400,7 +402,7 @@ def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[li
         labels = None if pictures.labels is None else pictures.labels[index]
         landmarks = unknown(N_LANDMARKS) if pictures.landmarks is None else pictures.landmarks[index].astype(float)
         rect = np.full(4, np.nan) if pictures.rect is None else pictures.rect[index].astype(float)
-        batch.append(Picture(image, pixels, labels, landmarks, rect))
+        batch.append(DecodedPicture(image, pixels, labels, landmarks, rect))
         if sum(picture.pixels.size // 3 for picture in batch) >= DECODED_PX:
             yield batch
             batch = []

@@ -18,7 +18,7 @@ from leam.recognisers.networks import find_layers
 
 log = logging.getLogger(__name__)
 Kind = TypeVar("Kind", bound=nn.Module)
-SAME = 0.999  # cosine of two embeddings of one picture that differ by rounding, in float32
+SAME_COSINE = 0.999  # cosine of two embeddings of one picture that differ by rounding, in float32
 
 
 def fold_network(
@@ -46,7 +46,7 @@ def _agree(network: nn.Module, folded: nn.Module, input_size: tuple[int, int], d
     """Whether both have the same embedding of a made-up picture: tracing runs a forward's Python only once."""
     count = 3 * input_size[0] * input_size[1]
     x = torch.linspace(0, 100, count, device=device).sin().view(1, 3, *input_size)
-    return bool(functional.cosine_similarity(network(x), folded(x)) > SAME)
+    return bool(functional.cosine_similarity(network(x), folded(x)) > SAME_COSINE)
 
 
 def fold_norms(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from leam.analyses.ages import UNOCCLUDED
 from leam.controls import IMAGE, RANDOM
-from leam.plotting import INK, MUTED, STYLE, UNTRAINED, save
+from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, save
 
 CONDITIONS = {  # (kind, percent): label, colour, line
     (UNOCCLUDED, 0.0): ("unoccluded", INK, "-"),
@@ -38,7 +38,7 @@ def plot_ages(ages: str | Path, png: str | Path, pdf: str | Path, *, polarity: s
         for axis, model in zip(axes.flat, models, strict=False):
             of_model = table[table["model"] == model]
             _plot_years(axis, of_model)
-            axis.set_title(model + UNTRAINED * bool(of_model["untrained"].any()), loc="left")
+            axis.set_title(model + UNTRAINED_NOTE * bool(of_model["untrained"].any()), loc="left")
         for axis in axes.flat[len(models) :]:
             axis.set_visible(False)
         bands = f"band: {100 * confidence:g} % over identities"

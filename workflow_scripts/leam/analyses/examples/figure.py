@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from leam import storage
 from leam.analyses.similarity import bhattacharyya
 from leam.grid import largest_pixels
-from leam.plotting import STYLE, UNTRAINED, draw_map, label_rows, picture_grid, save, short_name
+from leam.plotting import STYLE, UNTRAINED_NOTE, draw_map, label_rows, picture_grid, save, short_name
 from leam.reasons import NOBODY
 from leam.selection import draw_identities
 
@@ -150,7 +150,7 @@ def read_example(maps: list[str], faces: list[str], chosen: pd.Series) -> Exampl
 def title_of(maps: list[str]) -> tuple[str, list[str]]:
     """The recogniser's name, marked when untrained, and its layers."""
     with storage.open_shard(maps[0], "maps") as shard:
-        return str(shard.attrs["model"]) + UNTRAINED * storage.is_untrained(shard), storage.read_layers(shard)
+        return str(shard.attrs["model"]) + UNTRAINED_NOTE * storage.is_untrained(shard), storage.read_layers(shard)
 
 
 def spread_over(layers: list[str], count: int = 3) -> list[str]:

@@ -81,7 +81,7 @@ def _plot_paper(axis: Axes, model: str, group: str, colour: str) -> None:
     if group not in PAPER_TABLES:
         return
     table = paper.read_table(PAPER_TABLES[group])
-    table = table[table["occlusion"] == paper.LEAM]
+    table = table[table["occlusion"] == paper.PAPER_LEAM]
     wanted = table[["occlusion_percent"]].drop_duplicates().assign(model=model, cosine_drop=np.nan)
     found = paper.beside_models(wanted, table, ["model", "occlusion_percent"], "cosine_drop")
     label = f"{group}, paper ({found['paper_of'].iloc[0]})"

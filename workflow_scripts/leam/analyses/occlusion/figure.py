@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from leam import paper
 from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
-from leam.plotting import INK, MUTED, STYLE, UNTRAINED, legend_above, save, short_name, sparse_ticks
+from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, legend_above, save, short_name, sparse_ticks
 
 # Kinds in the order of the chain, what a reader calls them, and a colour each: warm for one's own, blue for others'.
 KIND_LOOKS = {
@@ -26,7 +26,7 @@ KIND_LOOKS = {
     SHUFFLED: ("own image, permuted weights", "#8b63b8"),
 }
 GUIDE = ("guide {}: its image", "#7a1f5c")
-PAPER_LOOKS = {paper.LEAM: ("guide IR_CASIA", INK), paper.RANDOM: (paper.RANDOM, MUTED)}
+PAPER_LOOKS = {paper.PAPER_LEAM: ("guide IR_CASIA", INK), paper.PAPER_RANDOM: (paper.PAPER_RANDOM, MUTED)}
 READING = "If it is, each line drops more than the next; what decides is one's own mean against another's (bold)."
 LEVEL = 0.05  # of Holm's adjusted p, below which a step is marked
 DROP_LABELS = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
@@ -53,7 +53,7 @@ def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figu
     )
     panels = {}
     for row, model in zip(axes, models, strict=True):
-        untrained = UNTRAINED * bool(table.loc[table["model"] == model, "untrained"].any())
+        untrained = UNTRAINED_NOTE * bool(table.loc[table["model"] == model, "untrained"].any())
         for axis, polarity in zip(row, polarities, strict=True):
             axis.set_title(f"{model}{untrained}, polarity {polarity}", loc="left")
             panels[model, polarity] = axis

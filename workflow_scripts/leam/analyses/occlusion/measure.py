@@ -64,7 +64,7 @@ from leam.recognisers.registry import Recogniser
 from leam.regions import CROP_UNITS
 
 log = logging.getLogger(__name__)
-EMPTY = np.zeros((1, 1, 1), np.float32)  # the map of an image that has none
+EMPTY_MAP = np.zeros((1, 1, 1), np.float32)  # the map of an image that has none
 BLUR = 0.1  # the blur's standard deviation, of the input's height
 
 
@@ -346,7 +346,7 @@ class Sources:
         self.placed = {name: storage.read_grid(shard) for name, shard in guides.items()}
         self.seen = seen_pixels(recogniser, self.grid)
         self.shuffled: nn.Module | None = None
-        self._last: tuple[tuple, np.ndarray] = ((), EMPTY)  # the maps read last, which several kinds share
+        self._last: tuple[tuple, np.ndarray] = ((), EMPTY_MAP)  # the maps read last, which several kinds share
 
     def orders(self, rankings: list[Ranking], identity: str, images: list[str], x: Tensor) -> list[Tensor]:
         """Per ranking the pixels (N, K) of every image to occlude, largest first; x : (N, 3, h, w)."""
@@ -356,7 +356,7 @@ class Sources:
                 scores = torch.from_numpy(self._free(ranking, identity, images)).to(x.device)
             else:
                 cell = ranking.polarity, ranking.layer
-                native = shuffled.get(cell, EMPTY) if ranking.kind == SHUFFLED else None
+                native = shuffled.get(cell, EMPTY_MAP) if ranking.kind == SHUFFLED else None
                 native = self._native(ranking, identity, images) if native is None else native
                 scores = self.placed[ranking.guide].place(torch.from_numpy(native).float().to(x.device), ranking.layer)
             found.append(order_pixels(scores, set_sizes(ranking, self.grid)[-1]).expand(len(images), -1))
@@ -390,7 +390,7 @@ class Sources:
             if storage.holds(shard, identity):
                 names = storage.read_images(shard, identity)
                 found = dict(zip(names, storage.read_layer_maps(shard, identity, *cell), strict=True))
-            nothing = np.zeros_like(next(iter(found.values()), EMPTY[0]))
+            nothing = np.zeros_like(next(iter(found.values()), EMPTY_MAP[0]))
             self._last = key, np.stack([found.get(image, nothing) for image in images])
         return self._last[1]
 

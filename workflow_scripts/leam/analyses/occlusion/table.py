@@ -221,8 +221,8 @@ def model_drop_table(summary: pd.DataFrame, guide: str, table: pd.DataFrame) -> 
     Ours is under the guide's first layer and under random pixels; table : the paper's
     """
     image = summary[(summary["kind"] == IMAGE) & (summary["guide"] == guide)]
-    image = image[image["layer"].isin(image["layer"].iloc[:1])].assign(occlusion=paper.LEAM)
-    ours = pd.concat((image, summary[summary["kind"] == RANDOM].assign(occlusion=paper.RANDOM)))
+    image = image[image["layer"].isin(image["layer"].iloc[:1])].assign(occlusion=paper.PAPER_LEAM)
+    ours = pd.concat((image, summary[summary["kind"] == RANDOM].assign(occlusion=paper.PAPER_RANDOM)))
     ours = ours.rename(columns={"percent": "occlusion_percent", "drop": "cosine_drop"})
     ours = ours.rename(columns={"drop_low": "cosine_drop_low", "drop_high": "cosine_drop_high"})
     keys = ["occlusion", "occlusion_percent", "model"]

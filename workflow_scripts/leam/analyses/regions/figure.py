@@ -10,7 +10,7 @@ from matplotlib.colors import TwoSlopeNorm
 
 from leam import paper
 from leam.analyses.regions.table import with_threshold_percent
-from leam.plotting import INK, MUTED, POLARITY_COLOURS, SETS, STYLE, UNTRAINED, region_titles, save
+from leam.plotting import INK, MUTED, POLARITY_COLOURS, SETS, STYLE, UNTRAINED_NOTE, region_titles, save
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL
 
 FULL_PLACE = 40.0  # where the full activation stands on a scale of percents up to 10
@@ -36,7 +36,7 @@ def plot_regions(regions: str | Path, png: str | Path, pdf: str | Path, *, polar
         )
         for row, model in zip(axes, models, strict=True):
             of_model = table[table["model"] == model]
-            title = model + UNTRAINED * bool(of_model["untrained"].any())
+            title = model + UNTRAINED_NOTE * bool(of_model["untrained"].any())
             _plot_shares(row[0], of_model[of_model["layer"] == WHOLE_MODEL], shown, f"{100 * confidence:g} % interval")
             row[0].set_title(f"{title}: where the activated pixels are", loc="left")
             _plot_enrichment(row[1], of_model, shown)
@@ -112,7 +112,7 @@ def plot_thresholds(
             axis.tick_params(labelbottom=place + columns >= len(shown))
         for axis in axes.flat[len(shown) :]:
             axis.set_visible(False)
-        title = model + UNTRAINED * bool(table["untrained"].any())
+        title = model + UNTRAINED_NOTE * bool(table["untrained"].any())
         bands = f"bands: {100 * confidence:g} % interval over identities"
         what = "share of the activated pixels, percent, in the top p % of the grid and, last, in the full activation"
         figure.suptitle(f"{title}: {what}\n{bands}", x=0.005, ha="left", fontsize=9)

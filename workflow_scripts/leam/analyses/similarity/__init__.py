@@ -9,7 +9,7 @@ FRAMES = IDENTITY, CANONICAL, UNALIGNED = ("identity", "canonical", "none")  # w
 MAP_PARTS = TOP, WHOLE = ("top1", "full")  # of a map: its top 1 %, made to sum to 1 again, and all of it
 PAIRINGS = SAME, DIFFERENT = ("same", "different")
 SIMILARITY_MEASURES = BC, EMD = ("bc", "emd_px")
-LEAM, MASK = "leam", "region_mask"  # kinds of maps, beside ``controls.POPULATION_MEAN``
+LEAM_MAPS, MASK = "leam", "region_mask"  # kinds of maps, beside ``controls.POPULATION_MEAN``
 MEASURED, EMPTY = "", "empty map"  # why a pair has no value, or ``reasons.NO_LANDMARKS``
 
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from leam import paper
-from leam.analyses.similarity import BC, CANONICAL, DIFFERENT, EMD, IDENTITY, LEAM, SAME, TOP, UNALIGNED
+from leam.analyses.similarity import BC, CANONICAL, DIFFERENT, EMD, IDENTITY, LEAM_MAPS, SAME, TOP, UNALIGNED
 from leam.analyses.similarity.table import PAPER_SIMILARITY
 from leam.controls import POPULATION_MEAN
-from leam.plotting import MUTED, STYLE, UNTRAINED, save, short_name
+from leam.plotting import MUTED, STYLE, UNTRAINED_NOTE, save, short_name
 
 PAIRING_LOOKS = {SAME: ("same person", "#2a6fb0"), DIFFERENT: ("different people", "#c2410c")}
 SIMILARITY_LABELS = {BC: "BC (square-root scale)", EMD: "EMD, pixels"}
@@ -44,7 +44,7 @@ def plot_similarity(
         )
         for row, model in zip(axes, models, strict=True):
             of_model = table[table["model"] == model]
-            untrained = UNTRAINED * bool(of_model["untrained"].any())
+            untrained = UNTRAINED_NOTE * bool(of_model["untrained"].any())
             for axis, (measure, frame) in zip(row, columns, strict=True):
                 chosen = of_model[(of_model["measure"] == measure) & (of_model["frame"] == frame)]
                 _plot_pairings(axis, chosen, model, measure, frame)
@@ -59,7 +59,7 @@ def _plot_pairings(axis: Axes, table: pd.DataFrame, model: str, measure: str, fr
     layers = list(pd.unique(table["layer"]))
     for offset, (pairing, (_, colour)) in zip((-0.12, 0.12), PAIRING_LOOKS.items(), strict=True):
         place = np.arange(len(layers)) + offset
-        rows = table[table["kind"] == LEAM].set_index("layer").reindex(layers)
+        rows = table[table["kind"] == LEAM_MAPS].set_index("layer").reindex(layers)
         low, high = (np.abs(rows[f"{pairing}_{end}"] - rows[pairing]).fillna(0) for end in ("low", "high"))
         axis.errorbar(place, rows[pairing], yerr=[low, high], fmt="o", ms=3.2, lw=1, color=colour)
         null = table[table["kind"] == POPULATION_MEAN].set_index("layer").reindex(layers)

@@ -34,7 +34,7 @@ from leam.analyses.similarity import (
     EMPTY,
     FRAMES,
     IDENTITY,
-    LEAM,
+    LEAM_MAPS,
     MAP_PARTS,
     MASK,
     MEASURED,
@@ -316,7 +316,7 @@ class Worker:
         settings = self.shards.settings
         warp = alignment.Warp(frames, self.shards.placed)
         for layer, maps in stack.maps.items():
-            keys = {"kind": LEAM, "layer": layer, "polarity": list(settings.polarities), "region": ""}
+            keys = {"kind": LEAM_MAPS, "layer": layer, "polarity": list(settings.polarities), "region": ""}
             yield keys, warp(torch.from_numpy(maps), layer)
 
     def _nulls(self, stack: Stack, frames: np.ndarray) -> Iterator[tuple[dict, Tensor]]:
@@ -423,14 +423,14 @@ def measure_similarity(
     found = _measure_all(people, work, processes) or [_no_rows()]
     table = pd.concat(found, ignore_index=True).assign(**facts)
     for path, columns, rows in (
-        (output, PAIR_COLUMNS, table["kind"] == LEAM),
-        (null, ("kind", "region", *PAIR_COLUMNS), table["kind"] != LEAM),
+        (output, PAIR_COLUMNS, table["kind"] == LEAM_MAPS),
+        (null, ("kind", "region", *PAIR_COLUMNS), table["kind"] != LEAM_MAPS),
     ):
         chosen = table.loc[rows, list(columns)]
         texts = [column for column in columns if column not in (*SIMILARITY_MEASURES, "untrained")]
         with files.whole_file(path) as part:
             chosen.astype(dict.fromkeys(texts, "category")).to_parquet(part, index=False)
-    lost = table.loc[table["kind"] == LEAM, "reason"].value_counts().drop(MEASURED, errors="ignore")
+    lost = table.loc[table["kind"] == LEAM_MAPS, "reason"].value_counts().drop(MEASURED, errors="ignore")
     log.info("%s: %d identities, %d rows; not measured: %s", facts["model"], len(people), len(table), lost.to_dict())
 
 
@@ -440,10 +440,10 @@ def _no_rows() -> pd.DataFrame:
     return pd.DataFrame(dict.fromkeys(texts, np.empty(0, str)) | dict.fromkeys(SIMILARITY_MEASURES, np.empty(0)))
 
 
-Work = tuple[list[str | Path], list[str | Path], str | Path, SimilaritySettings, int]  # of ``_open_worker``
+WorkerInputs = tuple[list[str | Path], list[str | Path], str | Path, SimilaritySettings, int]  # of ``_open_worker``
 
 
-def _measure_all(people: list[Person], work: Work, processes: int) -> list[pd.DataFrame]:
+def _measure_all(people: list[Person], work: WorkerInputs, processes: int) -> list[pd.DataFrame]:
     """The tables of all people, in their order; each process opens the files anew."""
     if processes == 1 or len(people) < 2:
         threads = torch.get_num_threads()
@@ -472,7 +472,7 @@ _held = contextlib.ExitStack()  # a worker's open files, until it ends
 _worker: Worker  # a worker's own, from ``_start`` on
 
 
-def _start(*work: *Work) -> None:
+def _start(*work: *WorkerInputs) -> None:
     global _worker
     _worker = _held.enter_context(_open_worker(*work))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from leam import files, paper
-from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM, PAIRINGS, SAME, SIMILARITY_MEASURES, TOP
+from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM_MAPS, PAIRINGS, SAME, SIMILARITY_MEASURES, TOP
 from leam.reasons import NO_LANDMARKS, NOBODY
 from leam.statistics import bootstrap_weights, equal_weights, interval, ratio, weighted_means
 
@@ -50,7 +50,7 @@ def compare_pairings(
 def _mean_by_identity(pairs: pd.DataFrame) -> pd.DataFrame:
     """The mean of both measures over each identity's pairs of one kind, and the counts, one row per measure."""
     keys = [*(key for key in SIMILARITY_CELL if key != "measure"), "pairing", "identity"]
-    pairs = pairs if "kind" in pairs else pairs.assign(kind=LEAM, region="")  # the maps' own files have neither
+    pairs = pairs if "kind" in pairs else pairs.assign(kind=LEAM_MAPS, region="")  # the maps' own files have neither
     pairs = pairs.astype(dict.fromkeys([*keys, "reason"], str))
     tables = []
     for measure in SIMILARITY_MEASURES:
@@ -117,7 +117,7 @@ def tabulate_similarity(
 def paper_similarity(similarity: pd.DataFrame, name: str) -> pd.DataFrame:
     """One of the paper's tables 3-6 (top 1 %), of every model, polarity and frame, the paper's number beside ours."""
     pairing, measure, value = PAPER_SIMILARITY[name]
-    chosen = (similarity["kind"] == LEAM) & (similarity["part"] == TOP) & (similarity["measure"] == measure)
+    chosen = (similarity["kind"] == LEAM_MAPS) & (similarity["part"] == TOP) & (similarity["measure"] == measure)
     columns = {pairing: value, f"{pairing}_low": f"{value}_low", f"{pairing}_high": f"{value}_high"}
     ours = similarity.loc[chosen, ["polarity", "frame", "model", "layer", *columns, "identities", "untrained"]]
     table = paper.beside(ours.rename(columns=columns), paper.read_table(name), ["model", "layer"], value)
