@@ -85,7 +85,6 @@ rule plot_sensitivity:
     params:
         code=code_of("plot_sensitivity"),
         analysis=lookup(within=config, dpath="analysis"),
-        grid=lookup(within=config, dpath="maps/grid"),
         seed=config["seed"],
     script:
         "../workflow_scripts/plot_sensitivity.py"
@@ -139,7 +138,6 @@ rule plot_person:
         code=code_of("plot_person"),
         models=MODELS,
         analysis=lookup(within=config, dpath="analysis"),
-        grid=lookup(within=config, dpath="maps/grid"),
         seed=config["seed"],
     script:
         "../workflow_scripts/plot_person.py"
@@ -167,7 +165,6 @@ rule plot_recognisers:
         code=code_of("plot_recognisers"),
         models=MODELS,
         analysis=lookup(within=config, dpath="analysis"),
-        grid=lookup(within=config, dpath="maps/grid"),
         seed=config["seed"],
     script:
         "../workflow_scripts/plot_recognisers.py"

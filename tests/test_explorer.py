@@ -7,12 +7,10 @@ import re
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from leam import explorer, files, maps, storage
 from leam.analyses.verification import table as verification_table
-from leam.grid import Grid
 
 
 @pytest.fixture
@@ -56,12 +54,11 @@ def test_the_page_shows_the_maps_and_regions_of_the_files(page):
     assert recogniser["untrained"] and recogniser["name"] == "narrow" and len(recogniser["layers"]) == 9
     with storage.open_shard(file, "maps") as shard, storage.open_shard(faces, "faces") as parsed:
         found = storage.read_maps(shard, person["identity"])
-        regions = storage.read_regions(parsed, person["identity"])
+        regions, grid = storage.read_regions(parsed, person["identity"]), storage.read_grid(shard)
     strip = recogniser["strips"][person["identity"]][found.images[0]]["loss"]
     levels, heat = (decode(strip[kind]).reshape(9, 56, 56, -1)[..., 0] for kind in ("levels", "heat"))
-    place = Grid(56).place
-    for layer, stored in enumerate(found.maps["loss"].values()):
-        expected = place(torch.from_numpy(stored[0])).numpy()
+    for layer, (name, stored) in enumerate(found.maps["loss"].items()):
+        expected = grid.place(stored[0], name)
         one_percent = recogniser["sets"].index("1")
         assert (levels[layer] <= one_percent).sum() == 31
         assert levels[layer].flat[expected.argmax()] == 0

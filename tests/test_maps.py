@@ -28,7 +28,7 @@ from shards import make_faces, write_faces
 
 def engine(network, layers, x, side=28, reductions=(LEAM,), **options):
     regions = (np.arange(side * side) % 19).astype(np.uint8).reshape(1, side, side).repeat(len(x), axis=0)
-    return maps.explain(network, layers, x, regions, maps.MapSettings(grid=side, **options), reductions=reductions)
+    return maps.explain(network, layers, x, regions, maps.MapSettings(grid=side, **options), Grid(side), reductions)
 
 
 def naive_image_maps(network, layer, x, polarity):

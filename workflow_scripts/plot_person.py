@@ -13,6 +13,5 @@ plot_person(
     snakemake.output.pdf,
     polarity=snakemake.params.analysis["polarity"],
     images=snakemake.params.analysis["figure_images"],
-    grid=snakemake.params.grid,
     seed=snakemake.params.seed,
 )

@@ -12,6 +12,5 @@ plot_recognisers(
     snakemake.output.png,
     snakemake.output.pdf,
     polarity=snakemake.params.analysis["polarity"],
-    grid=snakemake.params.grid,
     seed=snakemake.params.seed,
 )

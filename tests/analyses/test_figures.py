@@ -34,13 +34,14 @@ def test_identities_are_drawn_with_the_seed(computed):
     assert all(len(crops) == len(found.images) for found, crops in everyone)
 
 
-def test_a_map_lies_over_the_part_that_the_recogniser_saw():
-    image_map = np.zeros((56, 48), np.float32)
-    image_map[10, 5] = 1.0
+def test_a_map_lies_over_its_crop_where_the_grid_has_it():
+    placed = np.zeros((56, 56), np.float32)
+    placed[10, 5] = 1.0
     figure, axis = pyplot.subplots()
-    plotting.draw_map(axis, np.zeros((224, 224, 3), np.uint8), image_map, [0, 8, 112, 104])
+    plotting.draw_map(axis, np.zeros((224, 224, 3), np.uint8), placed)
     left, right, bottom, top = axis.images[1].get_extent()
-    assert (left, right, bottom, top) == (15.5, 207.5, 223.5, -0.5)
+    assert (left, right, bottom, top) == (-0.5, 223.5, 223.5, -0.5)
+    assert (np.argwhere(axis.images[1].get_array() == 1) == (10, 5)).all()
     pyplot.close(figure)
 
 

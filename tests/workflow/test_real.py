@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import files, maps, storage
-from leam.grid import Grid
+from leam import files, storage
 from leam.methods import POLARITIES
 from runs import ROOT, snakemake
 
@@ -70,10 +69,9 @@ def test_a_recogniser_that_sees_a_window_marks_nothing_outside_it(finished):
     """mobilefacenet_casia sees the columns 8 to 103: no counted pixel may lie in a region that is only outside them."""
     results, people = finished
     with storage.open_shard(results / "maps/mobilefacenet_casia/00000.h5", "maps") as shard:
-        found = storage.read_maps(shard, people[0])
-    assert found.maps["loss"]["conv1/conv/Conv"].shape[1:] == (56, 48)
-    grid = Grid(112, (0, 8, 112, 104))
-    placed = grid.place(maps.torch.from_numpy(found.maps["loss"]["conv1/conv/Conv"])).numpy()
+        found, grid = storage.read_maps(shard, people[0]), storage.read_grid(shard)
+    assert found.maps["loss"]["conv1/conv/Conv"].shape[1:] == (56, 48) and grid.window == (0, 8, 112, 104)
+    placed = grid.place(found.maps["loss"]["conv1/conv/Conv"], "conv1/conv/Conv")
     assert placed[:, :, :8].max() == placed[:, :, 104:].max() == 0
     assert (placed[:, :, 8:104].sum((1, 2)) > 0).all()
 

@@ -9,7 +9,6 @@ import json
 import math
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -101,15 +100,11 @@ def _recogniser(model: str, paths: list[str], people: list[tuple[int, storage.Fa
     for number, faces in people:
         with storage.open_shard(paths[number], "maps") as shard:
             layers, sets = storage.read_layers(shard), storage.read_thresholds(shard)
-            untrained, grid = storage.is_untrained(shard), _grid(shard)
+            untrained, grid = storage.is_untrained(shard), storage.read_grid(shard)
             if faces.identity in storage.identities(shard):
                 found = storage.read_maps(shard, faces.identity)
                 strips[faces.identity] = _strips(found, faces.images[:images], grid, sets)
     return {"name": model, "untrained": untrained, "layers": layers, "sets": sets, "grid": grid.side, "strips": strips}
-
-
-def _grid(shard: h5py.File) -> Grid:
-    return Grid(int(shard.attrs["grid"]), storage.read_window(shard))
 
 
 def _strips(found: storage.IdentityMaps, names: list[str], grid: Grid, sets: list[str]) -> dict:
@@ -121,7 +116,7 @@ def _strips(found: storage.IdentityMaps, names: list[str], grid: Grid, sets: lis
             continue
         strips[name] = {}
         for polarity, by_layer in found.maps.items():
-            placed = [grid.place(maps[position]) for maps in by_layer.values()]
+            placed = [grid.place(maps[position], layer) for layer, maps in by_layer.items()]
             heat = [255 * np.sqrt(m / m.max()) if m.max() > 0 else m for m in placed]  # roots keep weak places apart
             levels = [pixel_levels(m, top_percents) for m in placed]
             strips[name][polarity] = {

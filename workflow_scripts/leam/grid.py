@@ -7,6 +7,7 @@ imported.
 Shape letters: G side of the common grid, h, w a map's own size.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -17,49 +18,85 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Maps = TypeVar("Maps", np.ndarray, "Tensor")
+CENTRED, STRETCHED = PLACEMENTS = ("centred", "stretched")
 TOP_PERCENTS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 5.0, 10.0)
 FULL_ACTIVATION = 0.01  # of the map's maximum
 
 
-def resize_matrix(native: int, grid: int, start: float = 0.0, end: float = CROP_UNITS) -> np.ndarray:
-    """Bilinear resizing (align_corners=False) of ``native`` samples to ``grid`` ones: a (grid, native) matrix, float64.
+@dataclass(frozen=True)
+class Lattice:
+    """Where a map's units lie on the network's input, down and across: unit k at offset + stride * k.
 
-    The samples cover start..end of the crop (in 112ths); grid pixels whose centre lies outside get zero: a map is
-    placed where the recogniser looked, not stretched over what it never saw.
+    In pixels of the input, counted from the centre of its first one.
     """
-    centres = (np.arange(grid) + 0.5) * CROP_UNITS / grid
-    position = ((centres - start) / (end - start) * native - 0.5).clip(0, native - 1)
+
+    offsets: tuple[float, float]
+    strides: tuple[float, float]
+
+
+def resize_matrix(position: np.ndarray, native: int) -> np.ndarray:
+    """Bilinear interpolation between ``native`` units at given positions (G,), in units: a (G, native) matrix.
+
+    Beyond the first and the last unit these are held.
+    """
+    position = position.clip(0, native - 1)
     lower = position.astype(int).clip(max=max(native - 2, 0))
     upper = (lower + 1).clip(max=native - 1)
-    matrix = np.zeros((grid, native))
-    rows = np.arange(grid)
+    matrix = np.zeros((len(position), native))
+    rows = np.arange(len(position))
     matrix[rows, lower] += 1 - (position - lower)
     matrix[rows, upper] += position - lower
-    matrix[(centres <= start) | (centres >= end)] = 0
     return matrix
 
 
 class Grid:
-    """Puts a recogniser's maps on the common grid, the same for every recogniser."""
+    """Puts a recogniser's maps on the common grid, the same for every recogniser.
 
-    def __init__(self, side: int, window: Window = WHOLE_CROP):
-        """side : G, pixels; window : what the recogniser sees of the crop: top, left, bottom, right in 112ths"""
-        self.side, self.window = side, tuple(window)
+    side : G, pixels; window : what the recogniser sees of the crop: top, left, bottom, right in 112ths
+    input_size : (height, width) of what it sees, in its own pixels
+    lattices : {place: where the units of its maps lie}; maps of any other place are stretched over the window
+    """
+
+    def __init__(
+        self,
+        side: int,
+        window: Window = WHOLE_CROP,
+        input_size: tuple[int, int] = (CROP_UNITS, CROP_UNITS),
+        lattices: dict[str, Lattice] | None = None,
+    ):
+        self.side, self.window, self.input_size = side, tuple(window), tuple(input_size)
+        self.lattices = lattices or {}
         self._matrices: dict[tuple[Any, ...], tuple[Any, Any]] = {}  # of the type of the maps, which the key holds
 
-    def place(self, maps: Maps) -> Maps:
-        """(..., h, w) -> (..., G, G), non-negative, of the same type."""
+    def place(self, maps: Maps, place: str = "") -> Maps:
+        """(..., h, w) -> (..., G, G), non-negative, of the same type.
+
+        A unit is put where it lies on the crop, and pixels that the recogniser does not see get zero.
+        """
         h, w = maps.shape[-2:]
-        if (h, w) == (self.side, self.side) and self.window == WHOLE_CROP:
+        if (h, w) == (self.side, self.side) and self.window == WHOLE_CROP and place not in self.lattices:
             return maps
-        key = (h, w, maps.dtype, maps.device)
+        key = (place, h, w, maps.dtype, maps.device)
         if key not in self._matrices:
-            top, left, bottom, right = self.window
-            vertical = _like(resize_matrix(h, self.side, top, bottom), maps)
-            horizontal = _like(np.ascontiguousarray(resize_matrix(w, self.side, left, right).T), maps)
-            self._matrices[key] = vertical, horizontal
+            vertical, horizontal = (self._matrix(axis, native, place) for axis, native in enumerate((h, w)))
+            self._matrices[key] = _like(vertical, maps), _like(np.ascontiguousarray(horizontal.T), maps)
         vertical, horizontal = self._matrices[key]
         return vertical @ (maps @ horizontal)
+
+    def _matrix(self, axis: int, native: int, place: str) -> np.ndarray:
+        start, end = self.window[axis], self.window[axis + 2]
+        centres = (np.arange(self.side) + 0.5) * CROP_UNITS / self.side
+        within = (centres - start) / (end - start)  # 0 to 1 from edge to edge of the window
+        matrix = resize_matrix(self.units(within, axis, native, place), native)
+        matrix[(centres <= start) | (centres >= end)] = 0
+        return matrix
+
+    def units(self, within: Maps, axis: int, native: int, place: str = "") -> Maps:
+        """Places within the window, 0 to 1 from edge to edge, in units of a map that has ``native`` along this axis."""
+        if place not in self.lattices:
+            return within * native - 0.5
+        lattice = self.lattices[place]
+        return (within * self.input_size[axis] - 0.5 - lattice.offsets[axis]) / lattice.strides[axis]
 
 
 def _like(matrix: np.ndarray, maps: Maps) -> Maps:

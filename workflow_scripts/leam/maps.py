@@ -31,13 +31,14 @@ from torch import Tensor, nn
 from leam import files, storage
 from leam.device import arithmetic, choose_device, halve, images_at_once, tune_cpu
 from leam.embedding import UnusableImagesError, embed, is_usable, normalise, unit_embeddings
-from leam.grid import TOP_PERCENTS, Grid
+from leam.grid import CENTRED, TOP_PERCENTS, Grid, Lattice
 from leam.jobs import Job
 from leam.journal import Journal
 from leam.methods import INPUT, Cell, Reduction, cells_of
 from leam.methods.leam import LEAM
 from leam.pixel_sets import QuickCounter, RegionCounter
 from leam.recognisers import folding, networks
+from leam.recognisers.lattice import find_lattices
 from leam.recognisers.registry import Recogniser
 from leam.regions import FULL, REGIONS, resize_regions
 
@@ -59,6 +60,7 @@ class MapSettings:
     batch_images : images per forward and backward, the bound on memory; None takes what ``device.images_at_once`` says
     pair_maps : store every pair's map too (float16); dtype : of the stored image maps, "float32" or "float16"
     precision : of the network's products, "float32", "tf32" or "bf16" (see ``device.arithmetic``)
+    placement : "centred", each unit in the middle of its receptive field, or "stretched", evenly over the input
     """
 
     grid: int = 112
@@ -67,6 +69,7 @@ class MapSettings:
     pair_maps: bool = False
     dtype: str = "float32"
     precision: str = "float32"
+    placement: str = CENTRED
 
 
 def map_settings(section: dict) -> MapSettings:
@@ -206,13 +209,14 @@ class Block:
     def __init__(
         self,
         anchors: Anchors,
+        places: Sequence[str],
         regions: np.ndarray,
         settings: MapSettings,
         grid: Grid,
         counter: type[RegionCounter] = RegionCounter,
     ):
-        """regions : (b, S, S) uint8 of the anchors."""
-        self.anchors, self.grid, self.keep = anchors, grid, settings.pair_maps
+        """places : of the cells' maps; regions : (b, S, S) uint8 of the anchors."""
+        self.anchors, self.places, self.grid, self.keep = anchors, places, grid, settings.pair_maps
         self.device = anchors.slots.device
         placed = torch.from_numpy(resize_regions(regions, grid.side))
         self.counter = counter(placed.to(self.device), settings.top_percents)
@@ -257,7 +261,9 @@ class Block:
             ]
 
     def _count(self, maps: list[Tensor]) -> Tensor:
-        grids = torch.stack([self.grid.place(m) for m in maps], dim=1)  # (S, L, a, G, G)
+        grids = torch.stack(
+            [self.grid.place(m, place) for m, place in zip(maps, self.places, strict=True)], dim=1
+        )  # (S, L, a, G, G)
         counts = self.counter.count(grids.flatten(0, 1).transpose(0, 1))  # (a, S * L, T, R)
         return counts.unflatten(1, (-1, len(maps))).transpose(0, 1).to(self.counts.dtype)  # (S, a, L, T, R)
 
@@ -391,11 +397,11 @@ def _compute_block(
     counter: type[RegionCounter],
 ) -> dict[str, np.ndarray]:
     """The ``arrays`` of one block, whose maps are counted anew where the counter could not settle all ties."""
-    placed = regions[anchors.positions]
-    found, is_settled = _fill(taps, cells, x, unit, Block(anchors, placed, settings, grid, counter))
+    given = anchors, [cell.place for cell in cells], regions[anchors.positions], settings, grid
+    found, is_settled = _fill(taps, cells, x, unit, Block(*given, counter))
     if not found["usable"].all():
         raise UnusableImagesError(found["usable"])
-    return found if is_settled else _fill(taps, cells, x, unit, Block(anchors, placed, settings, grid))[0]
+    return found if is_settled else _fill(taps, cells, x, unit, Block(*given))[0]
 
 
 def _fill(
@@ -431,6 +437,8 @@ def explain(
 ) -> dict[str, np.ndarray]:
     """``map_blocks``, joined: maps of one identity with all its images, and its pairs (P, 2) and cosine (P,).
 
+    grid : where maps are placed; by default as the settings say, for a recogniser that sees the whole crop
+
     All reductions take the same backwards; ``methods.cells_of(reductions, layers)`` says which cell is which.
     Raises MapsError when they do not have the same signs.
     """
@@ -438,7 +446,10 @@ def explain(
     if len({reduction.signs for reduction in reductions}) > 1:
         names = ", ".join(f"{reduction.name}: {'/'.join(reduction.signs)}" for reduction in reductions)
         raise MapsError(f"methods that are computed together must have the same signs; these have {names}")
-    blocks = list(map_blocks(network, cells, x, regions, settings, grid or Grid(settings.grid)))
+    if grid is None:
+        size = (x.shape[2], x.shape[3])
+        grid = Grid(settings.grid, input_size=size, lattices=lattices_of(network, layers, size, settings.placement))
+    blocks = list(map_blocks(network, cells, x, regions, settings, grid))
     per_anchor = {"anchors", "embeddings"}
     joined = {
         key: np.concatenate([block[key] for block in blocks], axis=0 if key in per_anchor else 1)
@@ -485,8 +496,9 @@ def compute_maps(
         with storage.open_shard(faces, "faces") as shard:
             where = choose_device(device)
             joined = where.type == "cuda" if together is None else together
-            _compute_identities(shard, job, journal, recogniser, settings, where, seed, joined)
-            _write_shard(shard, job.output, journal, recogniser, settings, described)
+            ready = make_ready(recogniser, settings, where, seed)
+            _compute_identities(shard, job, journal, ready, joined)
+            _write_shard(shard, job.output, journal, ready, described)
 
 
 def _is_finished(output: Path, attributes: dict[str, str | bool]) -> bool:
@@ -517,29 +529,57 @@ def identify(recogniser: Recogniser) -> dict[str, str | bool]:
     }
 
 
-def _compute_identities(
-    shard: h5py.File,
-    job: Job,
-    journal: Journal,
-    recogniser: Recogniser,
-    settings: MapSettings,
-    device: torch.device,
-    seed: int,
-    together: bool,
-) -> None:
-    names = storage.identities(shard)
+@dataclass(frozen=True)
+class Ready:
+    """A recogniser made ready: its network on its device, and where its maps are placed."""
+
+    recogniser: Recogniser
+    settings: MapSettings
+    network: nn.Module
+    grid: Grid
+    device: torch.device
+
+    def inputs(self, faces: storage.Faces) -> Tensor:
+        """(N, 3, height, width) on the host."""
+        return networks.to_input(faces.crops, self.recogniser)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return cells_of((LEAM,), self.recogniser.layers)
+
+
+def make_ready(recogniser: Recogniser, settings: MapSettings, device: torch.device, seed: int = 0) -> Ready:
+    """The recogniser's network, folded, with the places of its maps' units found before.
+
+    Raises registry.ModelError, also when a layer has no place.
+    """
+    if device.type == "cpu":
+        tune_cpu()
+    network = networks.build_network(recogniser, seed)
+    lattices = lattices_of(network, recogniser.layers, recogniser.input_size, settings.placement)
+    grid = Grid(settings.grid, recogniser.window, recogniser.input_size, lattices)
+    folded = folding.fold_network(network, recogniser.layers, recogniser.input_size, device, settings.precision)
+    return Ready(recogniser, settings, folded, grid, device)
+
+
+def lattices_of(
+    network: nn.Module, layers: tuple[str, ...], input_size: tuple[int, int], placement: str
+) -> dict[str, Lattice]:
+    """Where the units of each layer lie, {} where maps are stretched."""
+    return find_lattices(network, layers, input_size) if placement == CENTRED else {}
+
+
+def _compute_identities(shard: h5py.File, job: Job, journal: Journal, ready: Ready, together: bool) -> None:
+    names, model = storage.identities(shard), ready.recogniser.name
     done = sum(name in journal for name in names)
-    log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
-    if done == len(names):
-        return
-    network = _network(recogniser, seed, device, settings.precision)
-    batch = settings.batch_images or images_at_once(device)
+    log.info("%s: %d identities, %d done before, on %s", model, len(names), done, ready.device)
+    batch = ready.settings.batch_images or images_at_once(ready.device)
     groups = _groups(shard, names, batch) if together else [[name] for name in names]
-    for number, group in job.unfinished_groups(groups, journal, recogniser.name):
+    for number, group in job.unfinished_groups(groups, journal, model):
         begun = time.monotonic()
         found = [storage.read_faces(shard, name) for name in group]
-        with arithmetic(settings.precision, device):
-            _compute_group(network, recogniser, settings, found, device, journal)
+        with arithmetic(ready.settings.precision, ready.device):
+            _compute_group(ready, found, journal)
         seconds, sizes = time.monotonic() - begun, [len(faces.images) for faces in found]
         rate = sum(n * (n - 1) for n in sizes) / seconds
         log.info("%s (%d of %d): %d images, %.0f pairs/s", ", ".join(group), number, len(names), sum(sizes), rate)
@@ -562,32 +602,18 @@ def _groups(shard: h5py.File, names: list[str], batch: int) -> list[list[str]]:
     return groups
 
 
-def _network(recogniser: Recogniser, seed: int, device: torch.device, precision: str) -> nn.Module:
-    if device.type == "cpu":
-        tune_cpu()
-    network = networks.build_network(recogniser, seed)
-    return folding.fold_network(network, recogniser.layers, recogniser.input_size, device, precision)
-
-
-def _compute_group(
-    network: nn.Module,
-    recogniser: Recogniser,
-    settings: MapSettings,
-    group: list[storage.Faces],
-    device: torch.device,
-    journal: Journal,
-) -> None:
+def _compute_group(ready: Ready, group: list[storage.Faces], journal: Journal) -> None:
     """LEAM of identities that share a block, into the journal; by halves when memory runs out."""
     if len(group) == 1:
-        return _compute_identity(network, recogniser, settings, group[0], device, journal)
+        return _compute_identity(ready, group[0], journal)
     blocks = None
     try:
-        blocks, usable = _blocks_of(network, recogniser, settings, group, device)
+        blocks, usable = _blocks_of(ready, group)
     except RuntimeError as error:
         halve(sum(len(faces.images) for faces in group), error)
     if blocks is None:
         for half in (group[: len(group) // 2], group[len(group) // 2 :]):
-            _compute_group(network, recogniser, settings, half, device, journal)
+            _compute_group(ready, half, journal)
         return None
     for faces, found, use in zip(group, blocks, usable, strict=True):
         if faces.identity not in journal:  # it may be there already from a job that was stopped within the group
@@ -595,18 +621,16 @@ def _compute_group(
     return None
 
 
-def _blocks_of(
-    network: nn.Module, recogniser: Recogniser, settings: MapSettings, group: list[storage.Faces], device: torch.device
-) -> tuple[list[list[dict[str, np.ndarray]]], list[np.ndarray]]:
+def _blocks_of(ready: Ready, group: list[storage.Faces]) -> tuple[list[list[dict[str, np.ndarray]]], list[np.ndarray]]:
     """Of each identity its one block, or none where fewer than two images are usable, and which of them are."""
-    xs, grid = [networks.to_input(faces.crops, recogniser) for faces in group], Grid(settings.grid, recogniser.window)
+    xs = [ready.inputs(faces) for faces in group]
     usable = [np.ones(len(x), bool) for x in xs]
     blocks: list[list[dict[str, np.ndarray]]] = [[] for _ in xs]
     while whole := [each for each, use in enumerate(usable) if use.sum() >= 2]:
         try:
-            chosen = [xs[each][usable[each]].to(device) for each in whole]
+            chosen = [xs[each][usable[each]].to(ready.device) for each in whole]
             regions = [group[each].regions[usable[each]] for each in whole]
-            found = map_together(network, cells_of((LEAM,), recogniser.layers), chosen, regions, settings, grid)
+            found = map_together(ready.network, ready.cells, chosen, regions, ready.settings, ready.grid)
         except UnusableImagesError as error:
             parts = np.split(error.usable, np.cumsum([usable[each].sum() for each in whole])[:-1])
             for each, part in zip(whole, parts, strict=True):
@@ -618,22 +642,14 @@ def _blocks_of(
     return blocks, usable
 
 
-def _compute_identity(
-    network: nn.Module,
-    recogniser: Recogniser,
-    settings: MapSettings,
-    faces: storage.Faces,
-    device: torch.device,
-    journal: Journal,
-) -> None:
+def _compute_identity(ready: Ready, faces: storage.Faces, journal: Journal) -> None:
     """LEAM of one identity into the journal, block by block."""
-    x, grid = networks.to_input(faces.crops, recogniser), Grid(settings.grid, recogniser.window)
-    usable = np.ones(len(faces.images), bool)
+    x, usable = ready.inputs(faces), np.ones(len(faces.images), bool)
     while True:
         blocks: Iterable[dict[str, np.ndarray]] = []
         if usable.sum() >= 2:
-            cells = cells_of((LEAM,), recogniser.layers)
-            blocks = map_blocks(network, cells, x[usable].to(device), faces.regions[usable], settings, grid)
+            chosen, regions = x[usable].to(ready.device), faces.regions[usable]
+            blocks = map_blocks(ready.network, ready.cells, chosen, regions, ready.settings, ready.grid)
         try:
             return _record(journal, faces, usable, blocks)
         except UnusableImagesError as error:
@@ -667,28 +683,28 @@ def _block_name(identity: str, number: int) -> str:
 
 
 def _write_shard(
-    faces: h5py.File,
-    output: Path,
-    journal: Journal,
-    recogniser: Recogniser,
-    settings: MapSettings,
-    attributes: dict[str, str | bool],
+    faces: h5py.File, output: Path, journal: Journal, ready: Ready, attributes: dict[str, str | bool]
 ) -> None:
     """The journal's records, in the order of the identities, as one file."""
+    layers, settings = ready.recogniser.layers, ready.settings
     described = {
-        "layers": list(recogniser.layers),
+        "layers": list(layers),
         "grid": settings.grid,
+        "placement": settings.placement,
         "thresholds": [*(f"{percent:g}" for percent in settings.top_percents), FULL],
         "regions": list(REGIONS),
         "config_digest": files.digest_value(attributes),
     }
+    if ready.grid.lattices:
+        lattices = [ready.grid.lattices[layer] for layer in layers]
+        described |= {name: np.array([getattr(each, name) for each in lattices]) for name in ("offsets", "strides")}
     discarded = []
     with storage.create_shard(output, "maps", **described, **attributes) as shard:
         for name in storage.identities(faces):
             facts = journal.get(name)
             discarded += [storage.Discarded(name, str(image), NO_EMBEDDING) for image in facts["dropped"]]
             if len(facts["images"]):
-                _write_identity(shard, name, facts, journal, recogniser.layers, settings.dtype)
+                _write_identity(shard, name, facts, journal, layers, settings.dtype)
             else:
                 discarded.append(storage.Discarded(name, "", storage.TOO_FEW))
         storage.write_discarded(shard, discarded)

@@ -12,7 +12,7 @@ from matplotlib.typing import RcKeyType
 from leam import files
 from leam.methods import POLARITIES
 from leam.paper import REGION_TITLES
-from leam.regions import CROP_UNITS, FULL, REGIONS, TOP_1, Window
+from leam.regions import FULL, REGIONS, TOP_1
 
 INK, MUTED = "#1a1a1a", "#8a8a8a"
 SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
@@ -85,20 +85,19 @@ def label_rows(axes: np.ndarray, labels: list[str]) -> None:
         axis.set_ylabel(lines, rotation=0, ha="right", va="center", fontsize=7)
 
 
-def draw_map(axis: Axes, crop: np.ndarray, image_map: np.ndarray, window: Window) -> None:
-    """One image map (h, w) over its crop (S, S, 3), placed where the recogniser looked."""
+def draw_map(axis: Axes, crop: np.ndarray, placed: np.ndarray) -> None:
+    """One map on the common grid (G, G) over its crop (S, S, 3)."""
     side = crop.shape[0]
     grey = crop.mean(2)
     axis.imshow(0.35 * 255 + 0.65 * grey, cmap="gray", vmin=0, vmax=255)
-    top, left, bottom, right = (edge * side / CROP_UNITS - 0.5 for edge in window)
-    strength = image_map / max(float(image_map.max()), np.finfo(np.float32).tiny)
+    strength = placed / max(float(placed.max()), np.finfo(np.float32).tiny)
     axis.imshow(
         strength,
         cmap="inferno",
         vmin=0,
         vmax=1,
         alpha=np.sqrt(strength),
-        extent=(left, right, bottom, top),
+        extent=(-0.5, side - 0.5, side - 0.5, -0.5),
         interpolation="bilinear",
     )
     axis.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))

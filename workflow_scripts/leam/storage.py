@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from leam.files import StorageError, _SteadyFile, whole_file
-from leam.regions import Window
+from leam.grid import Grid, Lattice
 
 SCHEMA = "leam-1"
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
@@ -438,9 +438,13 @@ def read_side(shard: h5py.File, identity: str) -> int:
     return shard[group_name(identity)]["regions"].shape[1]
 
 
-def read_window(shard: h5py.File) -> Window:
-    """The window of a maps file's recogniser: top, left, bottom, right in 112ths of the crop."""
-    return tuple(read_recogniser(shard)["window"])
+def read_grid(shard: h5py.File) -> Grid:
+    """The common grid of a maps file, which knows where the units of each layer lie."""
+    recogniser, lattices = read_recogniser(shard), {}
+    if "offsets" in shard.attrs:  # absent where maps are stretched
+        rows = zip(shard.attrs["offsets"].tolist(), shard.attrs["strides"].tolist(), strict=True)
+        lattices = {layer: Lattice(*map(tuple, row)) for layer, row in zip(read_layers(shard), rows, strict=True)}
+    return Grid(int(shard.attrs["grid"]), recogniser["window"], recogniser["input_size"], lattices)
 
 
 def read_image_maps(

@@ -11,7 +11,6 @@ from leam.analyses import ages
 from leam.analyses.ages import measure as ages_measure
 from leam.analyses.ages import table as ages_table
 from leam.analyses.occlusion import measure as occlusion_measure
-from leam.grid import Grid
 from leam.recognisers import networks
 from leam.sources.fgnet import Fgnet
 from shards import make_faces, write_faces
@@ -77,11 +76,12 @@ def test_occluded_pairs_against_a_naive_loop(measured):
     network = networks.build_network(tested, 0).eval()
     with storage.open_shard(paths["guide"], "maps") as shard:
         native = {name: storage.read_maps(shard, name).maps["loss"]["conv1"] for name in NAMES}
+        grid = storage.read_grid(shard)
     rows = table[(table["kind"] == "image") & (table["identity"].isin(NAMES))]
     for row in rows.itertuples():
         person = next(each for each in people if each.identity == row.identity)
         i, j = person.images.index(row.image), person.images.index(row.partner)
-        placed = Grid(GRID).place(torch.from_numpy(native[row.identity][i]).float()[None])[0].numpy()
+        placed = grid.place(torch.from_numpy(native[row.identity][i]).float()[None], "conv1")[0].numpy()
         order = np.argsort(-placed.ravel(), kind="stable")[: max(1, round(row.percent / 100 * GRID**2))]
         hidden = np.zeros(GRID * GRID, bool)
         hidden[order] = True

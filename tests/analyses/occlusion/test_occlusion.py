@@ -14,7 +14,7 @@ from leam.analyses import occlusion
 from leam.analyses.occlusion import averages
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.analyses.verification import table as verification_table
-from leam.grid import Grid, input_pixels
+from leam.grid import input_pixels
 from leam.recognisers import networks, registry
 from shards import make_faces, write_faces
 
@@ -120,7 +120,7 @@ def naive_scores(row, found, circle, grids, number):
         other = layers[circle[identity]]
         rng = np.random.default_rng([0, *identity.encode()])
         native = other[rng.permutation(len(other))[: len(own) - 1]].mean(0, dtype=float)
-    return grids[row["guide"]].place(torch.from_numpy(native).float()[None])[0].numpy()
+    return grids[row["guide"]].place(torch.from_numpy(native).float()[None], row["layer"])[0].numpy()
 
 
 def naive_drop(network, x, number, pixels, threshold):
@@ -146,7 +146,7 @@ def test_drops_equal_a_naive_loop(finished):
     for recogniser in recognisers:
         with storage.open_shard(folder / recogniser.name / "00000.h5", "maps") as shard:
             found[recogniser.name] = {name: storage.read_maps(shard, name).maps for name in "abcd"}
-        grids[recogniser.name] = Grid(GRID, recogniser.window)
+            grids[recogniser.name] = storage.read_grid(shard)
     circle = averages.other_identities(list("abcd"), 0)
     threshold = verification_table.score_verification("small", [folder / "small" / "00000.h5"])["threshold"]
     network = networks.build_network(recognisers[0], 0)
@@ -245,7 +245,7 @@ def test_a_recogniser_that_looks_at_one_patch_is_hurt_there_and_nowhere_else(tmp
     assert abs(drops["centre", 1]) < 1e-6  # the disc ends before the patch: rows 20 to 47, columns 64 to 91
     with storage.open_shard(tmp_path / "patch" / "00000.h5", "maps") as shard:
         found = torch.from_numpy(storage.read_layer_maps(shard, "a", "loss", "conv"))
-    pixels = pixel_sets.order_pixels(Grid(GRID).place(found), 39)
+        pixels = pixel_sets.order_pixels(storage.read_grid(shard).place(found, "conv"), 39)
     rows, columns = pixels // GRID, pixels % GRID
     assert ((rows >= 4) & (rows <= 12) & (columns >= 15) & (columns <= 23)).all()
 

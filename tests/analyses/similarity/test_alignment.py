@@ -7,7 +7,7 @@ from scipy.ndimage import map_coordinates
 
 from leam import links
 from leam.analyses.similarity import alignment
-from leam.grid import Grid
+from leam.grid import Grid, Lattice
 
 
 def face(seed=0):
@@ -28,8 +28,8 @@ def moved(points, frame):
     return points @ frame[:2, :2].T + frame[:2, 2]
 
 
-def warp_maps(maps, frames, *grid_and_window):
-    return alignment.Warp(frames, *grid_and_window)(maps)
+def warp_maps(maps, frames, side, window=(0, 0, 112, 112)):
+    return alignment.Warp(frames, Grid(side, window))(maps)
 
 
 CORNERS = np.array([[0, 0], [111, 0], [0, 111], [111, 111.0]])
@@ -80,6 +80,8 @@ def test_without_a_frame_maps_lie_as_on_the_grid_of_the_counts(native, window):
     frames = np.broadcast_to(np.eye(3), (3, 3, 3))
     found = warp_maps(maps, frames, 112, window)
     np.testing.assert_allclose(found, Grid(112, window).place(maps), atol=1e-6)
+    grid = Grid(112, window, (160, 120), {"conv": Lattice((3.5, 1), (3, 2))})
+    np.testing.assert_allclose(alignment.Warp(frames, grid)(maps, "conv"), grid.place(maps, "conv"), atol=1e-6)
 
 
 def test_a_map_and_its_face_move_together_whatever_the_sizes():

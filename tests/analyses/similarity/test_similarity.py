@@ -135,7 +135,12 @@ def write_shards(folder, number, counts, window=(0, 0, 112, 112), seed=0):
     """A faces file and a maps file; image 0 of p1 has no landmarks, image 1 of p0 an empty map in one layer."""
     rng = np.random.default_rng([seed, number])
     paths = folder / f"faces{number}.h5", folder / f"maps{number}.h5"
-    attributes = {"model": "m", "layers": LAYERS, "recogniser": json.dumps({"window": window})}
+    attributes = {
+        "model": "m",
+        "layers": LAYERS,
+        "recogniser": json.dumps({"window": window, "input_size": [64, 64]}),
+        "grid": GRID,
+    }
     with (
         storage.create_shard(paths[0], "faces") as faces,
         storage.create_shard(paths[1], "maps", **attributes) as shard,

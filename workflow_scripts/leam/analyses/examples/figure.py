@@ -15,10 +15,9 @@ from matplotlib.axes import Axes
 
 from leam import storage
 from leam.analyses.similarity import bhattacharyya
-from leam.grid import Grid, largest_pixels
+from leam.grid import largest_pixels
 from leam.plotting import STYLE, UNTRAINED_NOTE, draw_map, label_rows, picture_grid, save, short_name
 from leam.reasons import NOBODY
-from leam.regions import WHOLE_CROP, Window
 from leam.selection import draw_identities
 
 SENSITIVITY_PERCENTS = (0.1, 0.5, 1, 2, 5, 10)  # of plot_sensitivity, percent of the grid
@@ -114,36 +113,31 @@ def list_mouths(maps: list[str], faces: list[str]) -> pd.DataFrame:
 
 @dataclass
 class Example:
-    """One image and its maps under one recogniser: crop (S, S, 3), maps {polarity: {layer: (h, w)}}."""
+    """One image and its maps under one recogniser: crop (S, S, 3), maps {polarity: {layer: (G, G)}}, on the grid."""
 
     identity: str
     image: str
     crop: np.ndarray
     maps: dict[str, dict[str, np.ndarray]]
-    window: Window
 
     @property
     def title(self) -> str:
         return f"{self.identity} / {Path(self.image).stem}"
-
-    def on_grid(self, polarity: str, layer: str, side: int) -> np.ndarray:
-        """The map on the common grid (G, G)."""
-        return Grid(side, self.window).place(self.maps[polarity][layer])
 
 
 def read_examples(maps: str, faces: str, identity: str, images: list[str]) -> list[Example]:
     """Images of one identity with their maps, from the files of its shard."""
     with storage.open_shard(maps, "maps") as shard, storage.open_shard(faces, "faces") as parsed:
         found, names = storage.read_maps(shard, identity), storage.read_images(parsed, identity)
-        crops, window = storage.read_faces(parsed, identity).crops, storage.read_window(shard)
+        crops, grid = storage.read_faces(parsed, identity).crops, storage.read_grid(shard)
     examples = []
     for image in images:
         place = found.images.index(image)
         of_image = {
-            polarity: {layer: array[place] for layer, array in layers.items()}
+            polarity: {layer: grid.place(array[place], layer) for layer, array in layers.items()}
             for polarity, layers in found.maps.items()
         }
-        examples.append(Example(identity, image, crops[names.index(image)], of_image, window))
+        examples.append(Example(identity, image, crops[names.index(image)], of_image))
     return examples
 
 
@@ -174,7 +168,7 @@ def _show_rows(
         for panels, (_, polarity, example) in zip(axes, rows, strict=True):
             panels[0].imshow(example.crop)
             for axis, layer in zip(panels[1:], layers, strict=True):
-                draw_map(axis, example.crop, example.maps[polarity][layer], example.window)
+                draw_map(axis, example.crop, example.maps[polarity][layer])
         for axis, name in zip(axes[0], ["picture", *layers], strict=True):
             axis.set_title(short_name(name), fontsize=7)
         label_rows(axes, [label for label, _, _ in rows])
@@ -236,7 +230,6 @@ def plot_sensitivity(
     pdf: str | Path,
     *,
     polarity: str,
-    grid: int = 112,
     seed: int = 0,
 ) -> None:
     """How the activated set of one image grows with the threshold: top p % of the grid, and fractions of the maximum.
@@ -255,8 +248,8 @@ def plot_sensitivity(
     with pyplot.rc_context(STYLE):
         figure, axes = picture_grid(len(shown), len(columns) + 1, title, captions=True)
         for panels, layer in zip(axes, shown, strict=True):
-            on_grid = example.on_grid(polarity, layer, grid)
-            draw_map(panels[0], example.crop, on_grid, WHOLE_CROP)
+            on_grid = example.maps[polarity][layer]
+            draw_map(panels[0], example.crop, on_grid)
             for axis, (_, choose, threshold) in zip(panels[1:], columns, strict=True):
                 _draw_set(axis, example.crop, choose(on_grid, threshold))
         for axis, name in zip(axes[0], ["map", *(name for name, _, _ in columns)], strict=True):
@@ -283,12 +276,11 @@ def plot_person(
     *,
     polarity: str,
     images: int = 4,
-    grid: int = 112,
     seed: int = 0,
 ) -> None:
     """Images of one person down, recognisers across (paper figure 1): the most ordinary person (``choose_person``).
 
-    maps : the shards' files per recogniser; each panel is the mean over the layers of the maps, each of sum 1
+    maps : the shards' files per recogniser; each panel is ``mean_over_layers``
     """
     shared = list_shared_images(maps)
     person = choose_person(shared, seed)
@@ -297,9 +289,19 @@ def plot_person(
     for paths in maps.values():
         examples = read_examples(paths[person["shard"]], faces[person["shard"]], person["identity"], names)
         for row, example in zip(rows, examples, strict=True):
-            row.append(np.mean([example.on_grid(polarity, layer, grid) for layer in example.maps[polarity]], axis=0))
+            row.append(mean_over_layers(example.maps[polarity]))
     title = f"{person['identity']} under every recogniser\nmean over the layers, polarity {polarity}"
     _show_recognisers(title, maps, [example.crop for example in examples], rows, names, png, pdf)
+
+
+def mean_over_layers(placed: dict[str, np.ndarray]) -> np.ndarray:
+    """The mean of maps on the common grid, {layer: (G, G)} -> (G, G), in which each layer weighs the same.
+
+    Each sums to 1 on the grid first: at their own sizes they do, but placing one multiplies its sum by its enlargement.
+    A map without mass is left out.
+    """
+    shares = [m / m.sum() for m in placed.values() if m.sum() > 0]
+    return np.mean(shares, axis=0) if shares else next(iter(placed.values()))
 
 
 def plot_recognisers(
@@ -309,7 +311,6 @@ def plot_recognisers(
     pdf: str | Path,
     *,
     polarity: str,
-    grid: int = 112,
     seed: int = 0,
 ) -> None:
     """One image under every recogniser: the first, middle and last layer down. The most ordinary image
@@ -324,7 +325,7 @@ def plot_recognisers(
         example = read_example(paths, faces, chosen)
         layers = list(example.maps[polarity])
         for row, place in zip(rows, (0, (len(layers) - 1) // 2, -1), strict=True):
-            row.append(example.on_grid(polarity, layers[place], grid))
+            row.append(example.maps[polarity][layers[place]])
     title = f"{example.title} under every recogniser\npolarity {polarity}"
     _show_recognisers(title, maps, [example.crop] * len(depths), rows, depths, png, pdf, compare=True)
 
@@ -351,7 +352,7 @@ def _show_recognisers(
         for panels, crop, row in zip(axes, crops, rows, strict=True):
             panels[0].imshow(crop)
             for number, (axis, on_grid) in enumerate(zip(panels[1:], row, strict=True)):
-                draw_map(axis, crop, on_grid, WHOLE_CROP)
+                draw_map(axis, crop, on_grid)
                 if compare and number:
                     axis.set_xlabel(f"BC {overlap(row[0], on_grid):.2f}", fontsize=6, labelpad=1)
         for axis, paths in zip(axes[0, 1:], maps.values(), strict=True):
@@ -381,14 +382,14 @@ def plot_maps(
     columns = [(found, crop, number) for found, crops in people for number, crop in enumerate(crops[:images])]
     model, layers = title_of(maps)
     with storage.open_shard(maps[0], "maps") as shard:
-        window = storage.read_window(shard)
+        grid = storage.read_grid(shard)
     with pyplot.rc_context(STYLE):
         figure, axes = picture_grid(len(layers) + 1, len(columns), f"{model}: LEAM, polarity {polarity}")
         for across, (found, crop, number) in enumerate(columns):
             axes[0, across].imshow(crop)
             axes[0, across].set_title(f"{found.identity} / {Path(found.images[number]).stem}", fontsize=7)
             for down, layer in enumerate(layers, start=1):
-                draw_map(axes[down, across], crop, found.maps[polarity][layer][number], window)
+                draw_map(axes[down, across], crop, grid.place(found.maps[polarity][layer][number], layer))
         label_rows(axes, ["picture", *layers])
         save(figure, png, pdf)
 

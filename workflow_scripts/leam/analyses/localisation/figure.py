@@ -103,13 +103,14 @@ def _plot_examples(figure: SubFigure, found: pd.DataFrame, faces_file: str, maps
     best = {p: rows.loc[rows["enrichment"].idxmax(), "layer"] for p, rows in found.groupby("polarity", sort=False)}
     people = examples_figure.choose_shown_identities([maps_file], [faces_file], SHOWN, seed)
     with storage.open_shard(maps_file, "maps") as shard, storage.open_shard(faces_file, "faces") as parsed:
-        window = storage.read_window(shard)
+        grid = storage.read_grid(shard)
         for row, (person, crops) in zip(axes, people, strict=True):
             used = storage.used_faces(shard, parsed, person.identity)
             outline = storage.read_regions(parsed, person.identity)[used][0] == REGIONS.index(world)
             row[0].imshow(crops[0])
             for axis, polarity in zip(row[1:], POLARITIES, strict=True):
-                plotting.draw_map(axis, crops[0], person.maps[polarity][best[polarity]][0], window)
+                image_map = person.maps[polarity][best[polarity]][0]
+                plotting.draw_map(axis, crops[0], grid.place(image_map, best[polarity]))
             for axis in row:
                 axis.contour(outline, levels=[0.5], colors="#36d6e7", linewidths=0.8)
                 axis.set_axis_off()

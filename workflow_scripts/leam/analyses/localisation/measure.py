@@ -138,7 +138,7 @@ def count_pixels(faces_path: str | Path, maps_path: str | Path, settings: MapSet
         layers, thresholds = storage.read_layers(shard), storage.read_thresholds(shard)
         placed, labels = {}, {}
         for name in storage.identities(shard):
-            placed[name] = place_maps(storage.read_maps(shard, name).maps, settings.grid)
+            placed[name] = place_maps(storage.read_maps(shard, name).maps, storage.read_grid(shard))
             used = storage.used_faces(shard, parsed, name)
             labels[name] = regions.resize_regions(storage.read_regions(parsed, name)[used], settings.grid)
     axes = {"layer": [*layers, WHOLE_MODEL], "threshold": thresholds, "region": list(REGIONS)}
@@ -155,11 +155,11 @@ def count_pixels(faces_path: str | Path, maps_path: str | Path, settings: MapSet
     return pd.concat(counted, ignore_index=True)
 
 
-def place_maps(image_maps: dict[str, dict[str, np.ndarray]], side: int) -> np.ndarray:
+def place_maps(image_maps: dict[str, dict[str, np.ndarray]], grid: Grid) -> np.ndarray:
     """{polarity: {layer: (N, h, w)}} of an identity -> (2 L, G, G): the mean of its image maps, on the common grid."""
-    grid = Grid(side)
-    found = [image_maps[polarity][layer].mean(0) for polarity in POLARITIES for layer in image_maps[polarity]]
-    return np.stack([grid.place(torch.from_numpy(image_map)).numpy() for image_map in found])
+    cells = [(polarity, layer) for polarity in POLARITIES for layer in image_maps[polarity]]
+    means = ((torch.from_numpy(image_maps[polarity][layer].mean(0)), layer) for polarity, layer in cells)
+    return np.stack([grid.place(image_map, layer).numpy() for image_map, layer in means])
 
 
 def count_grids(grids: np.ndarray, labels: np.ndarray, settings: MapSettings) -> np.ndarray:

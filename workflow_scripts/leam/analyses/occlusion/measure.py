@@ -53,7 +53,7 @@ from leam.analyses.occlusion import (
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.device import arithmetic, choose_device, tune_cpu
 from leam.embedding import UnusableImagesError, embed, is_usable, normalise
-from leam.grid import Grid, centre_scores, input_pixels, set_size
+from leam.grid import centre_scores, input_pixels, set_size
 from leam.jobs import Job
 from leam.journal import Journal
 from leam.maps import MapSettings, explain, identify
@@ -343,7 +343,7 @@ class Sources:
         }
         self.grid, self.precision = int(own.attrs["grid"]), json.loads(own.attrs["settings"])["precision"]
         self.layers = {name: storage.read_layers(shard) for name, shard in guides.items()}
-        self.placed = {name: Grid(self.grid, storage.read_window(shard)) for name, shard in guides.items()}
+        self.placed = {name: storage.read_grid(shard) for name, shard in guides.items()}
         self.seen = seen_pixels(recogniser, self.grid)
         self.shuffled: nn.Module | None = None
         self._last: tuple[tuple, np.ndarray] = ((), EMPTY_MAP)  # the maps read last, which several kinds share
@@ -358,7 +358,7 @@ class Sources:
                 cell = ranking.polarity, ranking.layer
                 native = shuffled.get(cell, EMPTY_MAP) if ranking.kind == SHUFFLED else None
                 native = self._native(ranking, identity, images) if native is None else native
-                scores = self.placed[ranking.guide].place(torch.from_numpy(native).float().to(x.device))
+                scores = self.placed[ranking.guide].place(torch.from_numpy(native).float().to(x.device), ranking.layer)
             found.append(order_pixels(scores, set_sizes(ranking, self.grid)[-1]).expand(len(images), -1))
         return found
 

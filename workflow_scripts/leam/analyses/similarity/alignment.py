@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from leam.faces.frames import similarity_frame, transform
-from leam.regions import CROP_UNITS, WHOLE_CROP, Window
+from leam.grid import Grid
+from leam.regions import CROP_UNITS
 
 SHAPE = (68, 2)
 EYE_CORNERS = (36, 45)  # the outer ones, the picture's left first (iBUG's order of 68 landmarks)
@@ -90,28 +91,40 @@ def frames_onto(landmarks: np.ndarray, targets: np.ndarray) -> np.ndarray:
 class Warp:
     """Moves maps into their frames, on the common grid, by one bilinear sampling from their native size.
 
-    Where a frame is the identity this is ``grid.Grid.place``. Outside of the window that the recogniser sees (top,
-    left, bottom, right in 112ths of the crop) a map is zero. Where a frame is NaN, so is the map.
+    Where a frame is the identity this is ``grid.Grid.place``. Outside of what the recogniser sees of the crop a map is
+    zero. Where a frame is NaN, so is the map.
     """
 
-    def __init__(self, frames: np.ndarray, grid: int, window: Window = WHOLE_CROP):
-        """frames : (N, 3, 3), grid pixels of each image's crop to those of its target."""
+    def __init__(self, frames: np.ndarray, grid: Grid):
+        """frames : (N, 3, 3), grid pixels of each image's crop to those of its target; grid : where maps are placed"""
+        self.grid = grid
         known = np.isfinite(frames).all((1, 2))
         sources = torch.from_numpy(np.linalg.inv(np.where(known[:, None, None], frames, np.eye(3))))
-        steps = torch.arange(grid, dtype=torch.float64)
+        steps = torch.arange(grid.side, dtype=torch.float64)
         across, down = torch.meshgrid(steps, steps, indexing="xy")
         pixels = torch.stack((across, down, torch.ones_like(across)), dim=-1)  # (G, G, 3)
         where = torch.einsum("nij,yxj->nyxi", sources[:, :2], pixels)  # (N, G, G, 2) in grid pixels of the crop
-        top, left, bottom, right = window
+        top, left, bottom, right = grid.window
         start, extent = torch.tensor([left, top]), torch.tensor([right - left, bottom - top])
         # -1 to 1 from edge to edge of the window
-        self.where = 2 * ((where + 0.5) * (CROP_UNITS / grid) - start) / extent - 1
+        self.where = 2 * ((where + 0.5) * (CROP_UNITS / grid.side) - start) / extent - 1
         self.outside = ~(self.where.abs() < 1).all(-1).unsqueeze(1)  # (N, 1, G, G)
         self.unknown = torch.from_numpy(~known)
 
-    def __call__(self, maps: Tensor) -> Tensor:
-        """Maps (N, C, h, w) -> (N, C, G, G) float64."""
-        warped = functional.grid_sample(maps.double(), self.where, padding_mode="border", align_corners=False)
+    def __call__(self, maps: Tensor, place: str = "") -> Tensor:
+        """Maps (N, C, h, w) of a place (a layer) -> (N, C, G, G) float64."""
+        where = self._where(place, (maps.shape[-2], maps.shape[-1]))
+        warped = functional.grid_sample(maps.double(), where, padding_mode="border", align_corners=False)
         warped.masked_fill_(self.outside, 0)
         warped[self.unknown] = torch.nan
         return warped
+
+    def _where(self, place: str, native: tuple[int, int]) -> Tensor:
+        """(N, G, G, 2), across and down: -1 to 1 from edge to edge of the map, as ``grid_sample`` takes it."""
+        if place not in self.grid.lattices:
+            return self.where
+        axes = []
+        for axis, position in ((1, self.where[..., 0]), (0, self.where[..., 1])):
+            units = self.grid.units((position + 1) / 2, axis, native[axis], place)
+            axes.append((2 * units + 1) / native[axis] - 1)
+        return torch.stack(axes, dim=-1)

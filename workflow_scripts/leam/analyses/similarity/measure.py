@@ -48,6 +48,7 @@ from leam.analyses.similarity import (
 )
 from leam.analyses.similarity.transport import Ground, Support
 from leam.controls import POPULATION_MEAN
+from leam.grid import Grid
 from leam.methods import POLARITIES
 from leam.pixel_sets import keep_top
 from leam.reasons import NO_LANDMARKS
@@ -175,7 +176,7 @@ class Shards:
             self._close = stack.pop_all()
         first = self.maps[0]
         self.model, self.untrained = str(first.attrs["model"]), storage.is_untrained(first)
-        self.layers, self.window = storage.read_layers(first)[: settings.first_layers], storage.read_window(first)
+        self.layers, self.placed = storage.read_layers(first)[: settings.first_layers], storage.read_grid(first)
 
     def __enter__(self) -> "Shards":
         return self
@@ -313,21 +314,21 @@ class Worker:
     def _maps(self, stack: Stack, frames: np.ndarray) -> Iterator[tuple[dict, Tensor]]:
         """The maps in one frame, by layer: keys, those of the channels as a list, and maps (n, C, G, G)."""
         settings = self.shards.settings
-        warp = alignment.Warp(frames, settings.grid, self.shards.window)
+        warp = alignment.Warp(frames, self.shards.placed)
         for layer, maps in stack.maps.items():
             keys = {"kind": LEAM_MAPS, "layer": layer, "polarity": list(settings.polarities), "region": ""}
-            yield keys, warp(torch.from_numpy(maps))
+            yield keys, warp(torch.from_numpy(maps), layer)
 
     def _nulls(self, stack: Stack, frames: np.ndarray) -> Iterator[tuple[dict, Tensor]]:
         """Likewise the nulls: the population's mean maps, on each face, and the masks of the facial regions."""
         settings = self.shards.settings
         onto_faces = _inverse(_frames(stack, self.template, CANONICAL))
-        warp = alignment.Warp(frames @ onto_faces, settings.grid)
+        warp = alignment.Warp(frames @ onto_faces, Grid(settings.grid))
         for layer in stack.maps:
             keys = {"kind": POPULATION_MEAN, "layer": layer, "polarity": list(settings.polarities), "region": ""}
             yield keys, warp(torch.from_numpy(self.means[layer]).expand(len(frames), -1, -1, -1))
         keys = {"kind": MASK, "layer": "", "polarity": "", "region": [WHOLE_FACE, *FACIAL]}
-        yield keys, alignment.Warp(frames, settings.grid)(torch.from_numpy(facial_masks(stack.regions)))
+        yield keys, alignment.Warp(frames, Grid(settings.grid))(torch.from_numpy(facial_masks(stack.regions)))
 
     def _measure(self, maps: Tensor, pairs: np.ndarray, keys: dict) -> list[dict]:
         """One cell per part and channel: its keys, and the values (m,) of its pairs."""
@@ -378,9 +379,9 @@ def average_population(
             usable = np.isfinite(frames).all((1, 2))
             known += usable.any()
             if usable.any():
-                warp = alignment.Warp(frames[usable], settings.grid, shards.window)
+                warp = alignment.Warp(frames[usable], shards.placed)
                 for layer, found in stack.maps.items():
-                    sums[layer] = sums.get(layer, 0.0) + warp(torch.from_numpy(found[usable])).mean(0).numpy()
+                    sums[layer] = sums.get(layer, 0.0) + warp(torch.from_numpy(found[usable]), layer).mean(0).numpy()
         log.info("%s: mean over %d of %d identities", shards.model, known, len(people))
         shape = (len(settings.polarities), settings.grid, settings.grid)
         means = {layer: sums[layer] / known if known else np.full(shape, np.nan) for layer in shards.layers}
