@@ -209,6 +209,18 @@ def test_shuffled_maps_are_the_naive_maps_of_the_network_with_permuted_weights(f
     np.testing.assert_allclose(found[0], expected / expected.sum(), atol=1e-5)
 
 
+def test_under_permuted_weights_no_places_are_looked_for(finished, monkeypatch):
+    """Once per person, on the network as it was made quicker, that would cost more than the maps and might be refused."""
+    folder, faces, recognisers, _ = finished
+    monkeypatch.setattr(maps, "find_lattices", lambda *_: pytest.fail("looked for"))
+    with storage.open_shard(folder / "small" / "00000.h5", "maps") as own, storage.open_shard(faces, "faces") as shard:
+        sources = occlusion_measure.Sources(recognisers[0], {"small": own}, storage.Averages([], [], {}))
+        x = networks.to_input(storage.read_faces(shard, "b").crops, recognisers[0])
+        rankings = [occlusion_measure.Ranking("shuffled", "small", "conv2", "loss", (1.0,))]
+        occlusion_measure.ready_networks(sources, rankings, recognisers[0], torch.device("cpu"))
+        assert len(sources._shuffled_maps(rankings, "b", x)["loss", "conv2"]) == 2
+
+
 def test_one_row_per_image_and_mask_of_the_plan(finished):
     *_, table = finished
     assert list(table.columns) == occlusion.DROP_COLUMNS

@@ -53,7 +53,7 @@ from leam.analyses.occlusion import (
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.device import arithmetic, choose_device, tune_cpu
 from leam.embedding import UnusableImagesError, embed, is_usable, normalise
-from leam.grid import centre_scores, input_pixels, set_size
+from leam.grid import Grid, centre_scores, input_pixels, set_size
 from leam.jobs import Job
 from leam.journal import Journal
 from leam.maps import MapSettings, explain, identify
@@ -408,10 +408,11 @@ class Sources:
         if not layers:
             return {}
         settings = MapSettings(grid=self.grid, top_percents=(1.0,), batch_images=self.batch)
-        regions = np.zeros((len(x), self.grid, self.grid), np.uint8)  # the counts per region are not used
+        # Its counts per region are not used, so no places of its units are looked for.
+        regions, stretched = np.zeros((len(x), self.grid, self.grid), np.uint8), Grid(self.grid)
         assert self.shuffled is not None  # ``ready_networks`` makes it where such rankings are planned
         try:
-            found = explain(self.shuffled, layers, x, regions, settings)
+            found = explain(self.shuffled, layers, x, regions, settings, stretched)
         except UnusableImagesError as error:
             log.warning("%s: no maps under permuted weights, so no drops: %s", identity, error)
             return {}
