@@ -8,6 +8,14 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
+# Faces found and parsed by models whose files a plan does not need.
+ABSENT_MODELS = {
+    "detector": "retinaface",
+    "detector_weights": "absent.pth",
+    "label_maps": "pyfacer",
+    "parser_weights": "absent.pt",
+    "landmarks": "none",
+}
 
 
 def snakemake(*arguments, directory, check=True):

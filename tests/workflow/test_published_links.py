@@ -7,7 +7,7 @@ import pytest
 from leam import storage
 from leam.sample import rendering
 from picture_server import answer, redirect, serve
-from runs import jobs, snakemake, write_config
+from runs import ABSENT_MODELS, jobs, snakemake, write_config
 
 
 def settings(path, **changes):
@@ -15,13 +15,7 @@ def settings(path, **changes):
     return {
         "source": {"kind": "imdb_face", "imdb_face": {"path": str(path)} | changes},
         "scraping": {"contact": "me@example.org"},
-        "faces": {
-            "detector": "retinaface",
-            "detector_weights": "absent.pth",
-            "label_maps": "pyfacer",
-            "parser_weights": "absent.pt",
-            "landmarks": "none",
-        },
+        "faces": ABSENT_MODELS,
     }
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from runs import ROOT, jobs, snakemake, write_config
+from runs import ABSENT_MODELS, ROOT, jobs, snakemake, write_config
 
 SCRIPTS = ROOT / "workflow_scripts"
 RULES = {
@@ -71,13 +71,7 @@ def test_a_dry_run_needs_no_weights_no_gpu_and_no_slurm(tmp_path):
         (people / f"p{number}" / "1.jpg").touch()
     settings = {
         "source": {"kind": "folder", "folder": {"path": "people"}},
-        "faces": {
-            "detector": "retinaface",
-            "detector_weights": "absent.pth",
-            "label_maps": "pyfacer",
-            "parser_weights": "absent.pt",
-            "landmarks": "none",
-        },
+        "faces": ABSENT_MODELS,
         "models": ["AF_R18", "IR_CASIA", "VGG_16"],
         "identities_per_job": 3,
     }

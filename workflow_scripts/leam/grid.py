@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Maps = TypeVar("Maps", np.ndarray, "Tensor")
-CENTRED, STRETCHED = PLACEMENTS = ("centred", "stretched")
+CENTRED = "centred"
+PLACEMENTS = (CENTRED, "stretched")
 TOP_PERCENTS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 5.0, 10.0)
 FULL_ACTIVATION = 0.01  # of the map's maximum
 

@@ -210,7 +210,7 @@ def test_shuffled_maps_are_the_naive_maps_of_the_network_with_permuted_weights(f
 
 
 def test_under_permuted_weights_no_places_are_looked_for(finished, monkeypatch):
-    """Once per person, on the network as it was made quicker, that would cost more than the maps and might be refused."""
+    """Once per person, on the network as it was made quicker, it would cost more than the maps and may be refused."""
     folder, faces, recognisers, _ = finished
     monkeypatch.setattr(maps, "find_lattices", lambda *_: pytest.fail("looked for"))
     with storage.open_shard(folder / "small" / "00000.h5", "maps") as own, storage.open_shard(faces, "faces") as shard:
