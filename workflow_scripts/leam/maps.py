@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
 NO_EMBEDDING = "embedding is zero or not finite"
+SAME = 1e-6  # 1 - cos below which a pair's gradient is what rounding leaves of 0
 
 
 class MapsError(Exception):
@@ -165,6 +166,7 @@ class PairBatch:
 
     positives: Tensor  # (a,) among all images
     slots: Tensor  # (a,) their places among the anchor's partners
+    directed: Tensor  # (a,) whether the two embeddings differ, so that there is a direction from one to the other
     maps: list[Tensor]
 
 
@@ -180,6 +182,7 @@ def pair_batches(
     if not block.requires_grad:
         raise MapsError(NO_GRADIENT)
     block_unit = normalise(block)  # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|)
+    constant = block_unit.detach()
     for number, active in enumerate(anchors.active, 1):
         positives, slots = (each[number - 1] for each in (anchors.positives, anchors.slots))
         along = unit[positives]
@@ -194,7 +197,8 @@ def pair_batches(
             cell.reduction.reduce(gradients[cell.place][:active], activations[cell.place].detach()[:active])
             for cell in cells
         ]
-        yield PairBatch(positives[:active], slots[:active], maps)
+        apart = (constant[:active] - along[:active]).square().sum(1) / 2  # 1 - cos, to more digits than from cos
+        yield PairBatch(positives[:active], slots[:active], apart >= SAME, maps)
 
 
 # ------------------------------------------------------------------------------------------------------ one identity
@@ -235,8 +239,9 @@ class Block:
         totals = torch.stack([m.sum((2, 3)) for m in batch.maps])  # (L, S, a)
         finite = totals.isfinite()
         self.nonfinite[:active] += (~finite).sum((0, 1))
-        maps = [torch.where(f[..., None, None], m, 0) for f, m in zip(finite, batch.maps, strict=True)]
-        totals = torch.where(finite, totals, 0)
+        taken = finite & batch.directed
+        maps = [torch.where(t[..., None, None], m, 0) for t, m in zip(taken, batch.maps, strict=True)]
+        totals = torch.where(taken, totals, 0)
         self.filled[:, :, :active] += totals > 0
         scales = torch.where(totals > 0, 1 / totals, 0)[..., None, None]
         for total, m, scale in zip(self.sums, maps, scales, strict=True):

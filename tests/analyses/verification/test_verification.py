@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from leam import storage
 from leam.analyses.verification import measure as verification_measure
 from leam.analyses.verification import table as verification_table
+from shards import write_embeddings
 
 
 def unit(rng, n, d=8):
@@ -74,19 +75,6 @@ def test_of_too_few_impostors_there_is_no_threshold(n):
     assert np.isnan(verification_measure.threshold_at(np.random.default_rng(0).random(n), 1e-3)).all()
 
 
-def write_maps(path, embeddings, names):
-    """A maps file of these people's embeddings (people, images, D) alone."""
-    n = embeddings.shape[1]
-    pairs = np.zeros((n * (n - 1), 2), np.int16)
-    nothing = {"loss": np.zeros((len(pairs), 0, 0, 19), np.uint16)}
-    images = [str(number) for number in range(n)]
-    with storage.create_shard(path, "maps", untrained=True) as shard:
-        for name, of_person in zip(names, embeddings, strict=True):
-            found = storage.IdentityMaps(name, images, pairs, pairs[:, 0].astype(np.float32), of_person, {}, nothing)
-            storage.write_maps(shard, found)
-    return [str(path)]
-
-
 def people(count, seed=3):
     rng = np.random.default_rng(seed)
     embeddings = unit(rng, count)[:, None] + 0.05 * unit(rng, 3 * count).reshape(count, 3, -1)
@@ -94,7 +82,7 @@ def people(count, seed=3):
 
 
 def test_table_of_models(tmp_path):
-    maps = write_maps(tmp_path / "m.h5", people(4), "abcd")
+    maps = [write_embeddings(tmp_path / "m.h5", dict(zip("abcd", people(4), strict=True)), untrained=True)]
     verification_table.tabulate_verification({"m": maps}, tmp_path / "out.csv")
     row = pd.read_csv(tmp_path / "out.csv").iloc[0]
     assert (row["genuine_pairs"], row["impostor_pairs"], row["images"]) == (12, 54, 12)
@@ -104,7 +92,7 @@ def test_table_of_models(tmp_path):
 
 def test_the_table_says_which_rate_there_is(tmp_path):
     embeddings = people(20)
-    maps = write_maps(tmp_path / "m.h5", embeddings, "abcdefghijklmnopqrst")
+    maps = [write_embeddings(tmp_path / "m.h5", {f"p{k}": person for k, person in enumerate(embeddings)})]
     verification_table.tabulate_verification({"m": maps}, tmp_path / "out.csv")
     row = pd.read_csv(tmp_path / "out.csv").iloc[0]
     flat = embeddings.reshape(60, -1)
