@@ -289,10 +289,13 @@ def write_faces(shard: h5py.File, faces: Faces) -> None:
         _put(group, name, getattr(faces, name).astype(np.float32, copy=False))
 
 
-def read_faces(shard: h5py.File, identity: str) -> Faces:
+def read_faces(shard: h5py.File, identity: str, images: list[str] | None = None) -> Faces:
+    """Of an identity's faces all, or some (their names, in the order of the file)."""
     group = shard[group_name(identity)]
-    arrays = {name: group[name][()] for name in ("crops", "regions", "landmarks", "points")}
-    return Faces(identity=identity, images=_strings(group, "images"), **arrays)
+    names = _strings(group, "images")
+    rows = slice(None) if images is None else [number for number, name in enumerate(names) if name in images]
+    arrays = {name: group[name][rows] for name in ("crops", "regions", "landmarks", "points")}
+    return Faces(identity=identity, images=names if images is None else [names[row] for row in rows], **arrays)
 
 
 def write_maps(shard: h5py.File, maps: IdentityMaps, dtype: str = "float32") -> None:

@@ -1,0 +1,172 @@
+"""The same picture twice: under one person or under two, as the same file, re-encoded, or in another size.
+
+Crops are compared, not files: of one photograph of two people each has a face. Two crops are alike when their
+fingerprints correlate by ALIKE or more. A fingerprint is how brightness changes from each cell of a coarse grid to the
+next, across and down, so it knows neither brightness nor contrast, and no detail that compression or resizing takes.
+
+Shape letters: N images of one identity, M of all, S side of a crop, D = 2 SIDE (SIDE - 1) numbers of a fingerprint.
+"""
+
+import csv
+import hashlib
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from leam import files, reasons, storage
+
+log = logging.getLogger(__name__)
+SIDE = 16  # cells of a fingerprint, down and across
+ALIKE = 0.95  # docs/method.md 2.1 says what lies on either side
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+COMPARED = 2**25  # correlations held at a time
+DUPLICATE_COLUMNS = ("identity", "image", "other_identity", "other_image", "alike", "correlation", "copies")
+FILE, PIXELS, NEAR = "file", "pixels", "near"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One face: whose, and the digests of its file ("" where there is none) and of its crop's pixels."""
+
+    identity: str
+    image: str
+    file: str
+    pixels: str
+
+
+def find_duplicates(images: Sequence[str | Path], faces: Sequence[str | Path], output: str | Path) -> None:
+    """duplicates.csv, from all shards: one row for every image that is to be left out (DUPLICATE_COLUMNS).
+
+    images, faces : the shards' files
+
+    Of the images of one person that are alike the first stays; images that are alike under several people all go, as
+    nothing says whose they are. ``other_identity`` and ``other_image`` are the first of those that an image is alike
+    to, under another person where there is one, and ``copies`` is the number of all of them. Images that the import
+    has left out, since their file came twice under one person, have a row too.
+    """
+    pictures: list[Picture] = []
+    prints, rows = [np.zeros((0, 2 * SIDE * (SIDE - 1)), np.float32)], []
+    ledger = [row for path in images for row in _read_ledger(path)]
+    digests = {(row["identity"], row["image"]): row["sha256"] for row in ledger}
+    files_found = Counter(digest for digest in digests.values() if digest)
+    for row in ledger:
+        original = reasons.original_of(row["status"], row.get(storage.DETAIL, ""))
+        if original is not None:
+            names = row["identity"], row["image"], row["identity"], original
+            rows.append((*names, FILE, 1.0, files_found[row["sha256"]] - 1))
+    for path in faces:
+        with storage.open_shard(path, "faces") as shard:
+            for identity in storage.identities(shard):
+                found = storage.read_faces(shard, identity)
+                prints.append(fingerprints(found.crops))
+                pictures += [
+                    Picture(identity, image, digests.get((identity, image), ""), hashlib.sha256(crop).hexdigest())
+                    for image, crop in zip(found.images, found.crops, strict=True)
+                ]
+    rows += _rows(pictures, np.concatenate(prints))
+    with files.whole_file(output) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(DUPLICATE_COLUMNS)
+        writer.writerows((*row[:5], f"{row[5]:.4f}", row[6]) for row in sorted(rows))
+    log.info("%d faces compared, %d images are duplicates", len(pictures), len(rows))
+
+
+def _read_ledger(path: str | Path) -> list[dict[str, str]]:
+    with storage.open_shard(path, "images") as shard:
+        return storage.read_ledger(shard)
+
+
+def fingerprints(crops: np.ndarray) -> np.ndarray:
+    """Crops (N, S, S, 3) uint8 -> (N, D) float32 of norm 1; all flat crops have the same."""
+    cells = _cells(crops.shape[1])
+    grey = cells @ (crops.astype(np.float32) @ GREY) @ cells.T  # (N, SIDE, SIDE)
+    steps = [np.diff(grey, axis=axis).reshape(len(crops), -1) for axis in (1, 2)]
+    found = np.concatenate(steps, axis=1)
+    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    flat = norms < 1e-3  # grey levels: what float32 leaves of 0
+    return np.where(flat, found.shape[1] ** -0.5, found / np.where(flat, 1, norms)).astype(np.float32)
+
+
+def _cells(side: int) -> np.ndarray:
+    """(SIDE, S): how much of each pixel's width every cell has, so that a product is the mean over the cell."""
+    edges, pixels = np.arange(SIDE + 1) * side / SIDE, np.arange(side)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (overlap.clip(0) * SIDE / side).astype(np.float32)
+
+
+def compare(prints: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fingerprints (M, D) and whose they are (M,) -> of each image the one that it is a duplicate of (M,), -1 of none,
+    and how many it is alike to (M,).
+
+    It is a duplicate of the first that is alike under another person, else of the first before it under its own.
+    """
+    total = len(prints)
+    others, copies = np.full(total, -1), np.zeros(total, int)
+    step = max(1, COMPARED // max(total, 1))
+    for start in range(0, total, step):
+        rows = np.arange(start, min(start + step, total))
+        alike = prints[rows] @ prints.T >= ALIKE
+        alike[np.arange(len(rows)), rows] = False
+        own = people[rows, None] == people
+        across, earlier = alike & ~own, alike & own & (np.arange(total) < rows[:, None])
+        chosen = np.where(across.any(1, keepdims=True), across, earlier)
+        others[rows] = np.where(chosen.any(1), chosen.argmax(1), -1)
+        copies[rows] = alike.sum(1)
+    return others, copies
+
+
+def _rows(pictures: list[Picture], prints: np.ndarray) -> list[tuple[str, str, str, str, str, float, int]]:
+    people = np.unique([picture.identity for picture in pictures], return_inverse=True)[1]
+    others, copies = compare(prints, people)
+    rows = []
+    for place in np.flatnonzero(others >= 0):
+        one, other = pictures[place], pictures[others[place]]
+        alike = FILE if one.file and one.file == other.file else PIXELS if one.pixels == other.pixels else NEAR
+        correlation = min(1.0, float(prints[place] @ prints[others[place]]))
+        names = one.identity, one.image, other.identity, other.image
+        rows.append((*names, alike, correlation, int(copies[place])))
+    return rows
+
+
+def read_duplicates(path: str | Path) -> dict[tuple[str, str], str]:
+    """The images that duplicates.csv says to leave out, (identity, image), with the reason of each."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return {(row["identity"], row["image"]): _reason(row) for row in csv.DictReader(file)}
+
+
+def _reason(row: dict[str, str]) -> str:
+    if row["identity"] == row["other_identity"]:
+        return reasons.duplicate_of(row["other_image"])
+    return reasons.under_another(row["other_identity"], row["other_image"])
+
+
+def leave_out(faces: h5py.File, duplicates: str | Path | None) -> list[storage.Discarded]:
+    """Which faces of a shard are left out as duplicates, and those of whoever has fewer than two without them.
+
+    duplicates : the table of ``find_duplicates``; None leaves nothing out
+    """
+    if duplicates is None:
+        return []
+    reason_of, rows = read_duplicates(duplicates), []
+    for identity in storage.identities(faces):
+        images = storage.read_images(faces, identity)
+        left_out = {image: reason_of[identity, image] for image in images if (identity, image) in reason_of}
+        if left_out and len(images) - len(left_out) < 2:
+            left_out = dict.fromkeys(["", *images], storage.TOO_FEW) | left_out
+        rows += [storage.Discarded(identity, image, reason) for image, reason in left_out.items()]
+    return rows
+
+
+def kept_images(faces: h5py.File, left_out: Iterable[storage.Discarded]) -> dict[str, list[str]]:
+    """The images of a shard that ``leave_out`` leaves, by identity; without those who have none left."""
+    gone = defaultdict(set)
+    for row in left_out:
+        gone[row.identity].add(row.image)
+    images = {identity: storage.read_images(faces, identity) for identity in storage.identities(faces)}
+    kept = {identity: [image for image in names if image not in gone[identity]] for identity, names in images.items()}
+    return {identity: names for identity, names in kept.items() if names}
