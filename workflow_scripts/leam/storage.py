@@ -52,6 +52,7 @@ class Faces:
     crops : (N, S, S, 3) uint8 RGB; regions : (N, S, S) uint8 in FaRL order;
     landmarks : (N, 68, 2) float32 px; points : (N, 5, 2) float32 px (eyes, nose tip, mouth corners; the picture's
     left first). NaN where unknown. Pixel coordinates: x then y, the centre of the top left pixel is (0, 0).
+    thumbnails : (N, 16, 16) float32, grey levels of the whole pictures that the crops are from; None where unknown
     """
 
     identity: str
@@ -60,6 +61,10 @@ class Faces:
     regions: np.ndarray
     landmarks: np.ndarray
     points: np.ndarray
+    thumbnails: np.ndarray | None = None
+
+
+FACE_ARRAYS = ("crops", "regions", "landmarks", "points", "thumbnails")  # a row per image
 
 
 @dataclass
@@ -285,8 +290,9 @@ def write_faces(shard: h5py.File, faces: Faces) -> None:
     _put_strings(group, "images", faces.images)
     for name in ("crops", "regions"):
         _put(group, name, getattr(faces, name).astype(np.uint8, copy=False))
-    for name in ("landmarks", "points"):
-        _put(group, name, getattr(faces, name).astype(np.float32, copy=False))
+    for name in ("landmarks", "points", "thumbnails"):
+        if getattr(faces, name) is not None:
+            _put(group, name, getattr(faces, name).astype(np.float32, copy=False))
 
 
 def read_faces(shard: h5py.File, identity: str, images: list[str] | None = None) -> Faces:
@@ -294,7 +300,7 @@ def read_faces(shard: h5py.File, identity: str, images: list[str] | None = None)
     group = shard[group_name(identity)]
     names = _strings(group, "images")
     rows = slice(None) if images is None else [number for number, name in enumerate(names) if name in images]
-    arrays = {name: group[name][rows] for name in ("crops", "regions", "landmarks", "points")}
+    arrays = {name: group[name][rows] for name in FACE_ARRAYS if name in group}
     return Faces(identity=identity, images=names if images is None else [names[row] for row in rows], **arrays)
 
 

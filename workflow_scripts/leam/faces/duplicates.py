@@ -1,10 +1,9 @@
 """The same picture twice: under one person or under two, as the same file, re-encoded, or in another size.
 
-Crops are compared, not files: of one photograph of two people each has a face. Two crops are alike when their
-fingerprints correlate by ALIKE or more. A fingerprint is how brightness changes from each cell of a coarse grid to the
-next, across and down, so it knows neither brightness nor contrast, and no detail that compression or resizing takes.
+Two images are alike when the fingerprints of their pictures correlate by ALIKE or more, and those of their crops by
+SAME_FACE, as one photograph of two people is no copy; or those of their crops by ALIKE.
 
-Shape letters: N images of one identity, M of all, S side of a crop, D = 2 SIDE (SIDE - 1) numbers of a fingerprint.
+Shape letters: N images of one identity, M of all, S side of a crop, D numbers of a fingerprint.
 """
 
 import csv
@@ -19,11 +18,10 @@ import h5py
 import numpy as np
 
 from leam import files, reasons, storage
+from leam.faces.fingerprints import fingerprints, thumbnail
 
 log = logging.getLogger(__name__)
-SIDE = 16  # cells of a fingerprint, down and across
-ALIKE = 0.95  # docs/method.md 2.1 says what lies on either side
-GREY = np.array([0.299, 0.587, 0.114], np.float32)
+ALIKE, SAME_FACE = 0.95, 0.6  # docs/method.md 2.1 says what lies on either side
 COMPARED = 2**25  # correlations held at a time
 DUPLICATE_COLUMNS = ("identity", "image", "other_identity", "other_image", "alike", "correlation", "copies")
 FILE, PIXELS, NEAR = "file", "pixels", "near"
@@ -50,7 +48,9 @@ def find_duplicates(images: Sequence[str | Path], faces: Sequence[str | Path], o
     has left out, since their file came twice under one person, have a row too.
     """
     pictures: list[Picture] = []
-    prints, rows = [np.zeros((0, 2 * SIDE * (SIDE - 1)), np.float32)], []
+    of_crops: list[np.ndarray] = []
+    of_pictures: list[np.ndarray] = []
+    rows = []
     ledger = [row for path in images for row in _read_ledger(path)]
     digests = {(row["identity"], row["image"]): row["sha256"] for row in ledger}
     files_found = Counter(digest for digest in digests.values() if digest)
@@ -63,12 +63,15 @@ def find_duplicates(images: Sequence[str | Path], faces: Sequence[str | Path], o
         with storage.open_shard(path, "faces") as shard:
             for identity in storage.identities(shard):
                 found = storage.read_faces(shard, identity)
-                prints.append(fingerprints(found.crops))
+                thumbnails = np.stack([thumbnail(crop) for crop in found.crops])
+                of_crops.append(fingerprints(thumbnails))
+                of_pictures.append(fingerprints(thumbnails if found.thumbnails is None else found.thumbnails))
                 pictures += [
                     Picture(identity, image, digests.get((identity, image), ""), hashlib.sha256(crop).hexdigest())
                     for image, crop in zip(found.images, found.crops, strict=True)
                 ]
-    rows += _rows(pictures, np.concatenate(prints))
+    if pictures:
+        rows += _rows(pictures, np.concatenate(of_crops), np.concatenate(of_pictures))
     with files.whole_file(output) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(DUPLICATE_COLUMNS)
@@ -81,36 +84,19 @@ def _read_ledger(path: str | Path) -> list[dict[str, str]]:
         return storage.read_ledger(shard)
 
 
-def fingerprints(crops: np.ndarray) -> np.ndarray:
-    """Crops (N, S, S, 3) uint8 -> (N, D) float32 of norm 1; all flat crops have the same."""
-    cells = _cells(crops.shape[1])
-    grey = cells @ (crops.astype(np.float32) @ GREY) @ cells.T  # (N, SIDE, SIDE)
-    steps = [np.diff(grey, axis=axis).reshape(len(crops), -1) for axis in (1, 2)]
-    found = np.concatenate(steps, axis=1)
-    norms = np.linalg.norm(found, axis=1, keepdims=True)
-    flat = norms < 1e-3  # grey levels: what float32 leaves of 0
-    return np.where(flat, found.shape[1] ** -0.5, found / np.where(flat, 1, norms)).astype(np.float32)
-
-
-def _cells(side: int) -> np.ndarray:
-    """(SIDE, S): how much of each pixel's width every cell has, so that a product is the mean over the cell."""
-    edges, pixels = np.arange(SIDE + 1) * side / SIDE, np.arange(side)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (overlap.clip(0) * SIDE / side).astype(np.float32)
-
-
-def compare(prints: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fingerprints (M, D) and whose they are (M,) -> of each image the one that it is a duplicate of (M,), -1 of none,
-    and how many it is alike to (M,).
+def compare(crops: np.ndarray, pictures: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fingerprints (M, D) of crops and of pictures, and whose they are (M,) -> of each image the one that it is a
+    duplicate of (M,), -1 of none, and how many it is alike to (M,).
 
     It is a duplicate of the first that is alike under another person, else of the first before it under its own.
     """
-    total = len(prints)
+    total = len(people)
     others, copies = np.full(total, -1), np.zeros(total, int)
     step = max(1, COMPARED // max(total, 1))
     for start in range(0, total, step):
         rows = np.arange(start, min(start + step, total))
-        alike = prints[rows] @ prints.T >= ALIKE
+        of_crops, of_pictures = crops[rows] @ crops.T, pictures[rows] @ pictures.T
+        alike = (of_crops >= ALIKE) | ((of_pictures >= ALIKE) & (of_crops >= SAME_FACE))
         alike[np.arange(len(rows)), rows] = False
         own = people[rows, None] == people
         across, earlier = alike & ~own, alike & own & (np.arange(total) < rows[:, None])
@@ -120,14 +106,16 @@ def compare(prints: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndar
     return others, copies
 
 
-def _rows(pictures: list[Picture], prints: np.ndarray) -> list[tuple[str, str, str, str, str, float, int]]:
+def _rows(
+    pictures: list[Picture], of_crops: np.ndarray, of_pictures: np.ndarray
+) -> list[tuple[str, str, str, str, str, float, int]]:
     people = np.unique([picture.identity for picture in pictures], return_inverse=True)[1]
-    others, copies = compare(prints, people)
+    others, copies = compare(of_crops, of_pictures, people)
     rows = []
     for place in np.flatnonzero(others >= 0):
         one, other = pictures[place], pictures[others[place]]
         alike = FILE if one.file and one.file == other.file else PIXELS if one.pixels == other.pixels else NEAR
-        correlation = min(1.0, float(prints[place] @ prints[others[place]]))
+        correlation = min(1.0, max(float(prints[place] @ prints[others[place]]) for prints in (of_crops, of_pictures)))
         names = one.identity, one.image, other.identity, other.image
         rows.append((*names, alike, correlation, int(copies[place])))
     return rows
