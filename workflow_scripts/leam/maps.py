@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
 NO_EMBEDDING = "embedding is zero or not finite"
-SAME = 1e-6  # 1 - cos below which a pair's gradient is what rounding leaves of 0
+EQUAL = 1e-6  # 1 - cos below which a pair's gradient is what rounding leaves of 0
 
 
 class MapsError(Exception):
@@ -199,7 +199,7 @@ def pair_batches(
             for cell in cells
         ]
         apart = (constant[:active] - along[:active]).square().sum(1) / 2  # 1 - cos, to more digits than from cos
-        yield PairBatch(positives[:active], slots[:active], apart >= SAME, maps)
+        yield PairBatch(positives[:active], slots[:active], apart >= EQUAL, maps)
 
 
 # ------------------------------------------------------------------------------------------------------ one identity

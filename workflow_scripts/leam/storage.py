@@ -299,9 +299,10 @@ def read_faces(shard: h5py.File, identity: str, images: list[str] | None = None)
     """Of an identity's faces all, or some (their names, in the order of the file)."""
     group = shard[group_name(identity)]
     names = _strings(group, "images")
-    rows = slice(None) if images is None else [number for number, name in enumerate(names) if name in images]
-    arrays = {name: group[name][rows] for name in FACE_ARRAYS if name in group}
-    return Faces(identity=identity, images=names if images is None else [names[row] for row in rows], **arrays)
+    rows = [number for number, name in enumerate(names) if images is None or name in images]
+    chosen = slice(None) if len(rows) == len(names) else rows
+    arrays = {name: group[name][chosen] for name in FACE_ARRAYS if name in group}
+    return Faces(identity=identity, images=[names[row] for row in rows], **arrays)
 
 
 def write_maps(shard: h5py.File, maps: IdentityMaps, dtype: str = "float32") -> None:

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,13 @@ log = logging.getLogger(__name__)
 ALIKE, SAME_FACE = 0.95, 0.6  # docs/method.md 2.1 says what lies on either side
 COMPARED = 2**25  # correlations held at a time
 DUPLICATE_COLUMNS = ("identity", "image", "other_identity", "other_image", "alike", "correlation", "copies")
-FILE, PIXELS, NEAR = "file", "pixels", "near"
+SAME_FILE, SAME_PIXELS, NEAR = "file", "pixels", "near"
+Row = tuple[str, str, str, str, str, float, int]  # the values of DUPLICATE_COLUMNS
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One face: whose, and the digests of its file ("" where there is none) and of its crop's pixels."""
+class Digests:
+    """Whose a face is, and the digests of its file ("" where there is none) and of its crop's pixels."""
 
     identity: str
     image: str
@@ -47,41 +48,49 @@ def find_duplicates(images: Sequence[str | Path], faces: Sequence[str | Path], o
     to, under another person where there is one, and ``copies`` is the number of all of them. Images that the import
     has left out, since their file came twice under one person, have a row too.
     """
-    pictures: list[Picture] = []
-    of_crops: list[np.ndarray] = []
-    of_pictures: list[np.ndarray] = []
-    rows = []
     ledger = [row for path in images for row in _read_ledger(path)]
-    digests = {(row["identity"], row["image"]): row["sha256"] for row in ledger}
-    files_found = Counter(digest for digest in digests.values() if digest)
-    for row in ledger:
-        original = reasons.original_of(row["status"], row.get(storage.DETAIL, ""))
-        if original is not None:
-            names = row["identity"], row["image"], row["identity"], original
-            rows.append((*names, FILE, 1.0, files_found[row["sha256"]] - 1))
-    for path in faces:
-        with storage.open_shard(path, "faces") as shard:
-            for identity in storage.identities(shard):
-                found = storage.read_faces(shard, identity)
-                thumbnails = np.stack([thumbnail(crop) for crop in found.crops])
-                of_crops.append(fingerprints(thumbnails))
-                of_pictures.append(fingerprints(thumbnails if found.thumbnails is None else found.thumbnails))
-                pictures += [
-                    Picture(identity, image, digests.get((identity, image), ""), hashlib.sha256(crop).hexdigest())
-                    for image, crop in zip(found.images, found.crops, strict=True)
-                ]
-    if pictures:
-        rows += _rows(pictures, np.concatenate(of_crops), np.concatenate(of_pictures))
+    rows = [
+        *_packed_once(ledger),
+        *_compared(faces, {(row["identity"], row["image"]): row["sha256"] for row in ledger}),
+    ]
     with files.whole_file(output) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(DUPLICATE_COLUMNS)
         writer.writerows((*row[:5], f"{row[5]:.4f}", row[6]) for row in sorted(rows))
-    log.info("%d faces compared, %d images are duplicates", len(pictures), len(rows))
+    log.info("%d images are duplicates", len(rows))
 
 
 def _read_ledger(path: str | Path) -> list[dict[str, str]]:
     with storage.open_shard(path, "images") as shard:
         return storage.read_ledger(shard)
+
+
+def _packed_once(ledger: list[dict[str, str]]) -> Iterator[Row]:
+    """The rows of the images whose file came under the same person before."""
+    count_of = Counter(row["sha256"] for row in ledger)
+    for row in ledger:
+        original = reasons.original_of(row["status"], row.get(storage.DETAIL, ""))
+        if original is not None:
+            yield row["identity"], row["image"], row["identity"], original, SAME_FILE, 1.0, count_of[row["sha256"]] - 1
+
+
+def _compared(faces: Sequence[str | Path], sha256: dict[tuple[str, str], str]) -> list[Row]:
+    """The rows of the images that are alike, from the faces of all shards; sha256 : of each image's file."""
+    found: list[Digests] = []
+    crops, pictures = [], []
+    for path in faces:
+        with storage.open_shard(path, "faces") as shard:
+            for identity in storage.identities(shard):
+                person = storage.read_faces(shard, identity)
+                thumbnails = np.stack([thumbnail(crop) for crop in person.crops])
+                crops.append(fingerprints(thumbnails))
+                pictures.append(fingerprints(thumbnails if person.thumbnails is None else person.thumbnails))
+                found += [
+                    Digests(identity, image, sha256.get((identity, image), ""), hashlib.sha256(crop).hexdigest())
+                    for image, crop in zip(person.images, person.crops, strict=True)
+                ]
+    log.info("%d faces are compared", len(found))
+    return _rows(found, np.concatenate(crops), np.concatenate(pictures)) if found else []
 
 
 def compare(crops: np.ndarray, pictures: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,16 +115,15 @@ def compare(crops: np.ndarray, pictures: np.ndarray, people: np.ndarray) -> tupl
     return others, copies
 
 
-def _rows(
-    pictures: list[Picture], of_crops: np.ndarray, of_pictures: np.ndarray
-) -> list[tuple[str, str, str, str, str, float, int]]:
-    people = np.unique([picture.identity for picture in pictures], return_inverse=True)[1]
-    others, copies = compare(of_crops, of_pictures, people)
+def _rows(found: list[Digests], crops: np.ndarray, pictures: np.ndarray) -> list[Row]:
+    others, copies = compare(crops, pictures, np.unique([one.identity for one in found], return_inverse=True)[1])
     rows = []
     for place in np.flatnonzero(others >= 0):
-        one, other = pictures[place], pictures[others[place]]
-        alike = FILE if one.file and one.file == other.file else PIXELS if one.pixels == other.pixels else NEAR
-        correlation = min(1.0, max(float(prints[place] @ prints[others[place]]) for prints in (of_crops, of_pictures)))
+        one, other = found[place], found[others[place]]
+        alike = (
+            SAME_FILE if one.file and one.file == other.file else SAME_PIXELS if one.pixels == other.pixels else NEAR
+        )
+        correlation = min(1.0, max(float(prints[place] @ prints[others[place]]) for prints in (crops, pictures)))
         names = one.identity, one.image, other.identity, other.image
         rows.append((*names, alike, correlation, int(copies[place])))
     return rows
