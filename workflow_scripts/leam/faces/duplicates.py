@@ -25,7 +25,7 @@ ALIKE, SAME_FACE = 0.95, 0.6  # docs/method.md 2.1 says what lies on either side
 COMPARED = 2**25  # correlations held at a time
 DUPLICATE_COLUMNS = ("identity", "image", "other_identity", "other_image", "alike", "correlation", "copies")
 SAME_FILE, SAME_PIXELS, NEAR = "file", "pixels", "near"
-Row = tuple[str, str, str, str, str, float, int]  # the values of DUPLICATE_COLUMNS
+Duplicate = tuple[str, str, str, str, str, float, int]  # the values of DUPLICATE_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _read_ledger(path: str | Path) -> list[dict[str, str]]:
         return storage.read_ledger(shard)
 
 
-def _packed_once(ledger: list[dict[str, str]]) -> Iterator[Row]:
+def _packed_once(ledger: list[dict[str, str]]) -> Iterator[Duplicate]:
     """The rows of the images whose file came under the same person before."""
     count_of = Counter(row["sha256"] for row in ledger)
     for row in ledger:
@@ -74,7 +74,7 @@ def _packed_once(ledger: list[dict[str, str]]) -> Iterator[Row]:
             yield row["identity"], row["image"], row["identity"], original, SAME_FILE, 1.0, count_of[row["sha256"]] - 1
 
 
-def _compared(faces: Sequence[str | Path], sha256: dict[tuple[str, str], str]) -> list[Row]:
+def _compared(faces: Sequence[str | Path], sha256: dict[tuple[str, str], str]) -> list[Duplicate]:
     """The rows of the images that are alike, from the faces of all shards; sha256 : of each image's file."""
     found: list[Digests] = []
     crops, pictures = [], []
@@ -115,7 +115,7 @@ def compare(crops: np.ndarray, pictures: np.ndarray, people: np.ndarray) -> tupl
     return others, copies
 
 
-def _rows(found: list[Digests], crops: np.ndarray, pictures: np.ndarray) -> list[Row]:
+def _rows(found: list[Digests], crops: np.ndarray, pictures: np.ndarray) -> list[Duplicate]:
     others, copies = compare(crops, pictures, np.unique([one.identity for one in found], return_inverse=True)[1])
     rows = []
     for place in np.flatnonzero(others >= 0):
