@@ -1,10 +1,14 @@
 """Where the units of layers lie, found by a probe, against the receptive-field arithmetic done by hand."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.nn import functional
 
@@ -12,6 +16,7 @@ from leam.grid import Lattice
 from leam.recognisers import networks, registry
 from leam.recognisers.lattice import find_lattices
 
+ROOT = Path(__file__).parents[2]
 C3, C3_S2, C1, POOL = (3, 1, 1), (3, 2, 1), (1, 1, 0), (2, 2, 0)  # kernel, stride, padding
 VALID, VALID_S2, VALID_POOL = (3, 1, 0), (3, 2, 0), (3, 2, 0)
 
@@ -144,3 +149,40 @@ def test_the_network_is_left_as_it_was():
     find_lattices(network, ("steps.0",), (20, 20))
     assert not network.steps[0]._forward_hooks and network.steps[0].weight.grad is None
     assert np.isfinite(network(torch.zeros(1, 3, 20, 20)).numpy()).all()
+
+
+REAL = Path(os.environ.get("LEAM_REAL", "unset"))
+
+
+def steps_in_file(path, layers):
+    """{layer: the (kernel, stride, padding) of the convolutions up to it}, read from an ONNX file without running it.
+
+    Of an addition the longer of its ways is taken: both have the same strides, and keep the middle where it is.
+    """
+    graph = onnx.load(path).graph
+    makers = {output: node for node in graph.node for output in node.output}
+
+    def way(name):
+        if name not in makers:
+            return []
+        node = makers[name]
+        found = max((way(given) for given in node.input), key=len, default=[])
+        if node.op_type == "Conv":
+            given = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+            found = [*found, (given["kernel_shape"][0], given["strides"][0], given["pads"][0])]
+        return found
+
+    written = {node.name.strip("/").replace(".", "/"): node.output[0] for node in graph.node}
+    return {layer: way(written[layer]) for layer in layers}
+
+
+@pytest.mark.skipif(not (REAL / "models").is_dir(), reason="no real recognisers (LEAM_REAL is to name their folder)")
+@pytest.mark.parametrize("name", ["mobilefacenet_y1", "mobilefacenet_casia"])
+def test_lattices_of_onnx_files_are_those_of_their_convolutions(name):
+    entry = yaml.safe_load((ROOT / "docs" / "examples" / "real.yaml").read_text())["recognisers"][name]
+    recogniser = registry.recogniser(name, entry | {"weights": str(REAL / entry["weights"])})
+    found = find_lattices(networks.build_network(recogniser), recogniser.layers, recogniser.input_size)
+    for layer, steps in steps_in_file(recogniser.weights, recogniser.layers).items():
+        offset, stride = by_hand(*steps)
+        assert found[layer] == Lattice((offset, offset), (stride, stride)), layer
+    assert len(steps) >= 8
