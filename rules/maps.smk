@@ -1,4 +1,4 @@
-# reads   results/faces/{shard}.h5 and results/weights/{model}.ok
+# reads   results/faces/{shard}.h5, results/weights/{model}.ok and results/tables/duplicates.csv
 # writes  results/maps/{model}/{shard}.h5: LEAM of every ordered pair, as image maps and as counts per region
 #
 # One process per model and shard. Finished identities are kept in a side file, {shard}.h5.journal, so that a job that
@@ -7,6 +7,7 @@
 
 rule compute_maps:
     input:
+        **DUPLICATES,
         faces=results("faces/{shard}.h5"),
         weights=results("weights/{model}.ok"),
     output:

@@ -1,4 +1,5 @@
-# reads   results/links.parquet, results/faces/*.h5, results/maps/{model}/*.h5; of scraped sources the ledgers
+# reads   results/links.parquet, results/faces/*.h5, results/maps/{model}/*.h5, results/tables/duplicates.csv; of scraped
+#         sources the ledgers
 # writes  results/tables/retention.csv, discarded.csv and, of a scraped source, scraping.csv; results/figures/retention.*
 
 TABLES |= table_paths({"retention": "retention", "discarded": "discarded"})
@@ -8,6 +9,7 @@ FIGURES += figure_paths("retention")
 rule tabulate_retention:
     input:
         **MAPS,
+        **DUPLICATES,
         links=results("links.parquet"),
         faces=shards_of("faces"),
     output:

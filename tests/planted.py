@@ -26,10 +26,10 @@ def make_counts(identities=5, seed=0):
                     percent = 100 * count / count.sum()
                     rows += [
                         (polarity, layer, threshold, identity, *cell, 12, 0)
-                        for cell in zip(REGIONS, count, percent, area, strict=True)
+                        for cell in zip(REGIONS, count, percent, area, np.minimum(100, 3 * area), strict=True)
                     ]
     names = ["polarity", "layer", "threshold", "identity", "region", "count", "percent", "area_percent"]
-    table = pd.DataFrame(rows, columns=[*names, "pairs", "empty_pairs"])
+    table = pd.DataFrame(rows, columns=[*names, "attainable_percent", "pairs", "empty_pairs"])
     table.insert(0, "model", "m")
     return table.assign(untrained=False)
 

@@ -1,5 +1,6 @@
 """Shards of faces and of images for tests."""
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def write_faces(path: Path, faces: Iterable[storage.Faces]) -> Path:
         for person in faces:
             storage.write_faces(shard, person)
         storage.write_discarded(shard, [])
+    return path
+
+
+def write_embeddings(path: Path, people: dict[str, np.ndarray], **attributes) -> Path:
+    """A maps file without any layer: the embeddings (N, D) of these people alone."""
+    with storage.create_shard(path, "maps", layers=np.zeros(0, "S1"), **attributes) as shard:
+        for identity, embeddings in people.items():
+            n = len(embeddings)
+            pairs = np.array(list(itertools.permutations(range(n), 2)), np.int16)
+            images = [f"{number:02d}" for number in range(n)]
+            storage.start_maps(shard, identity, images, pairs, np.zeros(len(pairs), np.float32), embeddings, 0)
     return path
 
 

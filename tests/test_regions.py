@@ -92,6 +92,39 @@ def test_counts_per_identity(shards, tmp_path):
     assert row.loc[("p", "loss", "c", "1", "face"), "area_percent"] == 50
 
 
+def test_the_attainable_share_against_a_loop_over_pairs():
+    """Per pair as many of its pixels as the region has in the anchor; of the whole model the layers' together."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, (3, 4, 4)).astype(np.uint8)
+    labels[0] = 2  # the first image is nothing but face
+    counts = rng.integers(0, 4, (6, 2, 2, 19)).astype(np.uint16)  # three images, their six pairs
+    counts[1, 0, 1] = 0  # an empty map
+    axes = {"layer": ["a", "b", "all"], "threshold": ["1", "full"], "region": list(REGIONS)}
+    found = regions_measure.count_polarity(counts, labels, axes).set_index(list(axes))["attainable_percent"]
+    fits, total = dict.fromkeys(found.index, 0), dict.fromkeys(found.index, 0)
+    for pair, anchor in enumerate((0, 0, 1, 1, 2, 2)):
+        for layer, name in enumerate("ab"):
+            for size, threshold in enumerate(("1", "full")):
+                pixels = int(counts[pair, layer, size].sum())
+                for number, region in enumerate(REGIONS):
+                    for key in ((name, threshold, region), ("all", threshold, region)):
+                        fits[key] += min(pixels, int((labels[anchor] == number).sum()))
+                        total[key] += pixels
+    np.testing.assert_allclose(found, [100 * fits[key] / total[key] for key in found.index])
+
+
+def test_a_region_larger_than_the_set_can_have_all_of_it_and_a_smaller_one_its_area_over_the_set():
+    labels = np.zeros((2, 10, 10), np.uint8)
+    labels[:, :2, :2] = 12  # 4 of 100 pixels
+    counts = np.zeros((2, 1, 1, 19), np.uint16)
+    counts[:, 0, 0, 12], counts[:, 0, 0, 0] = 2, 6  # of a set of 8
+    axes = {"layer": ["a", "all"], "threshold": ["full"], "region": list(REGIONS)}
+    rows = regions_measure.count_polarity(counts, labels, axes).set_index(["layer", "region"])
+    names = ["percent", "area_percent", "attainable_percent"]
+    assert rows.loc[("a", "llip"), names].tolist() == [25, 4, 50]
+    assert rows.loc[("a", "background"), names].tolist() == [75, 96, 100]
+
+
 def test_shares_of_single_images(shards, tmp_path):
     maps_path, faces_path, counts = shards
     images = tmp_path / "images.parquet"
@@ -108,8 +141,8 @@ def test_shares_of_single_images(shards, tmp_path):
 def test_an_identity_without_any_activation_has_no_percent():
     counts = np.zeros((2, 1, 1, 19), np.uint16)
     axes = {"layer": ["a", "all"], "threshold": ["full"], "region": list(REGIONS)}
-    table = regions_measure.count_polarity(counts, np.full(19, 100 / 19), axes)
-    assert table["percent"].isna().all()
+    table = regions_measure.count_polarity(counts, np.zeros((2, 4, 4), np.uint8), axes)
+    assert table["percent"].isna().all() and table["attainable_percent"].isna().all()
     assert (table["empty_pairs"] == 2).all()
 
 

@@ -20,4 +20,5 @@ compute_maps(
     seed=snakemake.params.seed,
     minutes=snakemake.resources.get("runtime"),
     progress=joblog.progress,
+    duplicates=snakemake.input.get("duplicates"),
 )

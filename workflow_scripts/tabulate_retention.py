@@ -12,4 +12,5 @@ tabulate_retention(
     {model: snakemake.input[f"maps_{model}"] for model in snakemake.params.models},
     snakemake.output.retention,
     snakemake.output.discarded,
+    duplicates=snakemake.input.get("duplicates"),
 )

@@ -18,12 +18,26 @@ def test_shares_against_a_plain_computation():
         row = found.loc[cell]
         assert row["percent"] == pytest.approx(rows["percent"].mean())
         assert row["area_percent"] == pytest.approx(rows["area_percent"].mean())
+        assert row["attainable_percent"] == pytest.approx(rows["attainable_percent"].mean())
         assert row["enrichment"] == pytest.approx(rows["percent"].mean() / rows["area_percent"].mean())
         assert row["percent_low"] <= row["percent"] <= row["percent_high"]
         assert row["enrichment_low"] <= row["enrichment"] <= row["enrichment_high"]
         assert (row["identities"], row["pairs"]) == (5, 60)
     shares = found.groupby(["polarity", "layer", "threshold"])[["percent", "pooled_percent"]].sum()
     np.testing.assert_allclose(shares, 100)
+
+
+def test_the_rank_is_the_place_among_the_regions_that_occur():
+    counts = make_counts()
+    counts.loc[counts["region"].isin(["hat", "earr"]), ["area_percent", "percent"]] = 0.0
+    found = regions_table.share_regions(counts, samples=10)
+    for _, rows in found.groupby(regions_table.REGION_KEYS[:-1]):
+        enrichments = [value for value in rows["enrichment"] if value == value]
+        places = {value: 1 + sum(other > value for other in enrichments) for value in enrichments}
+        assert sorted(places.values()) == list(range(1, 18)) and set(rows["regions"]) == {17}
+        assert [places.get(value) for value in rows["enrichment"]] == [
+            rank if rank == rank else None for rank in rows["rank"].astype(float)
+        ]
 
 
 def test_pooled_shares_weigh_identities_by_their_pixels():

@@ -1,7 +1,8 @@
 """leam.sources.imdb_face: every row judged, people and images drawn, against a naive reading of the same list."""
 
 import csv
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 
 import pandas as pd
 import pytest
@@ -117,6 +118,33 @@ def test_people_and_images_of_the_run_against_a_naive_reading(tmp_path):
     assert len(found) == 7
     assert all(naive[identity] >= 4 and count == min(naive[identity], 6) for identity, count in found.items())
     assert rows.equals(rows.sort_values(["identity", "image"], ignore_index=True))
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_who_is_drawn_against_a_naive_draw(tmp_path, seed):
+    """People, then each one's images, in the order of SHA-256 of "seed/name"; a row that stands twice counts once."""
+    lines = [row(person, image) for person in range(50) for image in range(person % 8)]
+    path = write(tmp_path / "list.csv", *lines, *lines[::9], row(1, 90) + ",more", row(7, 91, rect="1 2 3"))
+    rows, _ = published_list.choose_links(settings(path, identities=9, min_images=3, max_images=5, seed=seed))
+
+    def first(names, count):
+        return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).hexdigest())[:count]
+
+    images = defaultdict(set)
+    for line in lines:
+        _, person, image, *_ = line.split(",")
+        images[person].add(image)
+    drawn = first([person for person, names in images.items() if len(names) >= 3], 9)
+    expected = {(p, key.split("/")[1]) for p in drawn for key in first([f"{p}/{image}" for image in images[p]], 5)}
+    assert set(zip(rows["identity"], rows["image"], strict=True)) == expected
+    assert len(rows) == len(expected) and len(drawn) == 9
+
+
+def test_everyone_is_drawn_alike():
+    """Over seeds, each of 40 people as often as any: chi square, 39 degrees of freedom, far below 1e-4."""
+    names = [f"nm{number:07d}" for number in range(40)]
+    drawn = Counter(name for seed in range(500) for name in published_list._draw(names, seed, 10))
+    assert sum((drawn[name] - 125) ** 2 / 125 for name in names) < 85
 
 
 def test_the_seed_draws_and_more_keeps_what_fewer_had(tmp_path):

@@ -306,8 +306,8 @@ def chosen_source(config: dict) -> Source:
 
 
 def faces_settings(config: dict) -> dict:
-    """The ``faces`` section with every ``auto`` decided and its paths resolved."""
-    faces = chosen_faces(config)
+    """The ``faces`` section with every ``auto`` decided and its paths resolved: what ``parse_faces`` goes by."""
+    faces = {key: value for key, value in chosen_faces(config).items() if key != "duplicates"}
     paths = {key: faces[key] for key in FACES_PATHS}
     return faces | {key: path if path == DOWNLOAD else resolve(config, path) for key, path in paths.items()}
 

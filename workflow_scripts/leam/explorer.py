@@ -63,12 +63,14 @@ def build_explorer(
 
     maps : {model: its files, one per shard}; faces : the shards' files, in the same order
     verification : verification.csv, so that each recogniser's AUC stands beside its maps
-    The identities are drawn with the seed among those with two usable images; the page holds their photographs.
+    The identities are drawn with the seed among those with maps of the first recogniser; the page holds the photographs
+    that these maps are of.
     """
     people = []
-    for number, identity in draw_identities(faces, "faces", identities, seed):
-        with storage.open_shard(faces[number], "faces") as shard:
-            people.append((number, storage.read_faces(shard, identity)))
+    first = next(iter(maps.values()))
+    for number, identity in draw_identities(first, "maps", identities, seed):
+        with storage.open_shard(faces[number], "faces") as parsed, storage.open_shard(first[number], "maps") as shard:
+            people.append((number, storage.read_faces(parsed, identity, storage.read_images(shard, identity))))
     recognisers = [_recogniser(model, paths, people, images) for model, paths in maps.items()]
     data = {
         "people": [_person(found, images, recognisers[0]["grid"]) for _, found in people],

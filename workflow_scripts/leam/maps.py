@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from leam import files, storage
 from leam.device import arithmetic, choose_device, halve, images_at_once, tune_cpu
 from leam.embedding import UnusableImagesError, embed, is_usable, normalise, unit_embeddings
+from leam.faces.duplicates import kept_images, leave_out
 from leam.grid import CENTRED, TOP_PERCENTS, Grid, Lattice
 from leam.jobs import Job
 from leam.journal import Journal
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
 NO_EMBEDDING = "embedding is zero or not finite"
+EQUAL = 1e-6  # 1 - cos below which a pair's gradient is what rounding leaves of 0
 
 
 class MapsError(Exception):
@@ -165,6 +167,7 @@ class PairBatch:
 
     positives: Tensor  # (a,) among all images
     slots: Tensor  # (a,) their places among the anchor's partners
+    directed: Tensor  # (a,) whether the two embeddings differ, so that there is a direction from one to the other
     maps: list[Tensor]
 
 
@@ -180,6 +183,7 @@ def pair_batches(
     if not block.requires_grad:
         raise MapsError(NO_GRADIENT)
     block_unit = normalise(block)  # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|)
+    constant = block_unit.detach()
     for number, active in enumerate(anchors.active, 1):
         positives, slots = (each[number - 1] for each in (anchors.positives, anchors.slots))
         along = unit[positives]
@@ -194,7 +198,8 @@ def pair_batches(
             cell.reduction.reduce(gradients[cell.place][:active], activations[cell.place].detach()[:active])
             for cell in cells
         ]
-        yield PairBatch(positives[:active], slots[:active], maps)
+        apart = (constant[:active] - along[:active]).square().sum(1) / 2  # 1 - cos, to more digits than from cos
+        yield PairBatch(positives[:active], slots[:active], apart >= EQUAL, maps)
 
 
 # ------------------------------------------------------------------------------------------------------ one identity
@@ -235,8 +240,9 @@ class Block:
         totals = torch.stack([m.sum((2, 3)) for m in batch.maps])  # (L, S, a)
         finite = totals.isfinite()
         self.nonfinite[:active] += (~finite).sum((0, 1))
-        maps = [torch.where(f[..., None, None], m, 0) for f, m in zip(finite, batch.maps, strict=True)]
-        totals = torch.where(finite, totals, 0)
+        taken = finite & batch.directed
+        maps = [torch.where(t[..., None, None], m, 0) for t, m in zip(taken, batch.maps, strict=True)]
+        totals = torch.where(taken, totals, 0)
         self.filled[:, :, :active] += totals > 0
         scales = torch.where(totals > 0, 1 / totals, 0)[..., None, None]
         for total, m, scale in zip(self.sums, maps, scales, strict=True):
@@ -476,29 +482,48 @@ def compute_maps(
     minutes: float | None = None,
     progress: Callable = iter,
     together: bool | None = None,
+    duplicates: str | Path | None = None,
 ) -> None:
     """LEAM of every identity of a shard under one recogniser: faces/{shard}.h5 -> maps/{model}/{shard}.h5.
 
     Finished identities go to a journal beside the output; a job that was stopped goes on after the last of them, and
     the output appears only when it is whole. minutes : the job's time limit; it stops itself before, and so long it
     waits for another process that is writing the same shard, whose result it then takes over. together : several
-    identities per block, as many as ``settings.batch_images`` images hold; by default on a GPU alone.
+    identities per block, as many as ``settings.batch_images`` images hold; by default on a GPU alone. duplicates : the
+    table of the images that are left out (``faces.duplicates``); None: none
 
     Raises jobs.OutOfTimeError, MapsError, device.DeviceError, registry.ModelError, files.StorageError, and
     BlockingIOError when another process is still writing the same shard.
     """
     job = Job(output, minutes, progress)
-    work = _work(faces, recogniser, settings, seed)
+    with storage.open_shard(faces, "faces") as shard:
+        left_out = leave_out(shard, duplicates)
+    work = _work(faces, recogniser, settings, seed, left_out)
     described = work | (attributes or {})
     with job.journal(files.digest_value(work), lambda: _is_finished(job.output, described)) as journal:
         if journal is None:
             return
         with storage.open_shard(faces, "faces") as shard:
+            parsed = Parsed(shard, kept_images(shard, left_out))
             where = choose_device(device)
             joined = where.type == "cuda" if together is None else together
             ready = make_ready(recogniser, settings, where, seed)
-            _compute_identities(shard, job, journal, ready, joined)
-            _write_shard(shard, job.output, journal, ready, described)
+            _compute_identities(parsed, job, journal, ready, joined)
+            _write_shard(parsed, job.output, journal, ready, described)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The faces of a shard that get maps.
+
+    images : by identity, sorted, those that are not left out as duplicates
+    """
+
+    shard: h5py.File
+    images: dict[str, list[str]]
+
+    def read(self, identity: str) -> storage.Faces:
+        return storage.read_faces(self.shard, identity, self.images[identity])
 
 
 def _is_finished(output: Path, attributes: dict[str, str | bool]) -> bool:
@@ -509,13 +534,20 @@ def _is_finished(output: Path, attributes: dict[str, str | bool]) -> bool:
         return shard.attrs.get("config_digest") == files.digest_value(attributes) and bool(shard.attrs.get("complete"))
 
 
-def _work(faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed: int) -> dict[str, str | bool]:
+def _work(
+    faces: str | Path, recogniser: Recogniser, settings: MapSettings, seed: int, left_out: list[storage.Discarded]
+) -> dict[str, str | bool]:
     """Everything the maps depend on, as the attributes that the output carries."""
-    return identify(recogniser) | {
-        "faces_sha256": files.sha256(faces),
-        "settings": json.dumps(dataclasses.asdict(settings) | {"seed": seed}, sort_keys=True),
-        "versions": files.versions(torch, np, h5py),
-    }
+    images = [[row.identity, row.image] for row in left_out if row.image]
+    return (
+        identify(recogniser)
+        | {
+            "faces_sha256": files.sha256(faces),
+            "settings": json.dumps(dataclasses.asdict(settings) | {"seed": seed}, sort_keys=True),
+            "versions": files.versions(torch, np, h5py),
+        }
+        | ({"left_out_sha256": files.digest_value(images)} if images else {})
+    )
 
 
 def identify(recogniser: Recogniser) -> dict[str, str | bool]:
@@ -569,15 +601,15 @@ def lattices_of(
     return find_lattices(network, layers, input_size) if placement == CENTRED else {}
 
 
-def _compute_identities(shard: h5py.File, job: Job, journal: Journal, ready: Ready, together: bool) -> None:
-    names, model = storage.identities(shard), ready.recogniser.name
+def _compute_identities(parsed: Parsed, job: Job, journal: Journal, ready: Ready, together: bool) -> None:
+    names, model = list(parsed.images), ready.recogniser.name
     done = sum(name in journal for name in names)
     log.info("%s: %d identities, %d done before, on %s", model, len(names), done, ready.device)
     batch = ready.settings.batch_images or images_at_once(ready.device)
-    groups = _groups(shard, names, batch) if together else [[name] for name in names]
+    groups = _groups(parsed, batch) if together else [[name] for name in names]
     for number, group in job.unfinished_groups(groups, journal, model):
         begun = time.monotonic()
-        found = [storage.read_faces(shard, name) for name in group]
+        found = [parsed.read(name) for name in group]
         with arithmetic(ready.settings.precision, ready.device):
             _compute_group(ready, found, journal)
         seconds, sizes = time.monotonic() - begun, [len(faces.images) for faces in found]
@@ -585,15 +617,15 @@ def _compute_identities(shard: h5py.File, job: Job, journal: Journal, ready: Rea
         log.info("%s (%d of %d): %d images, %.0f pairs/s", ", ".join(group), number, len(names), sum(sizes), rate)
 
 
-def _groups(shard: h5py.File, names: list[str], batch: int) -> list[list[str]]:
+def _groups(parsed: Parsed, batch: int) -> list[list[str]]:
     """The identities in groups of at most ``batch`` images, or of one identity, whose sizes are similar.
 
-    They follow from the shard alone, so that a job that was stopped goes on with the same ones, to the same bits.
+    They follow from the faces alone, so that a job that was stopped goes on with the same ones, to the same bits.
     """
-    sizes = {name: len(storage.read_images(shard, name)) for name in names}
+    sizes = {name: len(images) for name, images in parsed.images.items()}
     groups: list[list[str]] = []
     room = 0
-    for name in sorted(names, key=lambda name: -sizes[name]):  # in a group of unequal ones the small wait for the large
+    for name in sorted(sizes, key=lambda name: -sizes[name]):  # in a group of unequal ones the small wait for the large
         if sizes[name] > room:
             groups.append([])
             room = batch
@@ -661,12 +693,13 @@ def _record(
 ) -> None:
     """Add an identity's blocks to the journal; the record under its own name says that it is whole.
 
-    Images whose embedding is zero or not finite are left out and named in ``dropped``.
+    Images whose embedding is zero or not finite are left out and named in ``dropped``; of an identity with fewer than
+    two others there are no ``images``.
     """
     images = np.array(faces.images)
-    usable = usable if usable.sum() >= 2 else np.zeros_like(usable)
-    facts = _add_blocks(journal, faces.identity, blocks) if usable.any() else {"blocks": 0}
-    journal.add(faces.identity, images=images[usable], dropped=images[~usable], **facts)
+    used = usable if usable.sum() >= 2 else np.zeros_like(usable)
+    facts = _add_blocks(journal, faces.identity, blocks) if used.any() else {"blocks": 0}
+    journal.add(faces.identity, images=images[used], dropped=images[~usable], **facts)
 
 
 def _add_blocks(journal: Journal, identity: str, blocks: Iterable[dict[str, np.ndarray]]) -> dict:
@@ -683,7 +716,7 @@ def _block_name(identity: str, number: int) -> str:
 
 
 def _write_shard(
-    faces: h5py.File, output: Path, journal: Journal, ready: Ready, attributes: dict[str, str | bool]
+    parsed: Parsed, output: Path, journal: Journal, ready: Ready, attributes: dict[str, str | bool]
 ) -> None:
     """The journal's records, in the order of the identities, as one file."""
     layers, settings = ready.recogniser.layers, ready.settings
@@ -700,13 +733,14 @@ def _write_shard(
         described |= {name: np.array([getattr(each, name) for each in lattices]) for name in ("offsets", "strides")}
     discarded = []
     with storage.create_shard(output, "maps", **described, **attributes) as shard:
-        for name in storage.identities(faces):
+        for name, images in parsed.images.items():
             facts = journal.get(name)
-            discarded += [storage.Discarded(name, str(image), NO_EMBEDDING) for image in facts["dropped"]]
+            reason_of = {str(image): NO_EMBEDDING for image in facts["dropped"]}
             if len(facts["images"]):
                 _write_identity(shard, name, facts, journal, layers, settings.dtype)
             else:
-                discarded.append(storage.Discarded(name, "", storage.TOO_FEW))
+                reason_of = dict.fromkeys(["", *images], storage.TOO_FEW) | reason_of
+            discarded += [storage.Discarded(name, image, reason) for image, reason in reason_of.items()]
         storage.write_discarded(shard, discarded)
         shard.attrs["complete"] = True
 

@@ -6,7 +6,7 @@ What is particular to one picture follows after a colon. ``OK`` is the status of
 OK = "ok"
 # what a source, or a link, gives
 MISSING, NO_IMAGES = "missing", "no images"
-DUPLICATE = "duplicate"
+DUPLICATE, UNDER_ANOTHER = "duplicate", "under another person too"
 UNREADABLE, UNSUPPORTED, TOO_LARGE = "unreadable", "unsupported format", "too large"
 LABELS_MISSING, LABELS_UNREADABLE = "label map missing", "label map unreadable"
 LABELS_SIZE, LABELS_RANGE = "label map of another size", "label out of range"
@@ -26,8 +26,20 @@ NOBODY = "no identity has two usable images; see the discarded images in the tab
 
 
 def duplicate_of(image: str) -> str:
-    """The reason of a picture with the bytes of another one."""
+    """The reason of a picture that the same person has as another image already."""
     return f"{DUPLICATE} of {image}"
+
+
+def under_another(identity: str, image: str) -> str:
+    """The reason of a picture that another person has too, so that nothing says who is in it."""
+    return f"{UNDER_ANOTHER}: {identity}, {image}"
+
+
+def original_of(status: str, detail: str) -> str | None:
+    """The image that a ledger says a picture is a duplicate of: in its status, or beside it (``storage.DETAIL``)."""
+    if status == DUPLICATE:
+        return detail
+    return status.removeprefix(duplicate_of("")) if status.startswith(duplicate_of("")) else None
 
 
 def reason_kind(reason: str) -> str:

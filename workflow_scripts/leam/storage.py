@@ -52,6 +52,7 @@ class Faces:
     crops : (N, S, S, 3) uint8 RGB; regions : (N, S, S) uint8 in FaRL order;
     landmarks : (N, 68, 2) float32 px; points : (N, 5, 2) float32 px (eyes, nose tip, mouth corners; the picture's
     left first). NaN where unknown. Pixel coordinates: x then y, the centre of the top left pixel is (0, 0).
+    thumbnails : (N, 16, 16) float32, grey levels of the whole pictures that the crops are from; None where unknown
     """
 
     identity: str
@@ -60,6 +61,10 @@ class Faces:
     regions: np.ndarray
     landmarks: np.ndarray
     points: np.ndarray
+    thumbnails: np.ndarray | None = None
+
+
+FACE_ARRAYS = ("crops", "regions", "landmarks", "points", "thumbnails")  # a row per image
 
 
 @dataclass
@@ -90,7 +95,7 @@ class Averages:
 
     identities : (I,) str, sorted; shards : (I,) str, the name of the maps file that each stands in
     totals : {(polarity, layer): (h, w) float64}, the sum over identities of the identity's mean image map
-    threshold : cosine at a false match rate of 1e-3 among all impostor pairs; NaN where there are none
+    threshold : cosine at a false match rate of 1e-3 among the impostor pairs; NaN where there are fewer than 1,000
     """
 
     identities: list[str]
@@ -285,14 +290,19 @@ def write_faces(shard: h5py.File, faces: Faces) -> None:
     _put_strings(group, "images", faces.images)
     for name in ("crops", "regions"):
         _put(group, name, getattr(faces, name).astype(np.uint8, copy=False))
-    for name in ("landmarks", "points"):
-        _put(group, name, getattr(faces, name).astype(np.float32, copy=False))
+    for name in ("landmarks", "points", "thumbnails"):
+        if getattr(faces, name) is not None:
+            _put(group, name, getattr(faces, name).astype(np.float32, copy=False))
 
 
-def read_faces(shard: h5py.File, identity: str) -> Faces:
+def read_faces(shard: h5py.File, identity: str, images: list[str] | None = None) -> Faces:
+    """Of an identity's faces all, or some (their names, in the order of the file)."""
     group = shard[group_name(identity)]
-    arrays = {name: group[name][()] for name in ("crops", "regions", "landmarks", "points")}
-    return Faces(identity=identity, images=_strings(group, "images"), **arrays)
+    names = _strings(group, "images")
+    rows = [number for number, name in enumerate(names) if images is None or name in images]
+    chosen = slice(None) if len(rows) == len(names) else rows
+    arrays = {name: group[name][chosen] for name in FACE_ARRAYS if name in group}
+    return Faces(identity=identity, images=[names[row] for row in rows], **arrays)
 
 
 def write_maps(shard: h5py.File, maps: IdentityMaps, dtype: str = "float32") -> None:

@@ -107,6 +107,17 @@ def test_centre_and_mean_are_the_pixels_they_claim_to_be(planted, nose_faces):
         assert np.abs(rows.loc[(model, "loss", "conv", "1", "s002")] - expected).sum() <= 2 * 3 * 4  # equal distances
 
 
+def test_no_share_is_above_what_the_region_has_room_for(planted, nose_faces):
+    assert (planted["percent"] <= planted["attainable_percent"] + 1e-9).all()
+    with storage.open_shard(nose_faces / "faces.h5", "faces") as shard:
+        labels = storage.read_regions(shard, "s001")
+    chosen = (planted["identity"] == "s001") & (planted["threshold"] == "1") & (planted["model"] == "random")
+    rows = planted[chosen & (planted["polarity"] == "loss") & (planted["layer"] == "conv")].set_index("region")
+    for number, region in enumerate(REGIONS):
+        expected = np.mean([min(1, (image == number).sum() / 125) for image in labels])
+        assert rows.loc[region, "attainable_percent"] == pytest.approx(100 * expected)
+
+
 def test_every_control_has_as_many_pixels_as_the_recogniser(planted):
     top = planted[(planted["threshold"] == "1") & (planted["layer"] == "conv")]
     per_map = top.groupby(["model", "polarity", "identity"])["count"].sum() / (112 * 112 / 100)
@@ -137,7 +148,9 @@ def make_counts(percents: dict[str, tuple[str, list[float]]], area: list[float])
         for name in REGIONS
         if name not in ("nose", "hair")
     ]
-    table = pd.concat([table, *missing]).assign(count=1, pairs=6, empty_pairs=0, untrained=False, world="nose", auc=0.9)
+    table = pd.concat([table, *missing]).assign(
+        count=1, attainable_percent=90.0, pairs=6, empty_pairs=0, untrained=False, world="nose", auc=0.9
+    )
     order = {name: number for number, name in enumerate(REGIONS)}
     keys = ["model", "polarity", "layer", "threshold", "identity", "region"]
     return table.sort_values(keys, key=lambda column: column.map(order) if column.name == "region" else column)
@@ -166,6 +179,7 @@ def test_enrichment_and_differences_against_a_plain_bootstrap(tmp_path):
     assert row["enrichment"] == pytest.approx(own.mean() / area.mean(), rel=1e-5)
     assert row["under_centre"] == pytest.approx(centre.mean() / area.mean(), rel=1e-5)
     assert (row["nearest"], row["rank"], row["regions"]) == ("centre", 1, 2)
+    assert row["attainable_percent"] == 90
     assert row["difference"] == pytest.approx((own.mean() - centre.mean()) / area.mean(), rel=1e-5)
     rng = np.random.default_rng(5)
     drawn = [rng.integers(0, 6, 6) for _ in range(8000)]

@@ -6,8 +6,7 @@ import numpy as np
 
 from leam import maps, storage
 from leam.analyses.occlusion import averages
-from leam.analyses.verification import measure as verification_measure
-from shards import make_faces, write_faces
+from shards import make_faces, write_embeddings, write_faces
 
 
 def test_leave_one_out_by_hand():
@@ -48,8 +47,22 @@ def test_totals_over_two_shards_give_the_mean_of_all_others(tmp_path, narrow):
     averages.average_maps(everyone, tmp_path / "averages.h5")
     found = storage.read_averages(tmp_path / "averages.h5")
     assert (found.identities, found.shards) == (["a", "b", "c"], ["0.h5", "1.h5", "1.h5"])
-    assert found.threshold == verification_measure.score_verification("", everyone)["threshold"]
+    assert np.isnan(found.threshold)  # of 26 impostor pairs
     total = found.totals["similarity", "layer1.0.conv2"]
     others = averages.mean_of_others(total, means["b"], 3)
     np.testing.assert_allclose(others, (means["a"] + means["c"]) / 2, rtol=1e-9, atol=1e-15)
     assert len(found.totals) == 2
+
+
+def test_the_threshold_is_that_of_the_impostors_of_all_shards(tmp_path):
+    rng, paths, people = np.random.default_rng(0), [], {}
+    for number in range(2):
+        of_shard = {f"p{number}{k}": rng.normal(size=(2, 4)) for k in range(12)}
+        people |= of_shard
+        paths.append(
+            write_embeddings(tmp_path / f"{number}.h5", of_shard, model="m", grid=8, recogniser="", untrained=False)
+        )
+    averages.average_maps(paths, tmp_path / "averages.h5")
+    impostor = [x @ y for a in people for b in people if a < b for x in people[a] for y in people[b]]
+    assert len(impostor) == 1104
+    assert storage.read_averages(tmp_path / "averages.h5").threshold == sorted(impostor)[-2]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.ndimage import map_coordinates
+from scipy.optimize import linprog
 
 from leam import config, files, paper, pixel_sets, storage
 from leam.analyses import similarity
@@ -16,6 +17,7 @@ from leam.analyses.similarity import figure as similarity_figure
 from leam.analyses.similarity import measure as similarity_measure
 from leam.analyses.similarity import table as similarity_table
 from leam.analyses.similarity.measure import Person, SimilaritySettings
+from leam.regions import REGIONS
 
 GRID, SIDE, LAYERS = 32, 64, ["first", "second/Conv"]
 
@@ -332,6 +334,49 @@ def test_masks_are_compared_by_region(run):
     assert row["bc"] == pytest.approx(expected, abs=1e-6)
 
 
+def pooled(image, cell):
+    """A distribution on the grid, summed cell by cell."""
+    cells = np.zeros((GRID // cell, GRID // cell))
+    for y, x in np.ndindex(GRID, GRID):
+        cells[y // cell, x // cell] += image[y, x] / image.sum()
+    return cells
+
+
+def moved(p, q, cell):
+    """EMD of two pooled maps in grid pixels, by scipy's linear programme: from every cell to every cell."""
+    n, places = p.size, np.indices(p.shape).reshape(2, -1).T * cell
+    costs = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1))
+    leaves, arrives = np.kron(np.eye(n), np.ones(n)), np.kron(np.ones(n), np.eye(n))
+    masses = np.concatenate((p.ravel(), q.ravel()))
+    return linprog(costs.ravel(), A_eq=np.vstack((leaves, arrives)), b_eq=masses, method="highs").fun
+
+
+def test_the_nulls_of_region_masks_against_a_plain_computation(run):
+    """BC and pooled EMD of uniform masks in every frame, by region and of all facial regions together."""
+    cell, null = run["settings"].cell, run["tables"][1]
+    with storage.open_shard(run["folder"] / "population.h5", "population") as shard:
+        population, _ = storage.read_population(shard, LAYERS)
+    chosen = null[(null["kind"] == "region_mask") & (null["reason"] == "")]
+    chosen = chosen[chosen["region"].isin(["facial", "nose", "lb"])]
+    assert set(chosen["frame"]) == set(similarity.FRAMES) and set(chosen["pairing"]) == {"same", "different"}
+    for row in chosen.itertuples():
+        masks = []
+        for identity, image in ((row.identity, row.image), (row.other_identity, row.other_image)):
+            landmarks, _, reference = image_of(run, identity, image)
+            target = {"identity": reference, "canonical": population, "none": None}[row.frame]
+            frame = np.eye(3) if target is None else fit(landmarks, target)
+            with storage.open_shard(run["faces"][identity.startswith("q")], "faces") as faces:
+                labels = storage.read_regions(faces, identity)[int(image)]
+            names = similarity_measure.FACIAL if row.region == "facial" else [row.region]
+            masks.append(placed(np.isin(labels, [REGIONS.index(name) for name in names]), frame))
+        p, q = (mask / mask.sum() for mask in masks)
+        assert row.bc == pytest.approx(np.sqrt(p * q).sum(), abs=1e-6)
+        flat = [pooled(mask, cell) for mask in masks]
+        points = np.indices(flat[0].shape).reshape(2, -1).T * float(cell)
+        expected = ot.emd2(*(mask.ravel() / mask.sum() for mask in flat), ot.dist(points, metric="euclidean"))
+        assert row.emd_px == pytest.approx(expected, abs=1e-4)
+
+
 def test_the_same_bytes_however_many_processes(run, tmp_path):
     out = tmp_path / "pairs.parquet", tmp_path / "nulls.parquet"
     similarity_measure.measure_similarity(
@@ -359,8 +404,12 @@ def test_full_maps_are_moved_in_cells_when_asked_for(run, tmp_path):
     )
     table = pd.read_parquet(tmp_path / "a")
     assert set(table["layer"]) == {"first"} and set(table["polarity"]) == {"similarity"}
-    full, top = (table[table["part"] == part]["emd_px"] for part in ("full", "top1"))
-    assert (full > 0).all() and top.isna().all()
+    full, top = (table[table["part"] == part] for part in ("full", "top1"))
+    assert len(full) and top["emd_px"].isna().all()
+    for row in full.itertuples():
+        ends = (row.identity, row.image), (row.other_identity, row.other_image)
+        cells = [pooled(placed(image_of(run, *end)[1]["similarity"]["first"], np.eye(3)), 8) for end in ends]
+        assert row.emd_px == pytest.approx(moved(*cells, 8), abs=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------- tables and figure

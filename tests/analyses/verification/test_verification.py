@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from leam import storage
 from leam.analyses.verification import measure as verification_measure
 from leam.analyses.verification import table as verification_table
+from shards import write_embeddings
 
 
 def unit(rng, n, d=8):
@@ -52,31 +53,55 @@ def test_area_under_curve_at_its_limits():
     assert verification_measure.area_under_curve(np.ones(3), np.ones(4)) == 0.5
 
 
-def test_threshold_lets_through_at_most_the_false_match_rate():
-    impostor = np.random.default_rng(2).random(5000)
-    threshold = verification_measure.threshold_at(impostor, 1e-3)
-    assert (impostor > threshold).mean() <= 1e-3
-    assert (impostor >= threshold).mean() > 1e-3
+@pytest.mark.parametrize("n", [1000, 1999, 5000, 9000])
+def test_the_threshold_is_the_lowest_that_so_many_impostors_exceed(n):
+    """Against every score tried as the threshold, one after the other."""
+    impostor = np.random.default_rng(n).random(n)
+    kept = [score for score in impostor if 1000 * sum(impostor > score) <= n]
+    threshold, achieved = verification_measure.threshold_at(impostor, 1e-3)
+    assert threshold == min(kept)
+    assert achieved == sum(impostor > min(kept)) / n == n // 1000 / n
+
+
+def test_the_achieved_rate_is_lower_where_scores_are_equal():
+    impostor = np.repeat([0.1, 0.2, 0.7, 0.9], [1500, 1490, 8, 2])
+    assert verification_measure.threshold_at(impostor, 1e-3) == (0.7, 2 / 3000)
+    copies = np.repeat([0.1, 1.0], [2990, 10])  # the same picture under several people
+    assert verification_measure.threshold_at(copies, 1e-3) == (1.0, 0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 999])
+def test_of_too_few_impostors_there_is_no_threshold(n):
+    assert np.isnan(verification_measure.threshold_at(np.random.default_rng(0).random(n), 1e-3)).all()
+
+
+def people(count, seed=3):
+    rng = np.random.default_rng(seed)
+    embeddings = unit(rng, count)[:, None] + 0.05 * unit(rng, 3 * count).reshape(count, 3, -1)
+    return embeddings / np.linalg.norm(embeddings, axis=2, keepdims=True)
 
 
 def test_table_of_models(tmp_path):
-    rng = np.random.default_rng(3)
-    centres = unit(rng, 4)
-    with storage.create_shard(tmp_path / "m.h5", "maps", untrained=True) as shard:
-        for identity, centre in zip("abcd", centres, strict=True):
-            embeddings = centre + 0.05 * unit(rng, 3)
-            embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-            nothing = np.zeros((6, 0, 0, 19), np.uint16)
-            pairs = np.zeros((6, 2), np.int16)
-            storage.write_maps(
-                shard,
-                storage.IdentityMaps(identity, list("123"), pairs, pairs[:, 0], embeddings, {}, {"loss": nothing}),
-            )
-    verification_table.tabulate_verification({"m": [str(tmp_path / "m.h5")]}, tmp_path / "out.csv")
+    maps = [write_embeddings(tmp_path / "m.h5", dict(zip("abcd", people(4), strict=True)), untrained=True)]
+    verification_table.tabulate_verification({"m": maps}, tmp_path / "out.csv")
     row = pd.read_csv(tmp_path / "out.csv").iloc[0]
     assert (row["genuine_pairs"], row["impostor_pairs"], row["images"]) == (12, 54, 12)
-    assert row["auc"] == 1.0 and row["true_match_rate"] == 1.0
+    assert row["auc"] == 1.0 and row[["threshold", "false_match_rate", "true_match_rate"]].isna().all()
     assert row["untrained"]
+
+
+def test_the_table_says_which_rate_there_is(tmp_path):
+    embeddings = people(20)
+    maps = [write_embeddings(tmp_path / "m.h5", {f"p{k}": person for k, person in enumerate(embeddings)})]
+    verification_table.tabulate_verification({"m": maps}, tmp_path / "out.csv")
+    row = pd.read_csv(tmp_path / "out.csv").iloc[0]
+    flat = embeddings.reshape(60, -1)
+    cosines = {(i // 3 == j // 3, i, j): flat[i] @ flat[j] for i in range(60) for j in range(i)}
+    impostor = sorted((cosine for (same, *_), cosine in cosines.items() if not same), reverse=True)
+    genuine = [cosine for (same, *_), cosine in cosines.items() if same]
+    assert row["impostor_pairs"] == len(impostor) == 1710
+    assert row["threshold"] == pytest.approx(impostor[1], rel=1e-5) and row["false_match_rate"] == 1 / 1710
+    assert row["true_match_rate"] == np.mean([cosine > impostor[1] for cosine in genuine])
 
 
 def test_no_usable_identity_is_a_row_of_zeros(tmp_path):

@@ -37,6 +37,7 @@ from leam.faces.detection import (
     retinaface_url,
     unknown,
 )
+from leam.faces.fingerprints import thumbnail
 from leam.faces.frames import ARCFACE_POINTS, ARCFACE_SIZE, similarity_frame, square_frame, transform, warp, warp_labels
 from leam.faces.landmarks import RECTANGLES, LandmarkPredictor
 from leam.faces.parsing import PARSERS, RegionParser, parser_url
@@ -275,12 +276,13 @@ class DecodedPicture:
 
 @dataclass
 class Crop:
-    """A face in the crop's frame: (S, S, 3) uint8, (S, S) uint8, (68, 2) px, (5, 2) px."""
+    """A face in the crop's frame: (S, S, 3) uint8, (S, S) uint8, (68, 2) px, (5, 2) px; its picture's (16, 16)."""
 
     pixels: np.ndarray
     regions: np.ndarray
     landmarks: np.ndarray
     points: np.ndarray
+    thumbnail: np.ndarray
 
 
 def _loaded(model: Model | None, setting: str) -> Model:
@@ -371,6 +373,7 @@ def crop_faces(
             regions=labels,
             landmarks=transform(face.landmarks, frame),
             points=transform(face.points, frame),
+            thumbnail=thumbnail(picture.pixels),
         )
         for (picture, face, frame), labels in zip(placed, regions, strict=True)
     }
@@ -413,11 +416,17 @@ def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[li
 def _stack(identity: str, crops: dict[str, Crop]) -> storage.Faces | None:
     if not crops:
         return None
-    arrays = {
-        name: np.stack([getattr(crop, name) for crop in crops.values()])
-        for name in ("pixels", "regions", "landmarks", "points")
-    }
-    return storage.Faces(identity=identity, images=list(crops), crops=arrays.pop("pixels"), **arrays)
+    names = [field.name for field in dataclasses.fields(Crop)]
+    stacked = {name: np.stack([getattr(crop, name) for crop in crops.values()]) for name in names}
+    return storage.Faces(
+        identity=identity,
+        images=list(crops),
+        crops=stacked["pixels"],
+        regions=stacked["regions"],
+        landmarks=stacked["landmarks"],
+        points=stacked["points"],
+        thumbnails=stacked["thumbnail"],
+    )
 
 
 def parse_faces(

@@ -150,7 +150,7 @@ def count_pixels(faces_path: str | Path, maps_path: str | Path, settings: MapSet
         drawn = 1 - rng.random(shape, np.float32)  # above 0, as only such pixels count
         for kind, grids in ((RANDOM, drawn), (CENTRE, centre), (MEAN, mean)):
             counts = count_grids(np.broadcast_to(grids, shape), of_identity, settings)
-            rows = count_polarities(counts, regions.area_percents(of_identity), axes)
+            rows = count_polarities(counts, of_identity, axes)
             counted.append(rows.assign(model=kind, kind=kind, identity=name, untrained=False))
     return pd.concat(counted, ignore_index=True)
 
@@ -169,11 +169,11 @@ def count_grids(grids: np.ndarray, labels: np.ndarray, settings: MapSettings) ->
     return counts.reshape(len(grids), 2, -1, *counts.shape[2:]).swapaxes(0, 1)
 
 
-def count_polarities(counts: np.ndarray, area: np.ndarray, axes: dict[str, list[str]]) -> pd.DataFrame:
-    """Counts (2, N, L, T, R) as rows, both polarities."""
+def count_polarities(counts: np.ndarray, labels: np.ndarray, axes: dict[str, list[str]]) -> pd.DataFrame:
+    """Counts (2, N, L, T, R) on regions (N, G, G) as rows, both polarities."""
     return pd.concat(
         [
-            regions_measure.count_polarity(of_polarity, area, axes).assign(polarity=polarity)
+            regions_measure.count_polarity(of_polarity, labels, axes).assign(polarity=polarity)
             for polarity, of_polarity in zip(POLARITIES, counts, strict=True)
         ]
     )

@@ -59,7 +59,6 @@ CELLS = ["polarity", "layer", "threshold"]
 def find_region(counts: pd.DataFrame, shares: pd.DataFrame, samples: int, confidence: float, seed: int) -> pd.DataFrame:
     """Is the world's region found by the LEAM of its own recogniser? One row per polarity, layer and pixel set.
 
-    rank : of the region's enrichment among the regions that have any area (``regions``), 1 is the highest
     under_general (the higher of the two), under_shuffled, ... : the region's enrichment under the controls and ``mean``
     nearest, difference : the control that comes closest, and enrichment minus its enrichment, with an interval
         bootstrapped over identities, who are the same under both
@@ -70,10 +69,7 @@ def find_region(counts: pd.DataFrame, shares: pd.DataFrame, samples: int, confid
     """
     world = shares["world"].iloc[0]
     own = shares[shares["kind"] == TRAINED]
-    rank = own.groupby(CELLS, sort=False)["enrichment"].rank(ascending=False, method="min")
-    table = own.assign(rank=rank, regions=own.groupby(CELLS)["enrichment"].transform("count"))
-    table = table[table["region"] == world].drop(columns=["kind", "region"]).reset_index(drop=True)
-    table["rank"] = table["rank"].fillna(0).astype(int)
+    table = own[own["region"] == world].drop(columns=["kind", "region"]).reset_index(drop=True)
     under = resample_enrichment(counts[counts["region"] == world], samples, seed)
     for kind in (*CONTROLS, MEAN):
         table[f"under_{kind}"] = np.max([values[0] for (other, _), values in under.items() if other == kind], axis=0)

@@ -13,6 +13,7 @@ import pandas as pd
 from leam import files, storage
 from leam.reasons import NOBODY
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, area_percents, resize_regions, share_percents
+from leam.statistics import ratio
 
 log = logging.getLogger(__name__)
 COUNT_KEYS = ("model", "polarity", "layer", "threshold", "identity", "region")
@@ -31,7 +32,8 @@ def count_regions(
     maps, faces : the shards' files, in the same order
     output : one row per polarity, layer, threshold, identity and region: ``count`` (pixels, over all pairs of the
     identity), ``percent`` (of the identity's counted pixels; NaN when it has none), ``area_percent`` (the region's
-    share of all pixels of the same images), ``pairs``, ``empty_pairs`` (whose map is zero everywhere) and
+    share of all pixels of the same images), ``attainable_percent`` (what ``percent`` would be if as many of each pair's
+    pixels as the anchor's region has room for lay in it), ``pairs``, ``empty_pairs`` (whose map is zero everywhere) and
     ``untrained``. Layer "all" is the whole model: the counts of its layers added up.
     images_output : ``percent`` of each single image (over its pairs as anchor) for the whole model, full activation and
     top 1 % (docs/method.md 6): one row per polarity, threshold, identity, image and region.
@@ -68,28 +70,41 @@ def _count_identity(
     counts: dict[str, np.ndarray], shard: h5py.File, parsed: h5py.File, identity: str, axes: dict, grid: int
 ) -> pd.DataFrame:
     used = storage.used_faces(shard, parsed, identity)
-    area = area_percents(resize_regions(storage.read_regions(parsed, identity)[used], grid))
+    labels = resize_regions(storage.read_regions(parsed, identity)[used], grid)
     return pd.concat(
         [
-            count_polarity(of_polarity, area, axes).assign(identity=identity, polarity=polarity)
+            count_polarity(of_polarity, labels, axes).assign(identity=identity, polarity=polarity)
             for polarity, of_polarity in counts.items()
         ]
     )
 
 
-def count_polarity(counts: np.ndarray, area: np.ndarray, axes: dict[str, list[str]]) -> pd.DataFrame:
-    """Counts (P, L, T, R) and areas (R,) percent of an identity -> one row per layer (and the whole model), threshold,
-    region; axes : their names, in that order."""
+def count_polarity(counts: np.ndarray, labels: np.ndarray, axes: dict[str, list[str]]) -> pd.DataFrame:
+    """Counts (P, L, T, R), those of each anchor together, and regions (N, G, G) of an identity's anchors -> one row per
+    layer (and the whole model), threshold, region; axes : their names, in that order."""
     empty = (counts.sum(3) == 0).sum(0)  # (L, T)
     empty = np.vstack((empty, empty.sum(0)))[..., None]  # (L+1, T, 1)
     pairs = np.array([len(counts)] * counts.shape[1] + [counts.shape[1] * len(counts)])[:, None, None]
     total = counts.sum(0, dtype=np.int64)  # (L, T, R)
     total = np.concatenate((total, total.sum(0, keepdims=True)))  # (L+1, T, R)
-    columns = {"count": total, "percent": share_percents(total), "area_percent": area}
+    columns = {"count": total, "percent": share_percents(total), "area_percent": area_percents(labels)}
+    columns["attainable_percent"] = 100 * ratio(attainable_counts(counts, labels), total.sum(2, keepdims=True))
     columns |= {"pairs": pairs, "empty_pairs": empty}
     index = pd.MultiIndex.from_product(axes.values(), names=axes.keys())
     values = {name: np.broadcast_to(array, total.shape).ravel() for name, array in columns.items()}
     return pd.DataFrame(values, index=index).reset_index()
+
+
+def attainable_counts(counts: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What ``counts`` (P, L, T, R) would add up to in each region if it had as many of every pair's pixels as it has
+    room for in the anchor, of regions (N, G, G): (L + 1, T, R), the whole model last.
+    """
+    room = np.stack([np.bincount(anchor.ravel(), minlength=len(REGIONS)) for anchor in labels])  # (N, R)
+    room = room.repeat(len(counts) // len(labels), axis=0)[:, None]  # (P, 1, R)
+    of_layers = [
+        np.minimum(layer.sum(2, keepdims=True, dtype=np.int64), room).sum(0) for layer in counts.swapaxes(0, 1)
+    ]
+    return np.stack((*of_layers, np.sum(of_layers, axis=0)))
 
 
 def _share_images(

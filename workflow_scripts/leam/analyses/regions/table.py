@@ -18,18 +18,25 @@ def share_regions(counts: pd.DataFrame, samples: int = 2000, confidence: float =
     """Shares of the regions of one model, from ``regions.count_regions``'s table: one row per cell.
 
     percent : mean over identities of the identity's share, with its bootstrap interval; pooled_percent : all
-    identities' pixels together; area_percent : the region's share of all pixels; enrichment : percent / area_percent
-    (NaN for a region without area). Intervals need two identities, and are NaN with one.
+    identities' pixels together; area_percent : the region's share of all pixels; attainable_percent : mean over
+    identities of the largest share that the region has room for; enrichment : percent / area_percent (NaN for a region
+    without area); rank : of the enrichment among the ``regions`` that have one in that pixel set, 1 is the highest.
+    Intervals need two identities, and are NaN with one.
     """
     counts = counts.sort_values("identity", kind="stable")
     i = counts["identity"].astype(str).nunique()
     cells = counts.iloc[: len(counts) // i][REGION_KEYS].reset_index(drop=True)
-    percent, area, count = (
-        counts[name].to_numpy(float).reshape(i, -1) for name in ("percent", "area_percent", "count")
+    percent, area, attainable, count = (
+        counts[name].to_numpy(float).reshape(i, -1)
+        for name in ("percent", "area_percent", "attainable_percent", "count")
     )
     table = cells.assign(percent=weighted_means(equal_weights(i), percent)[0], area_percent=area.mean(0))
     table["pooled_percent"] = share_percents(count.sum(0).reshape(-1, len(REGIONS))).ravel()
+    table["attainable_percent"] = weighted_means(equal_weights(i), attainable)[0]
     table["enrichment"] = ratio(table["percent"].to_numpy(), table["area_percent"].to_numpy())
+    of_set = table.groupby(REGION_KEYS[:-1], sort=False, observed=True)["enrichment"]
+    table["rank"] = of_set.rank(ascending=False, method="min").astype("Int64")
+    table["regions"] = of_set.transform("count")
     weights = bootstrap_weights(i, samples, seed)
     drawn, drawn_area = weighted_means(weights, percent), weights @ area
     for name, values in (("percent", drawn), ("area_percent", drawn_area), ("enrichment", ratio(drawn, drawn_area))):
@@ -51,9 +58,12 @@ REGION_COLUMNS = [
     "area_percent",
     "area_percent_low",
     "area_percent_high",
+    "attainable_percent",
     "enrichment",
     "enrichment_low",
     "enrichment_high",
+    "rank",
+    "regions",
     "identities",
     "pairs",
     "empty_pairs",

@@ -11,6 +11,7 @@ from leam import paper
 from leam.plotting import INK, KEPT, STYLE, save
 from leam.reasons import reason_kind
 
+BEFORE_MAPS = ("faces", "duplicates")  # stages that decide whether an image is used at all
 REASONS = ("#c2410c", "#e08e45", "#7a5195", "#4d7c0f", "#b0413e", "#0f766e", "#a16207", "#64748b")
 
 
@@ -34,7 +35,7 @@ def plot_retention(retention: str | Path, discarded: str | Path, png: str | Path
 
 def count_reasons(discarded: pd.DataFrame, identities: pd.Index) -> pd.DataFrame:
     """Images of each identity discarded before the maps, one column per kind of reason, the most frequent first."""
-    rows = discarded[(discarded["stage"] == "faces") & (discarded["image"] != "")]
+    rows = discarded[discarded["stage"].isin(BEFORE_MAPS) & (discarded["image"] != "")]
     counts = pd.crosstab(rows["identity"], rows["reason"].map(reason_kind)).reindex(identities, fill_value=0)
     return counts[counts.sum().sort_values(ascending=False, kind="stable").index]
 

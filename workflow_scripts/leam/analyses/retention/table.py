@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from leam import files, storage
+from leam.faces.duplicates import kept_images, leave_out
 
 
 def tabulate_retention(
@@ -14,9 +15,12 @@ def tabulate_retention(
     maps: dict[str, list[str]],
     retention: str | Path,
     discarded: str | Path,
+    *,
+    duplicates: str | Path | None = None,
 ) -> None:
     """retention.csv (per identity and in total: linked, kept, discarded) and discarded.csv (each with its reason).
 
+    duplicates : the table of the images that are left out before the maps; None where none is
     Raises ValueError when an image was lost: linked must equal kept + discarded for each identity (docs/method.md 2.1).
     """
     linked = pd.read_parquet(links)
@@ -25,8 +29,10 @@ def tabulate_retention(
     rows = []
     for path in faces:
         with storage.open_shard(path, "faces") as shard:
-            kept |= {identity: len(storage.read_images(shard, identity)) for identity in storage.identities(shard)}
-            rows += [("faces", row.identity, row.image, row.reason) for row in storage.read_discarded(shard)]
+            left_out = leave_out(shard, duplicates)
+            kept |= {identity: len(images) for identity, images in kept_images(shard, left_out).items()}
+            for stage, found in (("faces", storage.read_discarded(shard)), ("duplicates", left_out)):
+                rows += [(stage, row.identity, row.image, row.reason) for row in found]
     lost = pd.DataFrame(rows, columns=["stage", "identity", "image", "reason"])
     table = pd.DataFrame({"linked": linked, "kept": pd.Series(kept, dtype=int)}).fillna(0).astype(int)
     table["discarded"] = lost[lost["image"] != ""].groupby("identity").size().reindex(table.index, fill_value=0)

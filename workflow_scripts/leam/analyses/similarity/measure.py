@@ -200,10 +200,10 @@ class Shards:
         return Stack(names=[name for part in parts for name in part.names], maps=maps, **joined)
 
     def _landmarks(self, person: Person) -> np.ndarray:
-        """Of all faces of a person, whether they have maps or not: (N, 68, 2) in pixels of the grid."""
-        faces = self.faces[person.shard]
-        side = storage.read_side(faces, person.identity)
-        return alignment.to_grid(storage.read_landmarks(faces, person.identity), side, self.settings.grid)
+        """Of the faces of a person that have maps: (N, 68, 2) in pixels of the grid."""
+        maps, faces = self.maps[person.shard], self.faces[person.shard]
+        landmarks = storage.read_landmarks(faces, person.identity)[storage.used_faces(maps, faces, person.identity)]
+        return alignment.to_grid(landmarks, storage.read_side(faces, person.identity), self.settings.grid)
 
     def reference(self, person: Person) -> np.ndarray:
         """The reference shape (68, 2) of a person, grid px; NaN when no face has landmarks."""
@@ -212,7 +212,7 @@ class Shards:
     def _read(self, person: Person, images: list[int]) -> Stack:
         maps, faces = self.maps[person.shard], self.faces[person.shard]
         used = np.array(storage.used_faces(maps, faces, person.identity))[images]
-        landmarks = self._landmarks(person)[used]
+        landmarks = self._landmarks(person)[images]
         return Stack(
             names=[(person.identity, person.images[image]) for image in images],
             maps=storage.read_image_maps(maps, person.identity, images, self.layers, list(self.settings.polarities)),

@@ -3,6 +3,7 @@
 LEAM of a recogniser that fails here says little. Shape letters: N images, D embedding size.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,19 +57,25 @@ def area_under_curve(genuine: np.ndarray, impostor: np.ndarray) -> float:
     return float(excess / (len(genuine) * len(impostor)))
 
 
-def threshold_at(impostor: np.ndarray, false_match_rate: float = FALSE_MATCH_RATE) -> float:
-    """The lowest threshold that at most this share of impostor pairs exceeds (NaN without impostor pairs)."""
-    if not len(impostor):
-        return float("nan")
-    ordered = np.sort(impostor)[::-1]
-    return float(ordered[int(false_match_rate * len(ordered))])
+def threshold_at(impostor: np.ndarray, false_match_rate: float = FALSE_MATCH_RATE) -> tuple[float, float]:
+    """The lowest threshold that at most this share of impostor pairs exceeds, and the share that does exceed it.
+
+    The share is lower than asked for where scores are equal or their number does not divide. Both are NaN where there
+    are so few impostor pairs that not even one of them may exceed it: fewer than 1,000 for a rate of 0.001.
+    """
+    allowed = math.floor(false_match_rate * len(impostor) * (1 + 1e-12))  # 0.001 has no exact binary form
+    if allowed < 1:
+        return float("nan"), float("nan")
+    threshold = np.sort(impostor)[-1 - allowed]
+    return float(threshold), float((impostor > threshold).mean())
 
 
 def score_verification(model: str, paths: Sequence[str | Path], seed: int = 0) -> dict[str, str | bool | int | float]:
-    """The row of one model in verification.csv, from its maps files of all shards."""
+    """The row of one model in verification.csv, from its maps files of all shards; NaN where pairs are too few."""
     embeddings, identities, untrained = _embeddings(paths)
     genuine, impostor = split_pairs(embeddings, identities, seed)
-    threshold = threshold_at(impostor)
+    threshold, achieved = threshold_at(impostor)
+    accepts = len(genuine) > 0 and not math.isnan(threshold)
     return {
         "model": model,
         "untrained": untrained,
@@ -77,9 +84,9 @@ def score_verification(model: str, paths: Sequence[str | Path], seed: int = 0) -
         "genuine_pairs": len(genuine),
         "impostor_pairs": len(impostor),
         "auc": area_under_curve(genuine, impostor),
-        "false_match_rate": FALSE_MATCH_RATE,
+        "false_match_rate": achieved,
         "threshold": threshold,
-        "true_match_rate": float((genuine > threshold).mean()) if len(genuine) and len(impostor) else float("nan"),
+        "true_match_rate": float((genuine > threshold).mean()) if accepts else float("nan"),
     }
 
 

@@ -1,0 +1,168 @@
+"""The same picture twice: under one person or under two, as the same file, re-encoded, or in another size.
+
+Two images are alike when the fingerprints of their pictures correlate by ALIKE or more, and those of their crops by
+SAME_FACE, as one photograph of two people is no copy; or those of their crops by ALIKE.
+
+Shape letters: N images of one identity, M of all, S side of a crop, D numbers of a fingerprint.
+"""
+
+import csv
+import hashlib
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from leam import files, reasons, storage
+from leam.faces.fingerprints import fingerprints, thumbnail
+
+log = logging.getLogger(__name__)
+ALIKE, SAME_FACE = 0.95, 0.6  # docs/method.md 2.1 says what lies on either side
+COMPARED = 2**25  # correlations held at a time
+DUPLICATE_COLUMNS = ("identity", "image", "other_identity", "other_image", "alike", "correlation", "copies")
+SAME_FILE, SAME_PIXELS, NEAR = "file", "pixels", "near"
+Duplicate = tuple[str, str, str, str, str, float, int]  # the values of DUPLICATE_COLUMNS
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Whose a face is, and the digests of its file ("" where there is none) and of its crop's pixels."""
+
+    identity: str
+    image: str
+    file: str
+    pixels: str
+
+
+def find_duplicates(images: Sequence[str | Path], faces: Sequence[str | Path], output: str | Path) -> None:
+    """duplicates.csv, from all shards: one row for every image that is to be left out (DUPLICATE_COLUMNS).
+
+    images, faces : the shards' files
+
+    Of the images of one person that are alike the first stays; images that are alike under several people all go, as
+    nothing says whose they are. ``other_identity`` and ``other_image`` are the first of those that an image is alike
+    to, under another person where there is one, and ``copies`` is the number of all of them. Images that the import
+    has left out, since their file came twice under one person, have a row too.
+    """
+    ledger = [row for path in images for row in _read_ledger(path)]
+    rows = [
+        *_packed_once(ledger),
+        *_compared(faces, {(row["identity"], row["image"]): row["sha256"] for row in ledger}),
+    ]
+    with files.whole_file(output) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(DUPLICATE_COLUMNS)
+        writer.writerows((*row[:5], f"{row[5]:.4f}", row[6]) for row in sorted(rows))
+    log.info("%d images are duplicates", len(rows))
+
+
+def _read_ledger(path: str | Path) -> list[dict[str, str]]:
+    with storage.open_shard(path, "images") as shard:
+        return storage.read_ledger(shard)
+
+
+def _packed_once(ledger: list[dict[str, str]]) -> Iterator[Duplicate]:
+    """The rows of the images whose file came under the same person before."""
+    count_of = Counter(row["sha256"] for row in ledger)
+    for row in ledger:
+        original = reasons.original_of(row["status"], row.get(storage.DETAIL, ""))
+        if original is not None:
+            yield row["identity"], row["image"], row["identity"], original, SAME_FILE, 1.0, count_of[row["sha256"]] - 1
+
+
+def _compared(faces: Sequence[str | Path], sha256: dict[tuple[str, str], str]) -> list[Duplicate]:
+    """The rows of the images that are alike, from the faces of all shards; sha256 : of each image's file."""
+    found: list[Digests] = []
+    crops, pictures = [], []
+    for path in faces:
+        with storage.open_shard(path, "faces") as shard:
+            for identity in storage.identities(shard):
+                person = storage.read_faces(shard, identity)
+                thumbnails = np.stack([thumbnail(crop) for crop in person.crops])
+                crops.append(fingerprints(thumbnails))
+                pictures.append(fingerprints(thumbnails if person.thumbnails is None else person.thumbnails))
+                found += [
+                    Digests(identity, image, sha256.get((identity, image), ""), hashlib.sha256(crop).hexdigest())
+                    for image, crop in zip(person.images, person.crops, strict=True)
+                ]
+    log.info("%d faces are compared", len(found))
+    return _rows(found, np.concatenate(crops), np.concatenate(pictures)) if found else []
+
+
+def compare(crops: np.ndarray, pictures: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fingerprints (M, D) of crops and of pictures, and whose they are (M,) -> of each image the one that it is a
+    duplicate of (M,), -1 of none, and how many it is alike to (M,).
+
+    It is a duplicate of the first that is alike under another person, else of the first before it under its own.
+    """
+    total = len(people)
+    others, copies = np.full(total, -1), np.zeros(total, int)
+    step = max(1, COMPARED // max(total, 1))
+    for start in range(0, total, step):
+        rows = np.arange(start, min(start + step, total))
+        of_crops, of_pictures = crops[rows] @ crops.T, pictures[rows] @ pictures.T
+        alike = (of_crops >= ALIKE) | ((of_pictures >= ALIKE) & (of_crops >= SAME_FACE))
+        alike[np.arange(len(rows)), rows] = False
+        own = people[rows, None] == people
+        across, earlier = alike & ~own, alike & own & (np.arange(total) < rows[:, None])
+        chosen = np.where(across.any(1, keepdims=True), across, earlier)
+        others[rows] = np.where(chosen.any(1), chosen.argmax(1), -1)
+        copies[rows] = alike.sum(1)
+    return others, copies
+
+
+def _rows(found: list[Digests], crops: np.ndarray, pictures: np.ndarray) -> list[Duplicate]:
+    others, copies = compare(crops, pictures, np.unique([one.identity for one in found], return_inverse=True)[1])
+    rows = []
+    for place in np.flatnonzero(others >= 0):
+        one, other = found[place], found[others[place]]
+        alike = (
+            SAME_FILE if one.file and one.file == other.file else SAME_PIXELS if one.pixels == other.pixels else NEAR
+        )
+        correlation = min(1.0, max(float(prints[place] @ prints[others[place]]) for prints in (crops, pictures)))
+        names = one.identity, one.image, other.identity, other.image
+        rows.append((*names, alike, correlation, int(copies[place])))
+    return rows
+
+
+def read_duplicates(path: str | Path) -> dict[tuple[str, str], str]:
+    """The images that duplicates.csv says to leave out, (identity, image), with the reason of each."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return {(row["identity"], row["image"]): _reason(row) for row in csv.DictReader(file)}
+
+
+def _reason(row: dict[str, str]) -> str:
+    if row["identity"] == row["other_identity"]:
+        return reasons.duplicate_of(row["other_image"])
+    return reasons.under_another(row["other_identity"], row["other_image"])
+
+
+def leave_out(faces: h5py.File, duplicates: str | Path | None) -> list[storage.Discarded]:
+    """Which faces of a shard are left out as duplicates, and those of whoever has fewer than two without them.
+
+    duplicates : the table of ``find_duplicates``; None leaves nothing out
+    """
+    if duplicates is None:
+        return []
+    reason_of, rows = read_duplicates(duplicates), []
+    for identity in storage.identities(faces):
+        images = storage.read_images(faces, identity)
+        left_out = {image: reason_of[identity, image] for image in images if (identity, image) in reason_of}
+        if left_out and len(images) - len(left_out) < 2:
+            left_out = dict.fromkeys(["", *images], storage.TOO_FEW) | left_out
+        rows += [storage.Discarded(identity, image, reason) for image, reason in left_out.items()]
+    return rows
+
+
+def kept_images(faces: h5py.File, left_out: Iterable[storage.Discarded]) -> dict[str, list[str]]:
+    """The images of a shard that ``leave_out`` leaves, by identity; without those who have none left."""
+    gone = defaultdict(set)
+    for row in left_out:
+        gone[row.identity].add(row.image)
+    images = {identity: storage.read_images(faces, identity) for identity in storage.identities(faces)}
+    kept = {identity: [image for image in names if image not in gone[identity]] for identity, names in images.items()}
+    return {identity: names for identity, names in kept.items() if names}
