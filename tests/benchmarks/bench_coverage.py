@@ -2,15 +2,15 @@
 
     PYTHONPATH=workflow_scripts python tests/benchmarks/bench_coverage.py [--repeats 8000]
 
-Intervals of nominal 0.95, as tables have them, at 3 to 100 people: of a mean over people, beside Student's t, Hall's and the
-percentile bootstrap's, which were weighed against it; of a ratio of two means (enrichment); of pairs of two people and
-their ratio to pairs of one; of the intraclass correlation. People are normal or skewed: exponential (skewness 2),
-lognormal (1.8 and 6.2), or, as heavy tails, Student's t of 3 degrees of freedom. Pairs have an effect of both people and
-one of their own, each with the same variance; their standard error is compared with the spread of the estimates, as is
-that of identities' own means, which takes the second person for fixed.
+Intervals of nominal 0.95, as tables have them, at 3 to 100 people: of a mean over people, beside Student's t, Hall's
+and the percentile bootstrap's, which were weighed against it; of a ratio of two means (enrichment); of pairs of two
+people and their ratio to pairs of one; of the intraclass correlation. People are normal or skewed: exponential (2),
+lognormal (1.8 and, beyond what the interval can do, 6.2), or have heavy tails (Student's t of 3 degrees of freedom).
+Pairs have an effect of both people and one of their own, each with the same variance; their standard error is compared
+with the spread of the estimates, and so is that of identities' own means, which takes the second person for fixed.
 
-Families of tests as person_specific.csv has them: how often any p_holm is below 0.05 where there is no difference, and how
-often a difference of detectable_difference is found.
+Families of tests as person_specific.csv has them: how often any p_holm is below 0.05 where there is no difference, and
+how often a difference of detectable_difference is found.
 """
 
 import argparse
@@ -120,7 +120,7 @@ def icc_coverage(draw: Draw, people: int, repeats: int, rng: np.random.Generator
 
 
 def family_rates(people: int, tests: int, repeats: int, rng: np.random.Generator) -> tuple[float, float]:
-    """How often a family without differences shows one; how often one of the detectable size is found in such a family."""
+    """How often a family without differences shows one, and how often one of the detectable size is found in it."""
     shift = statistics.detectable_difference(np.ones(1), np.array([tests]), np.array([people]))[0]
     wrong, seen = 0, 0
     for _ in range(repeats):

@@ -1,11 +1,12 @@
 """Statistics that several analyses share: estimates over identities with intervals, tests, what tests can see.
 
-The identity is the unit of inference (docs/method.md, 6). An estimate carries the influence of every identity, so means,
-ratios, differences and means over pairs of two people have their interval from one function, ``interval``.
+The identity is the unit of inference (docs/method.md, 6). An estimate carries the influence of every identity, so
+means, ratios, differences and means over pairs of two people have their interval from one function, ``interval``.
 Shape letters: I identities, M images, K cells, T tests of a family, n values.
 """
 
 import functools
+import itertools
 import warnings
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ LARGEST_SHIFT = 16.0  # standard deviations among which the detectable differenc
 class Estimates:
     """Estimates of K cells over identities, and what each identity adds to their error.
 
-    value (K,); influence (I, K) : the value minus what it would be without an identity, 0 for one that has no part in it;
+    value (K,); influence (I, K) : the value minus what it would be without an identity, 0 for one without part in it;
     shared (K,) : variance that the influences have twice, because a pair of two people stands in both people's;
     people (K,) : identities behind the value
     """
@@ -115,15 +116,15 @@ def interval(
 
 def _skewness(influence: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Adjusted Fisher-Pearson coefficient of the n people behind each column; 0 for two, and where all are alike."""
-    spread = ratio((influence**2).sum(0), n)
-    skewness = ratio(ratio((influence**3).sum(0), n), spread**1.5)
+    mean, square, cube = (ratio((influence**power).sum(0), n) for power in (1, 2, 3))
+    skewness = ratio(cube - 3 * mean * square + 2 * mean**3, np.maximum(square - mean**2, 0) ** 1.5)
     factor = ratio(np.sqrt(n * (n - 1)), n - 2)
     return np.nan_to_num(skewness * factor)
 
 
 def _unskewed(t: np.ndarray, scaled: np.ndarray) -> np.ndarray:
     """Hall's (1992) inverse transformation: where t would lie under skewness; scaled : skewness / sqrt(n)."""
-    scaled = np.where(np.abs(scaled) < 1e-6, 1e-6, scaled)
+    scaled = np.where(np.abs(scaled) < 1e-8, 1e-8, scaled)
     return 3 / scaled * (np.cbrt(1 + scaled * (t - scaled / 6)) - 1)
 
 
@@ -132,7 +133,9 @@ def ratio_interval(found: Estimates, confidence: float) -> tuple[np.ndarray, np.
     positive = found.value > 0
     value = np.where(positive, found.value, np.nan)
     logarithm = Estimates(np.log(value), found.influence / value, found.shared / value**2, found.people)
-    low, high = (np.where(found.value == 0, 0 * found.standard_error(), np.exp(end)) for end in interval(logarithm, confidence))
+    low, high = (
+        np.where(found.value == 0, 0 * found.standard_error(), np.exp(end)) for end in interval(logarithm, confidence)
+    )
     return low, high
 
 
@@ -177,7 +180,9 @@ def intraclass_correlation(
     return tuple((each - 1) / (each + size - 1) for each in f)
 
 
-def _log_f(people: np.ndarray, images: np.ndarray, total: np.ndarray, explained: np.ndarray, within: np.ndarray):
+def _log_f(
+    people: np.ndarray, images: np.ndarray, total: np.ndarray, explained: np.ndarray, within: np.ndarray
+) -> np.ndarray:
     """log of the mean square between people over that within them; NaN where either is 0.
 
     explained : sum over people of total^2 / images; within : sum of squares around each one's mean
@@ -230,14 +235,14 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-# --------------------------------------------------------------------------------------------- what tests could have seen
+# ------------------------------------------------------------------------------------------- what tests could have seen
 
 
 @functools.cache
 def _least_p(*sizes: int) -> float:
     """The smallest p of a test with these numbers of values, no two equal: signed ranks of one, Mann-Whitney of two."""
     ends = np.cumsum((0, *sizes))
-    return float(_test(*(np.arange(start + 1.0, end + 1)[None] for start, end in zip(ends, ends[1:], strict=False)))[0])
+    return float(_test(*(np.arange(start + 1.0, end + 1)[None] for start, end in itertools.pairwise(ends)))[0])
 
 
 def _test(*samples: np.ndarray) -> np.ndarray:
@@ -263,14 +268,14 @@ def _detectable_shift(level: float, *sizes: int) -> float:
 
     By simulation with a seed of its own, as approximations fail with few values.
     """
-    if _least_p(*sizes) > level:
+    if _least_p(*sizes) >= level:
         return float("nan")
     rng, draws = np.random.default_rng(0), int(np.clip(400_000 // sum(sizes), 200, 2000))
     noise = [rng.normal(size=(draws, size)) for size in sizes]
     low, high = 0.0, LARGEST_SHIFT
     for _ in range(13):  # to 0.002
         middle = (low + high) / 2
-        seen = (_test(noise[0] + middle, *noise[1:]) <= level).mean() >= POWER
+        seen = (_test(noise[0] + middle, *noise[1:]) < level).mean() >= POWER
         low, high = (low, middle) if seen else (middle, high)
     return high
 
@@ -282,7 +287,9 @@ def detectable_difference(deviation: np.ndarray, tests: np.ndarray, *sizes: np.n
     correction, LEVEL / tests. NaN where no difference could have been seen. sizes : as in ``attainable_p``
     """
     cells = zip(tests, *sizes, strict=True)
-    shifts = [_detectable_shift(LEVEL / count, *map(int, each)) if count and all(each) else np.nan for count, *each in cells]
+    shifts = [
+        _detectable_shift(LEVEL / count, *map(int, each)) if count and all(each) else np.nan for count, *each in cells
+    ]
     return deviation * np.array(shifts, float)
 
 

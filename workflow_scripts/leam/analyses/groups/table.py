@@ -99,8 +99,8 @@ def assess_significance(
     drops : per model the files of ``occlude_faces``; counts, images : its two files of ``count_regions``
     measure "drop" : of the cosine, under the first layers of ``guide`` and of the model itself, and without a guide;
     measure "share" : percent of activated pixels per region, whole model. unit : what was tested, images or identity
-    means. p_holm : Holm's correction within a measure, attribute and unit; tests : how many that were; p_attainable : the
-    smallest p_holm that so many tests and values allow; detectable_difference : of the means, that would have been seen
+    means. p_holm : Holm's correction within a measure, attribute and unit; tests : how many that were; p_attainable,
+    detectable_difference : the smallest p_holm that there could have been, and the difference that would have been seen
     """
     people = read_demographics(demographics)
     tables = []
@@ -111,7 +111,9 @@ def assess_significance(
         }.items():
             found = compare_units(by_image, by_identity, people)
             tables.append(found.assign(measure=measure, model=model, untrained=untrained))
-    table = pd.concat(tables, ignore_index=True).reindex(columns=[*TEST_KEYS, *TEST_STATISTICS, "deviation", "untrained"])
+    table = pd.concat(tables, ignore_index=True).reindex(
+        columns=[*TEST_KEYS, *TEST_STATISTICS, "deviation", "untrained"]
+    )
     with files.whole_file(output) as part:
         correct(table, FAMILY, ["n_a", "n_b"])[[*TEST_KEYS, *TEST_STATISTICS, *CORRECTED, "untrained"]].to_csv(
             part, index=False, float_format="%.6g"

@@ -48,9 +48,7 @@ def share_models(counts: pd.DataFrame, confidence: float) -> pd.DataFrame:
     for model, rows in counts.groupby("model", observed=True, sort=False):
         first = rows.iloc[0]
         facts = {"world": first["world"], "kind": first["kind"], "model": model, "auc": first["auc"]}
-        table = regions_table.share_regions(rows, confidence).astype(
-            dict.fromkeys(regions_table.REGION_KEYS, str)
-        )
+        table = regions_table.share_regions(rows, confidence).astype(dict.fromkeys(regions_table.REGION_KEYS, str))
         shares.append(table.assign(**facts)[["world", "kind", "auc", *regions_table.REGION_COLUMNS]])
     return pd.concat(shares, ignore_index=True)
 

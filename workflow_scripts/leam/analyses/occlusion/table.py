@@ -125,7 +125,7 @@ def _compare(more: np.ndarray, less: np.ndarray, confidence: float) -> dict[str,
     }
 
 
-def correct_steps(steps: pd.DataFrame, primary: dict[str, object]) -> pd.DataFrame:
+def correct_steps(steps: pd.DataFrame, primary: dict[str, str | float]) -> pd.DataFrame:
     """Adds the family of each test, and ``statistics.CORRECTED`` within it.
 
     primary : the polarity, percent, ... of the question that is decided before looking: PRIMARY_STEP under each
@@ -135,14 +135,14 @@ def correct_steps(steps: pd.DataFrame, primary: dict[str, object]) -> pd.DataFra
     return correct(steps.assign(family=_families(steps, primary)), ["family"], ["identities"])
 
 
-def _families(steps: pd.DataFrame, primary: dict[str, object]) -> pd.Series:
+def _families(steps: pd.DataFrame, primary: dict[str, str | float]) -> pd.Series:
     percent = steps["percent"].map("{:g} %".format)
     layer = "layer " + steps["layer_number"].astype(str)
     cells = [steps[name].astype(str) for name in ("polarity", "fill") if name in steps]
     secondary = cells[0].str.cat([*cells[1:], percent, layer], ", ")
     chosen = (steps["step"] == STEP.format(*PRIMARY_STEP)) & (steps["layer_number"] == 1)
     for name, value in primary.items():
-        chosen &= np.isclose(steps[name], value) if name == "percent" else steps[name] == value
+        chosen &= steps[name] == value
     return ("secondary: " + secondary).mask(chosen, PRIMARY)
 
 
@@ -207,7 +207,7 @@ def tabulate_occlusion(
     outputs: dict[str, str],
     *,
     guide: str,
-    primary: dict[str, object],
+    primary: dict[str, str | float],
     confidence: float = 0.95,
 ) -> None:
     """The tables of RQ6, long form, both polarities.

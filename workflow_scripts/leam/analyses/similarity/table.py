@@ -41,9 +41,9 @@ def compare_pairings(pairs: Iterable[pd.DataFrame], confidence: float = 0.95) ->
 
     measured = own.dropna(subset="mean")
     mean = {pairing: wide(measured[measured["pairing"] == pairing], "mean") for pairing in PAIRINGS}
-    of_partners = (np.nan_to_num(wide(partners, name)) for name in ("total", "weight"))
+    total, weight = (np.nan_to_num(wide(partners, name)) for name in ("total", "weight"))
     squares = moments.groupby(SIMILARITY_CELL)[list(MOMENTS)].sum().reindex(cells, fill_value=0).to_numpy().T
-    found = {SAME: means(mean[SAME]), DIFFERENT: means_over_pairs(mean[DIFFERENT], *of_partners, squares)}
+    found = {SAME: means(mean[SAME]), DIFFERENT: means_over_pairs(mean[DIFFERENT], total, weight, squares)}
     for pairing in PAIRINGS:
         table[pairing] = found[pairing].value
         table[f"{pairing}_low"], table[f"{pairing}_high"] = intervals(found[pairing], table["measure"], confidence)
