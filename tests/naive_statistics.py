@@ -10,7 +10,7 @@ from scipy.stats import t as t_distribution
 
 
 def naive_interval(value, without, shared=0.0, confidence=0.95):
-    """Student's interval and Hall's, from the estimates without each person in turn; the farther end of both."""
+    """Student's interval and Hall's, from the estimates without each person in turn; the farther end of both, up to 2.5 of Student's."""
     n, moved = len(without), value - np.array(without)
     error = np.sqrt(max((n - 1) / n * (moved**2).sum() - shared, shared))
     q = t_distribution.ppf((1 + confidence) / 2, n - 1)
@@ -20,7 +20,8 @@ def naive_interval(value, without, shared=0.0, confidence=0.95):
         return t + a / 3 * t**2 + a**2 / 27 * t**3 + a / 6
 
     ends = [brentq(lambda t, sign=sign: transformed(t) - sign * q, -1e4, 1e4) for sign in (-1, 1)]
-    return value - max(q, ends[1]) * error, value + max(q, -ends[0]) * error
+    below, above = (min(max(q, end), 2.5 * q) for end in (ends[1], -ends[0]))
+    return value - below * error, value + above * error
 
 
 def without_each(function, *arrays):

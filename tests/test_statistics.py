@@ -164,6 +164,15 @@ def test_where_nothing_varies_there_is_no_correlation():
 # ------------------------------------------------------------------------------------------------ what tests could show
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 9, 13, 20])
+def test_signed_ranks_of_ties_are_scipys(n):
+    rng = np.random.default_rng(n)
+    for _ in range(5):
+        difference = rng.integers(-3, 5, n).astype(float)
+        if difference.any():
+            assert statistics.signed_rank(difference) == pytest.approx(wilcoxon(difference).pvalue)
+
+
 def test_six_people_and_24_tests_can_show_nothing():
     p = np.full(24, 0.2)
     np.testing.assert_allclose(statistics.attainable_p(p, np.full(24, 6)), 0.75)
