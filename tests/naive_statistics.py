@@ -10,7 +10,8 @@ from scipy.stats import t as t_distribution
 
 
 def naive_interval(value, without, shared=0.0, confidence=0.95):
-    """Student's interval and Hall's, from the estimates without each person in turn; the farther end of both, up to 2.5 of Student's."""
+    """From the estimates without each person in turn: Student's interval and Hall's, the farther end of both, but not
+    beyond 2.5 times Student's."""
     n, moved = len(without), value - np.array(without)
     error = np.sqrt(max((n - 1) / n * (moved**2).sum() - shared, shared))
     q = t_distribution.ppf((1 + confidence) / 2, n - 1)

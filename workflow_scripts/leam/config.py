@@ -65,7 +65,7 @@ def complete(config: dict, schema_path: str | Path = SCHEMA_PATH) -> dict:
 
 
 def _renamed(config: dict) -> list[str]:
-    """One sentence for every old name of a key, and for every key that is gone: defaults have none, the user wrote it."""
+    """One sentence for every old name of a key and every key that is gone: defaults have none, so the user wrote it."""
     sentences = {old: f"{old} is now {new}: rename it where you set it" for old, new in RENAMED_KEYS.items()}
     sentences |= {old: f"{old} is gone, as {why}: leave it out" for old, why in REMOVED_KEYS.items()}
     return [sentence for old, sentence in sentences.items() if _holds(config, old)]

@@ -212,7 +212,7 @@ def signed_rank(difference: np.ndarray) -> float:
     nonzero = difference[difference != 0]
     if not len(nonzero):
         return float("nan")
-    if len(difference) <= FEW and len({*np.abs(difference)}) < len(difference):
+    if len(difference) <= FEW and len({*np.abs(nonzero)}) < len(difference):
         return _signed_rank_of_ties(nonzero)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # few identities: the exact distribution is taken
