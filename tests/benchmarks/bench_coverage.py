@@ -150,7 +150,8 @@ def main() -> None:
         for tests in (1, 2, 9, 15):
             wrong, seen = family_rates(people, tests, repeats // 8, rng)
             print(f"figure false_positives_{tests}_tests_{people} {wrong:.3f} share")
-            print(f"figure seen_of_{tests}_tests_{people} {seen:.3f} share", flush=True)
+            if not np.isnan(seen):  # else no difference could be
+                print(f"figure seen_of_{tests}_tests_{people} {seen:.3f} share", flush=True)
 
 
 if __name__ == "__main__":

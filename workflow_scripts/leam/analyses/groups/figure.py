@@ -55,8 +55,8 @@ def plot_groups(
                 _plot_group(axis, rows[rows["group"] == group], of_panel, group, colour)
                 _plot_paper(axis, model, group, colour)
             if not (of_panel["p_attainable"] < LEVEL).any():
-                place = {"transform": axis.transAxes, "ha": "right", "fontsize": 7, "color": MUTED}
-                axis.text(0.99, 0.02, "too few people to show a difference", **place)
+                words = "too few people to show a difference"
+                axis.text(0.99, 0.02, words, transform=axis.transAxes, ha="right", fontsize=7, color=MUTED)
             scale_percents(axis, rows["percent"], confidence)
             axis.set_xlim(rows["percent"].min() * 0.85, rows["percent"].max() * 1.15)
         label_models(panels, DROP_LABELS["drop"])
