@@ -68,7 +68,6 @@ if AGE_PATTERN:
             code=code_of("tabulate_ages"),
             models=MODELS,
             analysis=lookup(within=config, dpath="analysis"),
-            seed=config["seed"],
             run=RUN,
         script:
             "../workflow_scripts/tabulate_ages.py"

@@ -39,7 +39,6 @@ if config["demographics"]:
             code=code_of("tabulate_groups"),
             models=MODELS,
             analysis=lookup(within=config, dpath="analysis"),
-            seed=config["seed"],
         script:
             "../workflow_scripts/tabulate_groups.py"
 
@@ -99,7 +98,6 @@ if ATTRIBUTES:
             models=MODELS,
             guide=settings.headline_guide(config),
             analysis=lookup(within=config, dpath="analysis"),
-            seed=config["seed"],
             run=RUN,
         script:
             "../workflow_scripts/tabulate_drops.py"

@@ -37,6 +37,7 @@ rule tabulate_individuals:
     params:
         code=code_of("tabulate_individuals"),
         models=MODELS,
+        confidence=lookup(within=config, dpath="analysis/confidence"),
         table_identities=lookup(within=config, dpath="analysis/table_identities"),
         seed=config["seed"],
         run=RUN,

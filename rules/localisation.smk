@@ -68,7 +68,6 @@ rule tabulate_localisation:
     params:
         code=code_of("tabulate_localisation"),
         analysis=lookup(within=config, dpath="analysis"),
-        seed=config["seed"],
     script:
         "../workflow_scripts/tabulate_localisation.py"
 

@@ -127,8 +127,11 @@ rule tabulate_occlusion:
         code=code_of("tabulate_occlusion"),
         models=MODELS,
         guide=settings.headline_guide(config),
+        primary={
+            "polarity": config["analysis"]["polarity"],
+            "percent": config["occlusion"]["headline_percent"],
+        },
         analysis=lookup(within=config, dpath="analysis"),
-        seed=config["seed"],
     script:
         "../workflow_scripts/tabulate_occlusion.py"
 

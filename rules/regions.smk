@@ -86,7 +86,6 @@ rule tabulate_regions:
         code=code_of("tabulate_regions"),
         models=MODELS,
         analysis=lookup(within=config, dpath="analysis"),
-        seed=config["seed"],
         run=RUN,
     script:
         "../workflow_scripts/tabulate_regions.py"

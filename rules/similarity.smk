@@ -115,7 +115,6 @@ rule tabulate_similarity:
         models=MODELS,
         rendered=SOURCE.pictures == "rendered",  # for the captions
         analysis=lookup(within=config, dpath="analysis"),
-        seed=config["seed"],
     script:
         "../workflow_scripts/tabulate_similarity.py"
 

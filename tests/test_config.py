@@ -163,7 +163,7 @@ def nested(key, value):
 
 def test_renamed_keys_are_those_that_the_settings_lack():
     known = {key for key, _ in leaves(SCHEMA)}
-    assert not known & set(config.RENAMED_KEYS)
+    assert not known & {*config.RENAMED_KEYS, *config.REMOVED_KEYS}
     assert set(config.RENAMED_KEYS.values()) <= known
 
 
@@ -173,6 +173,12 @@ def test_an_old_key_is_an_error_that_names_the_new_one(old):
     with pytest.raises(config.ConfigError) as error:
         config.complete(nested(old, None))
     assert str(error.value) == f"config: {old} is now {new}: rename it where you set it"
+
+
+def test_a_key_that_is_gone_is_an_error_that_says_why():
+    with pytest.raises(config.ConfigError) as error:
+        config.complete({"analysis": {"bootstrap_samples": 2000}})
+    assert str(error.value) == "config: analysis.bootstrap_samples is gone, as intervals need no samples: leave it out"
 
 
 def test_all_old_keys_are_told_at_once():

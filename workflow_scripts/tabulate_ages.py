@@ -10,7 +10,5 @@ params = snakemake.params
 tabulate_ages(
     {model: snakemake.input[f"ages_{model}"] for model in params.models},
     dict(snakemake.output.items()),
-    bootstrap_samples=params.analysis["bootstrap_samples"],
     confidence=params.analysis["confidence"],
-    seed=params.seed,
 )

@@ -12,7 +12,5 @@ tabulate_drops(
     snakemake.input.demographics,
     dict(snakemake.output.items()),
     guide=params.guide,
-    bootstrap_samples=params.analysis["bootstrap_samples"],
     confidence=params.analysis["confidence"],
-    seed=params.seed,
 )

@@ -12,7 +12,5 @@ tabulate_groups(
     snakemake.input.demographics,
     snakemake.output[0],
     polarity=analysis["polarity"],
-    bootstrap_samples=analysis["bootstrap_samples"],
     confidence=analysis["confidence"],
-    seed=snakemake.params.seed,
 )

@@ -11,6 +11,7 @@ tabulate_individuals(
     dict(zip(models, snakemake.input.counts, strict=True)),
     dict(zip(models, snakemake.input.images, strict=True)),
     dict(snakemake.output.items()),
+    confidence=snakemake.params.confidence,
     table_identities=snakemake.params.table_identities,
     seed=snakemake.params.seed,
 )

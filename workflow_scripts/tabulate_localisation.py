@@ -11,7 +11,5 @@ tabulate_localisation(
     snakemake.input.measured,
     snakemake.output.found,
     snakemake.output.regions,
-    bootstrap_samples=analysis["bootstrap_samples"],
     confidence=analysis["confidence"],
-    seed=snakemake.params.seed,
 )

@@ -12,7 +12,6 @@ tabulate_occlusion(
     snakemake.input.verification,
     dict(snakemake.output.items()),
     guide=params.guide,
-    bootstrap_samples=params.analysis["bootstrap_samples"],
+    primary=params.primary,
     confidence=params.analysis["confidence"],
-    seed=params.seed,
 )

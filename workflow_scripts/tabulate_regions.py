@@ -10,7 +10,5 @@ analysis = snakemake.params.analysis
 tabulate_regions(
     dict(zip(snakemake.params.models, snakemake.input.counts, strict=True)),
     dict(snakemake.output.items()),
-    bootstrap_samples=analysis["bootstrap_samples"],
     confidence=analysis["confidence"],
-    seed=snakemake.params.seed,
 )

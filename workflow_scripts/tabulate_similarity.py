@@ -14,7 +14,5 @@ tabulate_similarity(
     pairs,
     nulls,
     dict(snakemake.output.items()),
-    bootstrap_samples=analysis["bootstrap_samples"],
     confidence=analysis["confidence"],
-    seed=snakemake.params.seed,
 )

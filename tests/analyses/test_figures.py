@@ -53,7 +53,7 @@ def test_the_same_data_give_the_same_bytes(kind, computed, tmp_path):
         if kind == "maps":
             examples_figure.plot_maps(*computed, *files, polarity="loss", identities=1, images=2)
         else:
-            table = regions_table.share_regions(make_counts(), samples=100).assign(model="m")
+            table = regions_table.share_regions(make_counts()).assign(model="m")
             table.to_csv(tmp_path / "regions.csv", index=False)
             regions_figure.plot_regions(tmp_path / "regions.csv", *files, polarity="loss", confidence=0.95)
         written.append([file.read_bytes() for file in files])
@@ -63,7 +63,7 @@ def test_the_same_data_give_the_same_bytes(kind, computed, tmp_path):
 
 
 def test_regions_of_one_identity_have_no_interval_and_still_a_figure(tmp_path):
-    table = regions_table.share_regions(make_counts(1), samples=100).assign(model="m")
+    table = regions_table.share_regions(make_counts(1)).assign(model="m")
     table.to_csv(tmp_path / "regions.csv", index=False)
     regions_figure.plot_regions(
         tmp_path / "regions.csv", tmp_path / "a.png", tmp_path / "a.pdf", polarity="similarity", confidence=0.9

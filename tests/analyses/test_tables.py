@@ -8,12 +8,13 @@ from leam import demographics, paper, storage
 from leam.analyses.groups import table as groups_table
 from leam.analyses.regions import table as regions_table
 from leam.analyses.retention import table as retention_table
+from naive_statistics import naive_interval, without_each
 from planted import make_counts
 
 
 def test_shares_against_a_plain_computation():
     counts = make_counts()
-    found = regions_table.share_regions(counts, samples=200).set_index(regions_table.REGION_KEYS).sort_index()
+    found = regions_table.share_regions(counts).set_index(regions_table.REGION_KEYS).sort_index()
     for cell, rows in counts.groupby(regions_table.REGION_KEYS):
         row = found.loc[cell]
         assert row["percent"] == pytest.approx(rows["percent"].mean())
@@ -30,7 +31,7 @@ def test_shares_against_a_plain_computation():
 def test_the_rank_is_the_place_among_the_regions_that_occur():
     counts = make_counts()
     counts.loc[counts["region"].isin(["hat", "earr"]), ["area_percent", "percent"]] = 0.0
-    found = regions_table.share_regions(counts, samples=10)
+    found = regions_table.share_regions(counts)
     for _, rows in found.groupby(regions_table.REGION_KEYS[:-1]):
         enrichments = [value for value in rows["enrichment"] if value == value]
         places = {value: 1 + sum(other > value for other in enrichments) for value in enrichments}
@@ -43,40 +44,28 @@ def test_the_rank_is_the_place_among_the_regions_that_occur():
 def test_pooled_shares_weigh_identities_by_their_pixels():
     counts = make_counts(2)
     counts.loc[counts["identity"] == "p0", "count"] *= 10
-    one = regions_table.share_regions(counts, samples=100)
+    one = regions_table.share_regions(counts)
     cell = counts[(counts["layer"] == "conv1") & (counts["threshold"] == "1") & (counts["polarity"] == "loss")]
     expected = 100 * cell.groupby("region", sort=False)["count"].sum() / cell["count"].sum()
     found = one[(one["layer"] == "conv1") & (one["threshold"] == "1") & (one["polarity"] == "loss")]
     np.testing.assert_allclose(found["pooled_percent"], expected)
 
 
-def test_bootstrap_interval_is_that_of_resampled_identities():
+def test_intervals_are_those_of_leaving_out_each_identity():
     counts = make_counts(8)
-    found = (
-        regions_table.share_regions(counts, samples=4000, confidence=0.9, seed=1)
-        .set_index(regions_table.REGION_KEYS)
-        .sort_index()
-    )
+    found = regions_table.share_regions(counts, confidence=0.9).set_index(regions_table.REGION_KEYS).sort_index()
     cell = ("loss", "conv1", "1", "nose")
-    values = counts.set_index(regions_table.REGION_KEYS).sort_index().loc[cell, "percent"].to_numpy()
-    rng = np.random.default_rng(5)
-    means = [rng.choice(values, 8).mean() for _ in range(4000)]
-    expected = np.percentile(means, [5, 95])
-    row = found.loc[cell]
-    np.testing.assert_allclose([row["percent_low"], row["percent_high"]], expected, atol=0.05 * np.ptp(values))
-
-
-def test_intervals_are_the_same_for_the_same_seed():
-    counts = make_counts()
-    pd.testing.assert_frame_equal(
-        regions_table.share_regions(counts, seed=3), regions_table.share_regions(counts, seed=3)
-    )
+    of_cell = counts.set_index(regions_table.REGION_KEYS).sort_index().loc[cell]
+    for name in ("percent", "area_percent"):
+        values = of_cell[name].to_numpy()
+        expected = naive_interval(values.mean(), without_each(np.mean, values), confidence=0.9)
+        assert tuple(found.loc[cell, [f"{name}_low", f"{name}_high"]]) == pytest.approx(np.clip(expected, 0, 100))
 
 
 def test_one_identity_has_no_interval_and_a_region_without_area_no_enrichment():
     counts = make_counts(1)
     counts.loc[counts["region"] == "hat", "area_percent"] = 0.0
-    found = regions_table.share_regions(counts, samples=100)
+    found = regions_table.share_regions(counts)
     assert found["percent_low"].isna().all()
     assert found.loc[found["region"] == "hat", "enrichment"].isna().all()
     assert found.loc[found["region"] == "nose", "enrichment"].notna().all()
@@ -86,7 +75,7 @@ def test_identities_without_activation_are_left_out_of_the_mean():
     counts = make_counts(3)
     silent = (counts["identity"] == "p1") & (counts["layer"] == "conv1")
     counts.loc[silent, "percent"] = np.nan
-    found = regions_table.share_regions(counts, samples=100).set_index(regions_table.REGION_KEYS).sort_index()
+    found = regions_table.share_regions(counts).set_index(regions_table.REGION_KEYS).sort_index()
     rows = counts[(counts["layer"] == "conv1") & (counts["region"] == "nose") & (counts["threshold"] == "1")]
     expected = rows[rows["polarity"] == "loss"]["percent"].mean()
     assert found.loc[("loss", "conv1", "1", "nose"), "percent"] == pytest.approx(expected)
@@ -100,7 +89,7 @@ def outputs(tmp_path):
         make_counts(seed=seed).assign(model=model).to_parquet(paths[model])
     names = ("regions", "table01", "table02", "table10", "table11", "table12_to_20")
     files = {name: str(tmp_path / f"{name}.csv") for name in names}
-    regions_table.tabulate_regions(paths, files, bootstrap_samples=100)
+    regions_table.tabulate_regions(paths, files)
     return {name: pd.read_csv(path, dtype={"threshold": str}) for name, path in files.items()}
 
 
@@ -147,9 +136,7 @@ def test_groups_are_shares_of_their_own_identities(tmp_path, caplog):
     people = tmp_path / "people.csv"
     people.write_text("identity,gender\np0,female\np1,male\np2,female\np3,\nsomeone,male\n")
     caplog.set_level("INFO", logger="leam.analyses.groups.table")
-    groups_table.tabulate_groups(
-        {"m": str(tmp_path / "m.parquet")}, people, tmp_path / "out.csv", polarity="loss", bootstrap_samples=100
-    )
+    groups_table.tabulate_groups({"m": str(tmp_path / "m.parquet")}, people, tmp_path / "out.csv", polarity="loss")
     found = pd.read_csv(tmp_path / "out.csv", dtype={"threshold": str}).set_index(["group", "threshold", "region"])
     sizes = found.groupby("group")["identities"].first()
     assert sizes.to_dict() == {"female": 2, "male": 1, "unknown": 2}

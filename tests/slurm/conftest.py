@@ -27,7 +27,7 @@ SHARDS = {"00000": ("s000", "s001"), "00001": ("s002",)}
 SMALL = {
     "identities_per_job": 2,
     "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
-    "analysis": {"bootstrap_samples": 100, "figure_identities": 1, "figure_images": 3},
+    "analysis": {"figure_identities": 1, "figure_images": 3},
     "localisation": {"when": "never"},
     "occlusion": {"percents": [1, 10], "layers": "first", "repeats": 1},
 }

@@ -24,7 +24,7 @@ FEW = {
     "age_pattern": r"^(\d\d)",
     "identities_per_job": 2,
     "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
-    "analysis": {"bootstrap_samples": 100, "figure_identities": 1, "figure_images": 3},
+    "analysis": {"figure_identities": 1, "figure_images": 3},
     "localisation": {"regions": ["nose"], "identities": 3, "images": 2, "size": 96},
     "occlusion": {"percents": [1, 10], "layers": "first", "repeats": 1},
 }

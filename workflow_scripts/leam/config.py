@@ -30,6 +30,7 @@ RENAMED_KEYS = {
     "significance.individuals": "analysis.table_identities",
     "significance.age_pattern": "age_pattern",
 }
+REMOVED_KEYS = {"analysis.bootstrap_samples": "intervals need no samples"}  # and why
 # A setting that another one makes necessary: (setting, its value) -> the setting that must not be null. Sources say
 # themselves what they need.
 NEEDS = (
@@ -64,10 +65,10 @@ def complete(config: dict, schema_path: str | Path = SCHEMA_PATH) -> dict:
 
 
 def _renamed(config: dict) -> list[str]:
-    """One sentence for every old name of a key: defaults have none, so the user wrote it."""
-    return [
-        f"{old} is now {new}: rename it where you set it" for old, new in RENAMED_KEYS.items() if _holds(config, old)
-    ]
+    """One sentence for every old name of a key and every key that is gone: defaults have none, so the user wrote it."""
+    sentences = {old: f"{old} is now {new}: rename it where you set it" for old, new in RENAMED_KEYS.items()}
+    sentences |= {old: f"{old} is gone, as {why}: leave it out" for old, why in REMOVED_KEYS.items()}
+    return [sentence for old, sentence in sentences.items() if _holds(config, old)]
 
 
 def _holds(config: object, key: str) -> bool:

@@ -122,7 +122,7 @@ def test_table_24_and_the_slopes_against_plain_computations(tmp_path):
         files[model] = [str(tmp_path / f"{model}.parquet")]
         make_pairs(0.08, model).to_parquet(files[model][0])
     outputs = {name: str(tmp_path / f"{name}.csv") for name in ("table24", "age_slopes")}
-    ages_table.tabulate_ages(files, outputs, bootstrap_samples=200)
+    ages_table.tabulate_ages(files, outputs)
     found, slopes = (pd.read_csv(outputs[name]).set_index("model") for name in ("table24", "age_slopes"))
     pairs = make_pairs(0.08, "mine")
     for row in found.loc["mine"].itertuples():

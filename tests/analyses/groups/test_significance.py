@@ -33,6 +33,14 @@ def test_u_and_rank_biserial_by_counting_pairs():
         assert row["mean_a"] == pytest.approx(left.mean())
 
 
+def test_a_columns_p_does_not_depend_on_other_columns():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(6, 2)), rng.normal(size=(7, 2))
+    a[0, 1] = b[0, 1] = 0  # ties in the second column alone
+    exact = mannwhitneyu(a[:, 0], b[:, 0], method="exact").pvalue
+    assert groups_table.compare_groups(a, b)["p"][0] == exact == groups_table.compare_groups(a[:, :1], b[:, :1])["p"][0]
+
+
 def test_a_hand_worked_case():
     """3 against 3, fully apart: U = 9, and of 20 arrangements the two most extreme are as extreme."""
     found = groups_table.compare_groups(np.array([[4.0], [5], [6]]), np.array([[1.0], [2], [3]])).iloc[0]
@@ -172,12 +180,19 @@ def test_holm_within_a_measure_attribute_and_unit(assessed):
             highest = max(highest, min(1.0, (len(p) - k) * p[index]))
             naive[index] = highest
         np.testing.assert_allclose(adjusted, pd.Series(naive)[adjusted.index], rtol=1e-4)
+        assert (numbers(family["p_attainable"]).dropna() <= adjusted * 1.0001).all()
+    drops = assessed[(assessed["unit"] == "identity") & (assessed["measure"] == "drop")]
+    least = min(1, len(drops) * 2 / 252)  # 10 people, five of each: the two extremes of 252 arrangements
+    np.testing.assert_allclose(numbers(drops["p_attainable"]), least, rtol=1e-4)
+    assert (drops["detectable_difference"] == "").all()  # so none could have been seen
+    images = assessed[(assessed["unit"] == "image") & (assessed["measure"] == "drop")]
+    assert (numbers(images["p_attainable"]) < 0.05).all() and (numbers(images["detectable_difference"]) > 0).all()
 
 
 def test_tables_22_and_23_are_means_of_their_own_people_beside_the_paper(files):
     folder, drops, _, _ = files
     outputs = {name: str(folder / f"{name}.csv") for name in ("drops_by_group", "table22", "table23")}
-    groups_table.tabulate_drops(drops, folder / "people.csv", outputs, guide="IR_CASIA", bootstrap_samples=100)
+    groups_table.tabulate_drops(drops, folder / "people.csv", outputs, guide="IR_CASIA")
     found = {name: pd.read_csv(path) for name, path in outputs.items()}
     table = pd.concat([pd.read_parquet(path) for path in drops["IR_CASIA"]])
     random = table[(table["kind"] == "random") & (table["percent"] == 1)]

@@ -15,6 +15,7 @@ from leam.analyses.regions import table as regions_table
 from leam.maps import MapSettings
 from leam.recognisers import networks, registry
 from leam.regions import REGIONS
+from naive_statistics import naive_interval
 
 NOSE = REGIONS.index("nose")
 SETTINGS = MapSettings(top_percents=(0.5, 1.0))
@@ -168,12 +169,12 @@ def find(tmp_path, **percents) -> tuple[pd.Series, pd.DataFrame]:
     }
     make_counts(everything, AREA).to_parquet(tmp_path / "nose.parquet")
     paths = tmp_path / "found.csv", tmp_path / "regions.csv"
-    localisation_table.tabulate_localisation([str(tmp_path / "nose.parquet")], *paths, bootstrap_samples=4000, seed=1)
+    localisation_table.tabulate_localisation([str(tmp_path / "nose.parquet")], *paths)
     found, shares = (pd.read_csv(path, dtype={"threshold": str}) for path in paths)
     return found.set_index(localisation_table.CELLS).loc[("loss", "conv1", "1")], shares
 
 
-def test_enrichment_and_differences_against_a_plain_bootstrap(tmp_path):
+def test_enrichment_and_differences_against_plain_computations(tmp_path):
     row, shares = find(tmp_path, centre=[7.0, 12.0, 9.0, 8.0, 11.0, 10.0])
     own, centre, area = np.array(OWN), np.array([7.0, 12.0, 9.0, 8.0, 11.0, 10.0]), np.array(AREA)
     assert row["enrichment"] == pytest.approx(own.mean() / area.mean(), rel=1e-5)
@@ -181,11 +182,17 @@ def test_enrichment_and_differences_against_a_plain_bootstrap(tmp_path):
     assert (row["nearest"], row["rank"], row["regions"]) == ("centre", 1, 2)
     assert row["attainable_percent"] == 90
     assert row["difference"] == pytest.approx((own.mean() - centre.mean()) / area.mean(), rel=1e-5)
-    rng = np.random.default_rng(5)
-    drawn = [rng.integers(0, 6, 6) for _ in range(8000)]
-    for name, values in (("enrichment", own), ("difference", own - centre)):
-        expected = np.percentile([values[who].mean() / area[who].mean() for who in drawn], [2.5, 97.5])
-        np.testing.assert_allclose([row[f"{name}_low"], row[f"{name}_high"]], expected, rtol=0.05)
+    value, ends = own.mean() / area.mean(), []
+    without = [np.log(value) - (each - value * pixels) / 5 / own.mean() for each, pixels in zip(own, area, strict=True)]
+    ends.append(np.exp(naive_interval(np.log(value), without)))
+    gap = (own - centre).mean() / area.mean()
+    without = [gap - (each - gap * pixels) / 5 / area.mean() for each, pixels in zip(own - centre, area, strict=True)]
+    ends.append(naive_interval(gap, without))
+    for name, expected in zip(("enrichment", "difference"), ends, strict=True):
+        np.testing.assert_allclose([row[f"{name}_low"], row[f"{name}_high"]], expected, rtol=1e-4)
+    tests = 2 * 2  # polarities and layers, at the top 1 %
+    assert (row["p"], row["tests"]) == (2 / 2**6, tests) and row["p_attainable"] == row["p_holm"] == tests * 2 / 2**6
+    assert np.isnan(row["detectable_difference"])  # six people cannot show any after the correction
     assert row["found"] and row["above_mean"] and len(shares) == 7 * 2 * 2 * 2 * 19
 
 

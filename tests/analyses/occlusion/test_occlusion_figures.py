@@ -60,8 +60,14 @@ def test_curves_show_the_guide_the_controls_and_the_paper(paths):
 
 
 @pytest.mark.parametrize(
-    ("difference", "p", "words"),
-    [(0.02, 0.01, "holds"), (-0.02, 0.01, "reversed"), (0.02, 0.2, "not shown"), (0.02, float("nan"), "not tested")],
+    ("difference", "p", "attainable", "words"),
+    [
+        (0.02, 0.01, 0.001, "holds"),
+        (-0.02, 0.01, 0.001, "reversed"),
+        (0.02, 0.2, 0.001, "would have seen 0.031"),
+        (0.02, 0.75, 0.75, "too few people"),
+        (0.02, float("nan"), float("nan"), "not tested"),
+    ],
 )
-def test_a_step_is_said_in_words(difference, p, words):
-    assert words in occlusion_figure._verdict(difference, p)
+def test_a_step_is_said_in_words(difference, p, attainable, words):
+    assert words in occlusion_figure._verdict(difference, p, attainable, 0.0312)

@@ -18,6 +18,7 @@ from leam.analyses.similarity import measure as similarity_measure
 from leam.analyses.similarity import table as similarity_table
 from leam.analyses.similarity.measure import Person, SimilaritySettings
 from leam.regions import REGIONS
+from naive_statistics import naive_interval, without_each
 
 GRID, SIDE, LAYERS = 32, 64, ["first", "second/Conv"]
 
@@ -416,8 +417,8 @@ def test_full_maps_are_moved_in_cells_when_asked_for(run, tmp_path):
 
 
 def pair_rows(values, layer="conv1", frame="identity", part="top1", reason=""):
-    """Rows of a file of pairs: (identity, pairing, bc, emd_px)."""
-    table = pd.DataFrame(values, columns=["identity", "pairing", "bc", "emd_px"])
+    """Rows of a file of pairs: (identity, pairing, other identity, bc, emd_px)."""
+    table = pd.DataFrame(values, columns=["identity", "pairing", "other_identity", "bc", "emd_px"])
     return table.assign(
         model="AF_R18", layer=layer, polarity="loss", frame=frame, part=part, reason=reason, untrained=False
     )
@@ -425,13 +426,13 @@ def pair_rows(values, layer="conv1", frame="identity", part="top1", reason=""):
 
 HAND = pair_rows(
     [
-        ("a", "same", 0.2, 4.0),
-        ("a", "same", 0.4, 6.0),
-        ("b", "same", 0.7, 8.0),
-        ("a", "different", 0.1, 10.0),
-        ("a", "different", 0.3, 12.0),
-        ("b", "different", 0.1, np.nan),
-        ("b", "same", np.nan, np.nan),
+        ("a", "same", "a", 0.2, 4.0),
+        ("a", "same", "a", 0.4, 6.0),
+        ("b", "same", "b", 0.7, 8.0),
+        ("a", "different", "b", 0.1, 10.0),
+        ("a", "different", "b", 0.3, 12.0),
+        ("b", "different", "a", 0.1, np.nan),
+        ("b", "same", "b", np.nan, np.nan),
     ]
 )
 HAND.loc[6, "reason"] = "no landmarks"
@@ -439,7 +440,7 @@ HAND.loc[6, "reason"] = "no landmarks"
 
 def test_a_hand_worked_table():
     shards = [HAND[HAND["identity"] == identity] for identity in ("b", "a")]
-    found = similarity_table.compare_pairings(shards, samples=100).set_index("measure")
+    found = similarity_table.compare_pairings(shards).set_index("measure")
     bc, emd = found.loc["bc"], found.loc["emd_px"]
     assert bc["same"] == pytest.approx((0.3 + 0.7) / 2) and bc["different"] == pytest.approx((0.2 + 0.1) / 2)
     assert bc["ratio"] == pytest.approx(0.5 / 0.15)
@@ -447,23 +448,37 @@ def test_a_hand_worked_table():
     assert (bc["pairs_same"], bc["pairs_different"], bc["no_landmarks"], bc["identities"]) == (3, 3, 1, 2)
 
 
-def test_intervals_are_those_of_resampled_identities():
-    rng = np.random.default_rng(0)
-    same, different = rng.uniform(0.2, 0.6, 15), rng.uniform(0.1, 0.2, 15)
-    rows = [
-        (f"{k}", pairing, values[k], 1.0)
-        for pairing, values in (("same", same), ("different", different))
-        for k in range(15)
-    ]
-    found = (
-        similarity_table.compare_pairings([pair_rows(rows)], samples=4000, confidence=0.9)
-        .set_index("measure")
-        .loc["bc"]
-    )
-    drawn = [rng.integers(0, 15, 15) for _ in range(4000)]
-    expected = np.percentile([same[k].mean() / different[k].mean() for k in drawn], [5, 95])
-    np.testing.assert_allclose([found["ratio_low"], found["ratio_high"]], expected, rtol=0.03)
-    assert found["same_low"] < same.mean() < found["same_high"]
+def test_both_people_of_a_pair_are_left_out_in_turn():
+    """Against the sums over all pairs; BC has no value for some, and people lie in two shards."""
+    rng, names = np.random.default_rng(0), list("abcdefgh")
+    rows = [(name, "same", name, rng.uniform(0.2, 0.6), rng.uniform(5, 9)) for name in names for _ in range(3)]
+    for name in names:
+        others = rng.choice([other for other in names if other != name], 3)
+        rows += [(name, "different", other, rng.uniform(0.1, 0.2), rng.uniform(8, 20)) for other in others]
+    table = pair_rows(rows)
+    table.loc[rng.random(len(table)) < 0.15, "bc"] = np.nan
+    halves = [table[table["identity"] >= "d"], table[table["identity"] < "d"]]
+    found = similarity_table.compare_pairings(halves, confidence=0.9).set_index("measure")
+    for measure in ("bc", "emd_px"):
+        known = table.dropna(subset=measure)
+        same, different = (known[known["pairing"] == pairing] for pairing in ("same", "different"))
+        of_each = same.groupby("identity")[measure].mean()
+        weight = 1 / different.groupby("identity")[measure].transform("size")
+
+        def mean(pairs, weight=weight, measure=measure):
+            return np.average(pairs[measure], weights=weight[pairs.index])
+
+        without = [mean(different[~(different[["identity", "other_identity"]] == name).any(axis=1)]) for name in names]
+        value = mean(different)
+        shared = ((weight * (different[measure] - value)) ** 2).sum() / weight.sum() ** 2
+        row = found.loc[measure]
+        assert row["different"] == pytest.approx(value)
+        expected = naive_interval(value, without, shared, 0.9)
+        assert (row["different_low"], row["different_high"]) == pytest.approx(expected)
+        expected = naive_interval(of_each.mean(), without_each(np.mean, of_each.to_numpy()), confidence=0.9)
+        assert (row["same_low"], row["same_high"]) == pytest.approx(expected)
+        assert row["ratio"] == pytest.approx(of_each.mean() / value)
+        assert row["ratio_low"] < row["ratio"] < row["ratio_high"]
 
 
 @pytest.fixture
@@ -477,7 +492,7 @@ def written(tmp_path):
     pairs, nulls = (
         {model: [str(tmp_path / f"{kind}.parquet")] for model in ("AF_R18", "m")} for kind in ("pairs", "nulls")
     )
-    similarity_table.tabulate_similarity(pairs, nulls, files, bootstrap_samples=100)
+    similarity_table.tabulate_similarity(pairs, nulls, files)
     return files
 
 

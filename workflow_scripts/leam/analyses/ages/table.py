@@ -5,16 +5,14 @@ import pandas as pd
 
 from leam import files, paper
 from leam.analyses.ages import AGE_KEYS, UNOCCLUDED
-from leam.statistics import holm, resample_mean, signed_rank
+from leam.statistics import correct, mean_interval, signed_rank
 
 
 def tabulate_ages(
     ages: dict[str, list[str]],
     outputs: dict[str, str],
     *,
-    bootstrap_samples: int = 2000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> None:
     """Table 24 beside the paper's, and how fast the similarity falls with the difference in age.
 
@@ -25,7 +23,6 @@ def tabulate_ages(
     age_slopes : the mean over identities of the identity's slope, cosine per ten years, with its interval; p of
     Wilcoxon's signed-rank test that it is 0, Holm's correction over the table.
     """
-    options = (bootstrap_samples, confidence, seed)
     years, slopes = [], []
     for model, paths in ages.items():
         table = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
@@ -37,11 +34,11 @@ def tabulate_ages(
                 **dict(zip(AGE_KEYS, cell, strict=True)),
                 "untrained": bool(rows["untrained"].any()),
             }
-            years.append(average_years(rows, *options).assign(**keys))
-            slopes.append(keys | average_slopes(rows, *options))
+            years.append(average_years(rows, confidence).assign(**keys))
+            slopes.append(keys | average_slopes(rows, confidence))
     slopes = pd.DataFrame(slopes)
-    slopes["p_holm"] = holm(slopes["p"].to_numpy())
-    numbers = [name for name in slopes if name not in ("model", *AGE_KEYS, "untrained")]
+    slopes = correct(slopes.assign(table=""), ["table"], ["identities"])
+    numbers = [name for name in slopes if name not in ("model", *AGE_KEYS, "untrained", "deviation", "table")]
     for name, table in {
         "table24": _beside_paper(pd.concat(years, ignore_index=True)),
         "age_slopes": slopes[["model", *AGE_KEYS, *numbers, "untrained"]],
@@ -50,22 +47,21 @@ def tabulate_ages(
             table.to_csv(part, index=False, float_format="%.6g")
 
 
-def average_years(rows: pd.DataFrame, samples: int, confidence: float, seed: int) -> pd.DataFrame:
+def average_years(rows: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """One row per difference in years: cosine (mean over identities), its interval, and the pairs' own mean."""
     of_identity = rows.pivot_table(index="identity", columns="age_difference_years", values="cosine", aggfunc="mean")
     grouped = rows.groupby("age_difference_years")["cosine"]
     table = grouped.agg(pooled_cosine="mean", pairs="size").reset_index()
-    found = resample_mean(of_identity.to_numpy(float), samples, confidence, seed)
+    found = mean_interval(of_identity.to_numpy(float), confidence, (-1, 1))
     table["cosine"], table["cosine_low"], table["cosine_high"] = found
     return table.assign(identities=of_identity.notna().sum().to_numpy())
 
 
-def average_slopes(rows: pd.DataFrame, samples: int, confidence: float, seed: int) -> dict[str, float]:
+def average_slopes(rows: pd.DataFrame, confidence: float) -> dict[str, float]:
     """Least-squares slope of the cosine on the difference in age within each identity, averaged over identities."""
     slopes = np.array([_slope(own) for _, own in rows.groupby("identity")])
     slopes = slopes[~np.isnan(slopes)]
-    nothing = [np.full(1, np.nan)] * 3
-    mean, low, high = resample_mean(slopes[:, None], samples, confidence, seed) if len(slopes) else nothing
+    mean, low, high = mean_interval(slopes[:, None], confidence)
     return {
         "cosine_per_decade": float(mean[0]),
         "cosine_per_decade_low": float(low[0]),
@@ -73,6 +69,7 @@ def average_slopes(rows: pd.DataFrame, samples: int, confidence: float, seed: in
         "falling_percent": 100 * float((slopes < 0).mean()) if len(slopes) else float("nan"),
         "identities": len(slopes),
         "p": signed_rank(slopes),
+        "deviation": slopes.std(ddof=1) if len(slopes) > 1 else float("nan"),
     }
 
 

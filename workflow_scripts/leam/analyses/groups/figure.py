@@ -11,7 +11,6 @@ from leam import paper
 from leam.analyses.groups.table import GENDER_TABLES
 from leam.analyses.occlusion.figure import (
     DROP_LABELS,
-    LEVEL,
     label_models,
     model_panels,
     read_guided_table,
@@ -19,7 +18,8 @@ from leam.analyses.occlusion.figure import (
 )
 from leam.controls import IMAGE, RANDOM
 from leam.demographics import ALLOWED
-from leam.plotting import STYLE, legend_above, save
+from leam.plotting import MUTED, STYLE, legend_above, save
+from leam.statistics import LEVEL
 
 COLOURS = ("#c2410c", "#2a6fb0", "#5b8c5a", "#8b63b8")  # of the groups of an attribute, in its order
 PAPER_TABLES = {group: table for table, group in GENDER_TABLES.items()}
@@ -54,6 +54,9 @@ def plot_groups(
             for group, colour in zip(ALLOWED[attribute], COLOURS, strict=False):
                 _plot_group(axis, rows[rows["group"] == group], of_panel, group, colour)
                 _plot_paper(axis, model, group, colour)
+            if not (of_panel["p_attainable"] < LEVEL).any():
+                words = "too few people to show a difference"
+                axis.text(0.99, 0.02, words, transform=axis.transAxes, ha="right", fontsize=7, color=MUTED)
             scale_percents(axis, rows["percent"], confidence)
             axis.set_xlim(rows["percent"].min() * 0.85, rows["percent"].max() * 1.15)
         label_models(panels, DROP_LABELS["drop"])

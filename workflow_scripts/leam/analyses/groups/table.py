@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import mannwhitneyu
 
 from leam import files, paper
 from leam.analyses.occlusion.table import DROP_KEYS, SUMMARY_COLUMNS, average_images, model_drop_table, summarise
 from leam.analyses.regions.table import REGION_COLUMNS, share_regions
 from leam.demographics import ALLOWED, read_demographics
 from leam.regions import FULL, TOP_1, WHOLE_MODEL
-from leam.statistics import holm, ratio
+from leam.statistics import CORRECTED, correct, mann_whitney, ratio
 
 GENDER_TABLES = {"table22": "female", "table23": "male"}
 FAMILY = ["measure", "attribute", "unit"]  # what Holm's correction is made within
@@ -42,19 +41,16 @@ def compare_groups(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
     """Mann-Whitney U, two-sided, of every column of two groups (n_a, K) and (n_b, K), NaN left out: K rows.
 
     u : of group a; rank_biserial = 2 u / (n_a n_b) - 1, the effect size: the chance that a value of a lies above one of
-    b, minus the chance that it lies below; p : NaN where a group has fewer than two values, or all values are equal
+    b, minus the chance that it lies below; deviation : standard deviation within the groups, pooled; u, p : NaN where a
+    group has fewer than two values, or all values are equal
     """
     table = pd.DataFrame({"n_a": (~np.isnan(a)).sum(0), "n_b": (~np.isnan(b)).sum(0)})
     table["mean_a"], table["mean_b"] = (_means(values) for values in (a, b))
-    both = np.concatenate((a, b))
-    testable = (table[["n_a", "n_b"]].min(axis=1) > 1).to_numpy(copy=True)
-    testable[testable] = np.nanmin(both[:, testable], axis=0) < np.nanmax(both[:, testable], axis=0)
-    found = np.full((3, both.shape[1]), np.nan)
-    if testable.any():
-        test = mannwhitneyu(a[:, testable], b[:, testable], axis=0, nan_policy="omit")
-        pairs = (table["n_a"] * table["n_b"]).to_numpy()[testable]
-        found[:, testable] = test.statistic, 2 * test.statistic / pairs - 1, test.pvalue
-    table["u"], table["rank_biserial"], table["p"] = found
+    squares = (np.nansum((values - _means(values)) ** 2, axis=0) for values in (a, b))
+    table["deviation"] = np.sqrt(ratio(sum(squares), (table["n_a"] + table["n_b"] - 2).to_numpy()))
+    columns = ((x[~np.isnan(x)], y[~np.isnan(y)]) for x, y in zip(a.T, b.T, strict=True))
+    table["u"], table["p"] = np.array([mann_whitney(x, y) for x, y in columns]).reshape(-1, 2).T
+    table["rank_biserial"] = 2 * table["u"] / (table["n_a"] * table["n_b"]) - 1
     return table
 
 
@@ -103,7 +99,8 @@ def assess_significance(
     drops : per model the files of ``occlude_faces``; counts, images : its two files of ``count_regions``
     measure "drop" : of the cosine, under the first layers of ``guide`` and of the model itself, and without a guide;
     measure "share" : percent of activated pixels per region, whole model. unit : what was tested, images or identity
-    means. p_holm : Holm's correction within a measure, attribute and unit; tests : how many that were
+    means. p_holm : Holm's correction within a measure, attribute and unit; tests : how many that were; p_attainable,
+    detectable_difference : the smallest p_holm that there could have been, and the difference that would have been seen
     """
     people = read_demographics(demographics)
     tables = []
@@ -114,11 +111,11 @@ def assess_significance(
         }.items():
             found = compare_units(by_image, by_identity, people)
             tables.append(found.assign(measure=measure, model=model, untrained=untrained))
-    table = pd.concat(tables, ignore_index=True).reindex(columns=[*TEST_KEYS, *TEST_STATISTICS, "untrained"])
-    families = table.groupby(FAMILY, sort=False)["p"]
-    table["p_holm"], table["tests"] = families.transform(lambda p: holm(p.to_numpy())), families.transform("count")
+    table = pd.concat(tables, ignore_index=True).reindex(
+        columns=[*TEST_KEYS, *TEST_STATISTICS, "deviation", "untrained"]
+    )
     with files.whole_file(output) as part:
-        table[[*TEST_KEYS, *TEST_STATISTICS, "p_holm", "tests", "untrained"]].to_csv(
+        correct(table, FAMILY, ["n_a", "n_b"])[[*TEST_KEYS, *TEST_STATISTICS, *CORRECTED, "untrained"]].to_csv(
             part, index=False, float_format="%.6g"
         )
 
@@ -154,24 +151,21 @@ def tabulate_drops(
     outputs: dict[str, str],
     *,
     guide: str,
-    bootstrap_samples: int = 2000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> None:
     """Mean drops of every group, long form, and the paper's tables 22 (female) and 23 (male) beside ours.
 
     drops, guide : as in ``assess_significance``; outputs : paths by the names drops_by_group, and table22 and table23
-    where the demographics have a gender. A mean is over identities, with its interval bootstrapped over them.
+    where the demographics have a gender. A mean is over identities, with its interval.
     """
     people = read_demographics(demographics)
-    options = (bootstrap_samples, confidence, seed)
     summaries = []
     for model, paths in drops.items():
         means = first_layers(average_images(paths), ("", guide, model))
         for attribute in people.columns:
             groups = means["identity"].map(people[attribute]).fillna("").replace("", "unknown")
             for group in sorted(groups.unique()):
-                summary = summarise(means[groups == group], *options)
+                summary = summarise(means[groups == group], confidence)
                 summaries.append(summary.assign(model=model, attribute=attribute, group=group))
     table = pd.concat(summaries, ignore_index=True)[["attribute", "group", *SUMMARY_COLUMNS]]
     tables = {"drops_by_group": table}
@@ -196,9 +190,7 @@ def tabulate_groups(
     output: str | Path,
     *,
     polarity: str,
-    bootstrap_samples: int = 2000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> None:
     """groups.csv: the whole model's shares for each gender and ethnicity, full activation and top 1 %, one polarity.
 
@@ -222,7 +214,7 @@ def tabulate_groups(
                 attribute,
             )
             for group, rows in table.groupby(groups):
-                shares = share_regions(rows, bootstrap_samples, confidence, seed)
+                shares = share_regions(rows, confidence)
                 tables.append(shares.assign(model=model, attribute=attribute, group=group))
     columns = ["model", "attribute", "group", *REGION_COLUMNS[1:]]
     with files.whole_file(output) as part:

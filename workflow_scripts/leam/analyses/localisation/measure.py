@@ -11,7 +11,7 @@ serve every other picture. The recogniser trained for the world has nothing else
     mean         the largest pixels of the mean of all image maps of the world's own recogniser: not a null, as it has
                  seen the region too, but it tells whether the single picture's map says more than their average
 
-Shape letters: N images, L layers, G side of the grid, I identities, B bootstrap samples, T thresholds, R regions,
+Shape letters: N images, L layers, G side of the grid, I identities, T thresholds, R regions,
 K cells (polarity x layer x threshold).
 """
 

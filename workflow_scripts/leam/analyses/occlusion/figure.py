@@ -14,6 +14,7 @@ from leam import paper
 from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, legend_above, save, short_name, sparse_ticks
+from leam.statistics import LEVEL
 
 # Kinds in the order of the chain, what a reader calls them, and a colour each: warm for one's own, blue for others'.
 KIND_LOOKS = {
@@ -28,7 +29,6 @@ KIND_LOOKS = {
 GUIDE = ("guide {}: its image", "#7a1f5c")
 PAPER_LOOKS = {paper.PAPER_LEAM: ("guide IR_CASIA", INK), paper.PAPER_RANDOM: (paper.PAPER_RANDOM, MUTED)}
 READING = "If it is, each line drops more than the next; what decides is one's own mean against another's (bold)."
-LEVEL = 0.05  # of Holm's adjusted p, below which a step is marked
 DROP_LABELS = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
 
 
@@ -230,7 +230,8 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
         axis.text(
             1.02,
             between,
-            ("" if adjacent else "own image: ") + _verdict(step.difference, step.p_holm),
+            ("" if adjacent else "own image: ")
+            + _verdict(step.difference, step.p_holm, step.p_attainable, step.detectable_difference),
             transform=axis.get_yaxis_transform(),
             va="center",
             fontsize=7,
@@ -240,12 +241,19 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
     axis.set_ylim(min(place.values()) - 0.5, 0.5)
 
 
-def _verdict(difference: float, p: float) -> str:
-    """A step in words: its size, and whether it holds after Holm's correction, which gave ``p``."""
+def _verdict(difference: float, p: float, attainable: float, detectable: float) -> str:
+    """A step in words: its size, and whether it holds after Holm's correction, which gave ``p``.
+
+    Where it does not, whether it could have: ``attainable`` is the smallest p that there could have been,
+    ``detectable`` the difference that would have been seen.
+    """
     if np.isnan(p):
         return f"{difference:+.3f}  not tested"
-    sign = ("↑ holds" if difference > 0 else "↓ reversed") if p < LEVEL else "≈ not shown"
-    return f"{difference:+.3f}  {sign} (p {p:.2g})"
+    if p < LEVEL:
+        words = "↑ holds" if difference > 0 else "↓ reversed"
+    else:
+        words = "too few people" if attainable >= LEVEL else f"≈ would have seen {detectable:.2g}"
+    return f"{difference:+.3f}  {words} (p {p:.2g})"
 
 
 def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:

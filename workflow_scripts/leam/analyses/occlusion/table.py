@@ -1,7 +1,7 @@
 """What the drops of all images say: the paper's tables 9 and 21, the transfer matrix, and "Is it person-specific?".
 
 The identity is the unit: drops are averaged within each identity first, then over identities with equal weight.
-Shape letters: I identities, B bootstrap samples, K cells (guide x layer x kind x polarity x percent).
+Shape letters: I identities, K cells (guide x layer x kind x polarity x percent).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,13 @@ from leam import files, paper
 from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.reasons import NOBODY
-from leam.statistics import holm, rank_biserial, resample_mean, signed_rank
+from leam.statistics import (
+    PERCENTS,
+    correct,
+    mean_interval,
+    rank_biserial,
+    signed_rank,
+)
 
 DROP_KEYS = ["guide", "layer", "kind", "polarity", "percent"]
 # The claim that maps are person-specific, as a chain: each step must hold, and the second is the decisive one.
@@ -26,6 +32,8 @@ STEPS = (
     (CENTRE, RANDOM),
     (IMAGE, SHUFFLED),
 )
+PRIMARY_STEP, PRIMARY = (OWN_MEAN, OTHER_MEAN), "primary"
+STEP = "{} > {}"
 
 
 def average_images(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -57,11 +65,11 @@ def by_identity(means: pd.DataFrame, value: str) -> pd.DataFrame:
     return means.pivot(index="identity", columns=DROP_KEYS, values=value).reindex(columns=cells)
 
 
-def summarise(means: pd.DataFrame, samples: int, confidence: float, seed: int) -> pd.DataFrame:
+def summarise(means: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """One row per cell: drop and lost_percent with intervals over identities, and what they are means of."""
     table = by_identity(means, "drop").columns.to_frame(index=False)
-    for value in ("drop", "lost_percent"):
-        found = resample_mean(by_identity(means, value).to_numpy(), samples, confidence, seed)
+    for value, bounds in (("drop", (-2, 2)), ("lost_percent", PERCENTS)):
+        found = mean_interval(by_identity(means, value).to_numpy(), confidence, bounds)
         table[value], table[f"{value}_low"], table[f"{value}_high"] = found
     grouped = means.groupby(DROP_KEYS, sort=False)
     sums = grouped[["accepted", "lost", "images", "pairs"]].sum().reset_index(drop=True)
@@ -71,11 +79,12 @@ def summarise(means: pd.DataFrame, samples: int, confidence: float, seed: int) -
     return table.assign(untrained=grouped["untrained"].any().to_numpy())
 
 
-def compare_steps(means: pd.DataFrame, model: str, samples: int, confidence: float, seed: int) -> pd.DataFrame:
+def compare_steps(means: pd.DataFrame, model: str, confidence: float) -> pd.DataFrame:
     """Each step of the chain, paired over identities: one row per step, layer, polarity and percent of the own maps.
 
-    difference : mean over identities of drop_more - drop_less, with its bootstrap interval; greater_percent : of the
-    identities where it is above 0; rank_biserial : the effect size; p : Wilcoxon's signed-rank test, two-sided
+    difference : mean over identities of drop_more - drop_less, with its interval; greater_percent : of the
+    identities where it is above 0; rank_biserial : the effect size; p : Wilcoxon's signed-rank test, two-sided;
+    deviation : standard deviation of the differences over identities
     """
     drops, rows = by_identity(means, "drop"), []
     own = means[(means["guide"] == model) & (means["kind"] == IMAGE)]
@@ -91,18 +100,17 @@ def compare_steps(means: pd.DataFrame, model: str, samples: int, confidence: flo
             if drop_more is None or drop_less is None:
                 continue
             keys = {"layer": layer, "layer_number": layers[layer], "polarity": polarity, "percent": percent}
-            keys |= {"step": f"{more} > {less}", "more": more, "less": less}
-            rows.append(keys | _compare(drop_more, drop_less, samples, confidence, seed))
+            keys |= {"step": STEP.format(more, less), "more": more, "less": less}
+            rows.append(keys | _compare(drop_more, drop_less, confidence))
     return pd.DataFrame(rows).assign(model=model, untrained=bool(own["untrained"].any()))
 
 
-def _compare(more: np.ndarray, less: np.ndarray, samples: int, confidence: float, seed: int) -> dict[str, float]:
+def _compare(more: np.ndarray, less: np.ndarray, confidence: float) -> dict[str, float]:
     """Two drops per identity (I,), paired."""
     known = ~(np.isnan(more) | np.isnan(less))
     more, less = more[known], less[known]
     difference = more - less
-    nothing = [float("nan")] * 3
-    mean, low, high = resample_mean(difference[:, None], samples, confidence, seed) if len(difference) else nothing
+    mean, low, high = mean_interval(difference[:, None], confidence)
     return {
         "drop_more": more.mean() if len(more) else np.nan,
         "drop_less": less.mean() if len(less) else np.nan,
@@ -112,18 +120,30 @@ def _compare(more: np.ndarray, less: np.ndarray, samples: int, confidence: float
         "greater_percent": 100 * float((difference > 0).mean()) if len(difference) else np.nan,
         "rank_biserial": rank_biserial(difference),
         "p": signed_rank(difference),
+        "deviation": difference.std(ddof=1) if len(difference) > 1 else np.nan,
         "identities": len(difference),
     }
 
 
-def correct(steps: pd.DataFrame) -> pd.DataFrame:
-    """Adds p_holm and tests, the size of the family: all steps, polarities and models at one percent and layer number.
+def correct_steps(steps: pd.DataFrame, primary: dict[str, str | float]) -> pd.DataFrame:
+    """Adds the family of each test, and ``statistics.CORRECTED`` within it.
 
-    The headline, first layers at the headline percent, is one family; every deeper layer and every percent is another.
+    primary : the polarity, percent, ... of the question that is decided before looking: PRIMARY_STEP under each
+    recogniser's first layer there is the family "primary". All other tests are secondary: those of one polarity, fill,
+    percent and layer number, steps and recognisers together, are a family each.
     """
-    families = steps.groupby(["percent", "layer_number"], sort=False)["p"]
-    steps["p_holm"] = families.transform(lambda p: holm(p.to_numpy()))
-    return steps.assign(tests=families.transform("count"))
+    return correct(steps.assign(family=_families(steps, primary)), ["family"], ["identities"])
+
+
+def _families(steps: pd.DataFrame, primary: dict[str, str | float]) -> pd.Series:
+    percent = steps["percent"].map("{:g} %".format)
+    layer = "layer " + steps["layer_number"].astype(str)
+    cells = [steps[name].astype(str) for name in ("polarity", "fill") if name in steps]
+    secondary = cells[0].str.cat([*cells[1:], percent, layer], ", ")
+    chosen = (steps["step"] == STEP.format(*PRIMARY_STEP)) & (steps["layer_number"] == 1)
+    for name, value in primary.items():
+        chosen &= steps[name] == value
+    return ("secondary: " + secondary).mask(chosen, PRIMARY)
 
 
 SUMMARY_COLUMNS = [
@@ -171,8 +191,11 @@ STEP_COLUMNS = [
     "greater_percent",
     "rank_biserial",
     "p",
-    "p_holm",
+    "family",
     "tests",
+    "p_holm",
+    "p_attainable",
+    "detectable_difference",
     "identities",
     "untrained",
 ]
@@ -184,29 +207,28 @@ def tabulate_occlusion(
     outputs: dict[str, str],
     *,
     guide: str,
-    bootstrap_samples: int = 2000,
+    primary: dict[str, str | float],
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> None:
     """The tables of RQ6, long form, both polarities.
 
-    drops : per model the files of ``occlude_faces``; verification : verification.csv, for the thresholds
+    drops : per model the files of ``occlude_faces``; verification : verification.csv, for the thresholds;
+    primary : as in ``correct_steps``
     outputs : paths by the names occlusion (every mean drop), decisions (genuine pairs lost), person_specific (the
     chain of steps), transfer (every guide under every model), table09 and table21 (``guide``'s maps, beside the paper)
     """
-    options = (bootstrap_samples, confidence, seed)
     summaries, steps = [], []
     for model, paths in drops.items():
         means = average_images(paths)
-        summaries.append(summarise(means, *options).assign(model=model))
-        steps.append(compare_steps(means, model, *options))
+        summaries.append(summarise(means, confidence).assign(model=model))
+        steps.append(compare_steps(means, model, confidence))
     summary = pd.concat(summaries, ignore_index=True)
     verified = pd.read_csv(verification)[["model", "threshold", "false_match_rate", "impostor_pairs"]]
     table21 = model_drop_table(summary, guide, paper.read_table("table21"))
     for name, table in {
         "occlusion": summary[SUMMARY_COLUMNS],
         "decisions": summary.merge(verified, on="model", how="left")[DECISION_COLUMNS],
-        "person_specific": correct(pd.concat(steps, ignore_index=True))[STEP_COLUMNS],
+        "person_specific": correct_steps(pd.concat(steps, ignore_index=True), primary)[STEP_COLUMNS],
         "transfer": transfer_table(summary),
         "table09": mean_table(table21),
         "table21": table21,

@@ -9,15 +9,15 @@ import pandas as pd
 
 from leam import files, paper
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, share_percents
-from leam.statistics import bootstrap_weights, equal_weights, interval, ratio, weighted_means
+from leam.statistics import PERCENTS, interval, means, ratio_interval
 
 REGION_KEYS = ["polarity", "layer", "threshold", "region"]
 
 
-def share_regions(counts: pd.DataFrame, samples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+def share_regions(counts: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """Shares of the regions of one model, from ``regions.count_regions``'s table: one row per cell.
 
-    percent : mean over identities of the identity's share, with its bootstrap interval; pooled_percent : all
+    percent : mean over identities of the identity's share, with its interval; pooled_percent : all
     identities' pixels together; area_percent : the region's share of all pixels; attainable_percent : mean over
     identities of the largest share that the region has room for; enrichment : percent / area_percent (NaN for a region
     without area); rank : of the enrichment among the ``regions`` that have one in that pixel set, 1 is the highest.
@@ -26,21 +26,21 @@ def share_regions(counts: pd.DataFrame, samples: int = 2000, confidence: float =
     counts = counts.sort_values("identity", kind="stable")
     i = counts["identity"].astype(str).nunique()
     cells = counts.iloc[: len(counts) // i][REGION_KEYS].reset_index(drop=True)
-    percent, area, attainable, count = (
-        counts[name].to_numpy(float).reshape(i, -1)
-        for name in ("percent", "area_percent", "attainable_percent", "count")
+    percent, area, attainable = (
+        means(counts[name].to_numpy(float).reshape(i, -1)) for name in ("percent", "area_percent", "attainable_percent")
     )
-    table = cells.assign(percent=weighted_means(equal_weights(i), percent)[0], area_percent=area.mean(0))
-    table["pooled_percent"] = share_percents(count.sum(0).reshape(-1, len(REGIONS))).ravel()
-    table["attainable_percent"] = weighted_means(equal_weights(i), attainable)[0]
-    table["enrichment"] = ratio(table["percent"].to_numpy(), table["area_percent"].to_numpy())
+    count = counts["count"].to_numpy(float).reshape(i, -1).sum(0)
+    table = cells.assign(percent=percent.value, area_percent=area.value)
+    table["pooled_percent"] = share_percents(count.reshape(-1, len(REGIONS))).ravel()
+    table["attainable_percent"] = attainable.value
+    enrichment = percent.over(area)
+    table["enrichment"] = enrichment.value
     of_set = table.groupby(REGION_KEYS[:-1], sort=False, observed=True)["enrichment"]
     table["rank"] = of_set.rank(ascending=False, method="min").astype("Int64")
     table["regions"] = of_set.transform("count")
-    weights = bootstrap_weights(i, samples, seed)
-    drawn, drawn_area = weighted_means(weights, percent), weights @ area
-    for name, values in (("percent", drawn), ("area_percent", drawn_area), ("enrichment", ratio(drawn, drawn_area))):
-        table[f"{name}_low"], table[f"{name}_high"] = interval(values, confidence)
+    for name, found in (("percent", percent), ("area_percent", area)):
+        table[f"{name}_low"], table[f"{name}_high"] = interval(found, confidence, PERCENTS)
+    table["enrichment_low"], table["enrichment_high"] = ratio_interval(enrichment, confidence)
     table["identities"] = i
     for name in ("pairs", "empty_pairs"):
         table[name] = counts[name].to_numpy().reshape(i, -1).sum(0)
@@ -75,9 +75,7 @@ def tabulate_regions(
     counts: dict[str, str],
     outputs: dict[str, str],
     *,
-    bootstrap_samples: int = 2000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> None:
     """regions.csv (everything, long form) and the paper's tables 1, 2, 10, 11 and 12-20 beside ours, both polarities.
 
@@ -86,7 +84,7 @@ def tabulate_regions(
     """
     tables = []
     for model, path in counts.items():
-        table = share_regions(pd.read_parquet(path), bootstrap_samples, confidence, seed)
+        table = share_regions(pd.read_parquet(path), confidence)
         tables.append(table.assign(model=model)[REGION_COLUMNS].astype(dict.fromkeys(REGION_KEYS, str)))
     regions = pd.concat(tables, ignore_index=True)
     for name, table in {

@@ -8,7 +8,7 @@ import pandas as pd
 from leam import files, paper
 from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM_MAPS, PAIRINGS, SAME, SIMILARITY_MEASURES, TOP
 from leam.reasons import NO_LANDMARKS, NOBODY
-from leam.statistics import bootstrap_weights, equal_weights, interval, ratio, weighted_means
+from leam.statistics import Estimates, interval, means, means_over_pairs, ratio_interval
 
 SIMILARITY_CELL = ["kind", "layer", "region", "polarity", "frame", "part", "measure"]
 SIMILARITY_COUNTS = ["pairs_same", "pairs_different", "no_landmarks", "empty"]
@@ -20,57 +20,83 @@ PAPER_SIMILARITY = {  # paper table: our pairing and measure, and the paper's na
 }
 
 
-def compare_pairings(
-    pairs: Iterable[pd.DataFrame], samples: int = 2000, confidence: float = 0.95, seed: int = 0
-) -> pd.DataFrame:
+def compare_pairings(pairs: Iterable[pd.DataFrame], confidence: float = 0.95) -> pd.DataFrame:
     """Same against different people under one model, from tables of ``similarity.measure_similarity``.
 
     One row per cell (SIMILARITY_CELL): ``same`` and ``different``, the means over identities of an identity's mean over
-    its pairs; ``ratio``, same / different; each with its bootstrap interval over identities (NaN with one identity).
-    Besides, how many pairs were measured, and how many not, for want of landmarks or of a map that is not empty. What
-    was not asked for has no row.
+    its pairs; ``ratio``, same / different; each with its interval over identities (NaN with one identity). A pair of
+    different people belongs to both: its second person varies as well as its first. Besides, how many pairs were
+    measured, and how many not, for want of landmarks or of a map that is not empty. What was not asked for has no row.
     """
-    means = pd.concat([_mean_by_identity(table) for table in pairs], ignore_index=True)
-    keys = [*SIMILARITY_CELL, "pairing", "identity"]
-    counts = means.groupby(SIMILARITY_CELL, sort=False)[SIMILARITY_COUNTS].sum()
+    sums = [_sum_by_identity(table) for table in pairs]
+    own, partners, moments = (pd.concat(tables, ignore_index=True) for tables in zip(*sums, strict=True))
+    counts = own.groupby(SIMILARITY_CELL, sort=False)[SIMILARITY_COUNTS].sum()
     table = counts[counts.sum(axis=1) > 0].reset_index()
-    wide = means.set_index(keys)["mean"].unstack("identity").sort_index()  # (pairing and cell, I)
-    i = wide.shape[1]
-    found = [_rows(wide, table[SIMILARITY_CELL].assign(pairing=pairing)).T for pairing in PAIRINGS]
-    weights = bootstrap_weights(i, samples, seed), equal_weights(i)
-    drawn, center = ([weighted_means(each, values) for values in found] for each in weights)
-    for name, values, mean in zip(
-        (*PAIRINGS, "ratio"), (*drawn, ratio(*drawn)), (*center, ratio(*center)), strict=True
-    ):
-        table[name] = mean[0]
-        table[f"{name}_low"], table[f"{name}_high"] = interval(values, confidence)
-    return table.assign(identities=(~np.isnan(found[0])).sum(0))
+    cells = pd.MultiIndex.from_frame(table[SIMILARITY_CELL])
+    identities = pd.Index(sorted({*own["identity"], *partners["identity"]}), name="identity")
+
+    def wide(rows: pd.DataFrame, value: str) -> np.ndarray:
+        """(I, K), NaN where there is none."""
+        return rows.pivot_table(value, "identity", SIMILARITY_CELL, "sum").reindex(identities, columns=cells).to_numpy()
+
+    measured = own.dropna(subset="mean")
+    mean = {pairing: wide(measured[measured["pairing"] == pairing], "mean") for pairing in PAIRINGS}
+    total, weight = (np.nan_to_num(wide(partners, name)) for name in ("total", "weight"))
+    squares = moments.groupby(SIMILARITY_CELL)[list(MOMENTS)].sum().reindex(cells, fill_value=0).to_numpy().T
+    found = {SAME: means(mean[SAME]), DIFFERENT: means_over_pairs(mean[DIFFERENT], total, weight, squares)}
+    for pairing in PAIRINGS:
+        table[pairing] = found[pairing].value
+        table[f"{pairing}_low"], table[f"{pairing}_high"] = intervals(found[pairing], table["measure"], confidence)
+    compared = found[SAME].over(found[DIFFERENT])
+    table["ratio"] = compared.value
+    table["ratio_low"], table["ratio_high"] = ratio_interval(compared, confidence)
+    return table.assign(identities=found[SAME].people)
 
 
-def _mean_by_identity(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The mean of both measures over each identity's pairs of one kind, and the counts, one row per measure."""
+def intervals(found: Estimates, measures: pd.Series, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of cells (K,) of both measures, within what each can be."""
+    low, high = interval(found, confidence, (0, np.inf))
+    return low, np.where((measures == BC) & ~np.isnan(high), np.minimum(high, 1), high)
+
+
+MOMENTS = ("weight_square", "weighted_total", "total_square")  # as in ``statistics.means_over_pairs``
+
+
+def _sum_by_identity(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """What an interval needs of a shard's pairs, one row per measure and
+
+    pairing and identity : the mean over its pairs, and the counts; second person of different pairs : total and weight
+    over these; cell : MOMENTS of different pairs
+    """
     keys = [*(key for key in SIMILARITY_CELL if key != "measure"), "pairing", "identity"]
     pairs = pairs if "kind" in pairs else pairs.assign(kind=LEAM_MAPS, region="")  # the maps' own files have neither
-    pairs = pairs.astype(dict.fromkeys([*keys, "reason"], str))
-    tables = []
-    for measure in SIMILARITY_MEASURES:
-        measured, lost = pairs[measure].notna(), pairs[measure].isna()
-        counted = pairs[keys].assign(
-            mean=pairs[measure],
-            pairs_same=measured & (pairs["pairing"] == SAME),
-            pairs_different=measured & (pairs["pairing"] == DIFFERENT),
-            no_landmarks=lost & (pairs["reason"] == NO_LANDMARKS),
-            empty=lost & (pairs["reason"] == EMPTY),
-        )
-        rules = {"mean": "mean"} | dict.fromkeys(SIMILARITY_COUNTS, "sum")
-        tables.append(counted.groupby(keys, sort=False).agg(rules).reset_index().assign(measure=measure))
-    return pd.concat(tables, ignore_index=True)
+    pairs = pairs.astype(dict.fromkeys([*keys, "other_identity", "reason"], str))
+    tables = [_sum_measure(pairs, measure, keys) for measure in SIMILARITY_MEASURES]
+    own, partners, moments = (pd.concat(each, ignore_index=True) for each in zip(*tables, strict=True))
+    return own, partners, moments
 
 
-def _rows(wide: pd.DataFrame, cells: pd.DataFrame) -> np.ndarray:
-    """The rows of a table that is indexed by the columns of ``cells``, in their order; NaN where there is none."""
-    order = pd.MultiIndex.from_frame(cells[list(wide.index.names)])
-    return wide.reindex(order).to_numpy(float)
+def _sum_measure(pairs: pd.DataFrame, measure: str, keys: list[str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    cell = keys[:-2]
+    measured, lost = pairs[measure].notna(), pairs[measure].isna()
+    counted = pairs[keys].assign(
+        mean=pairs[measure],
+        pairs_same=measured & (pairs["pairing"] == SAME),
+        pairs_different=measured & (pairs["pairing"] == DIFFERENT),
+        no_landmarks=lost & (pairs["reason"] == NO_LANDMARKS),
+        empty=lost & (pairs["reason"] == EMPTY),
+    )
+    rules = {"mean": "mean"} | dict.fromkeys(SIMILARITY_COUNTS, "sum")
+    own = counted.groupby(keys, sort=False).agg(rules).reset_index()
+    far = pairs.loc[counted["pairs_different"], [*cell, "identity", "other_identity", measure]]
+    weight = 1 / far.groupby([*cell, "identity"])[measure].transform("size")
+    total = weight * far[measure]
+    far = far.assign(total=total, weight=weight)
+    far = far.assign(weight_square=weight**2, weighted_total=weight * total, total_square=total**2)
+    partners = far.groupby([*cell, "other_identity"])[["total", "weight"]].sum().reset_index()
+    moments = far.groupby(cell)[list(MOMENTS)].sum().reset_index()
+    partners = partners.rename(columns={"other_identity": "identity"})
+    return own.assign(measure=measure), partners.assign(measure=measure), moments.assign(measure=measure)
 
 
 SIMILARITY_COLUMNS = [
@@ -88,9 +114,7 @@ def tabulate_similarity(
     nulls: dict[str, list[str]],
     outputs: dict[str, str],
     *,
-    bootstrap_samples: int = 2000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> None:
     """similarity.csv (everything, long form), and the paper's tables 3-6 with its numbers beside ours.
 
@@ -102,7 +126,7 @@ def tabulate_similarity(
         for chosen in (paths, nulls[model]):
             untrained = pd.concat([pd.read_parquet(path, columns=["untrained"]) for path in chosen])["untrained"]
             if len(untrained):
-                table = compare_pairings(map(pd.read_parquet, chosen), bootstrap_samples, confidence, seed)
+                table = compare_pairings(map(pd.read_parquet, chosen), confidence)
                 found.append(table.assign(model=model, untrained=bool(untrained.any())))
     if not found:
         raise ValueError(NOBODY)
