@@ -10,6 +10,7 @@ params = snakemake.params
 tabulate_ages(
     {model: snakemake.input[f"ages_{model}"] for model in params.models},
     dict(snakemake.output.items()),
+    fill=params.fill,
     bootstrap_samples=params.analysis["bootstrap_samples"],
     confidence=params.analysis["confidence"],
     seed=params.seed,

@@ -12,6 +12,7 @@ tabulate_drops(
     snakemake.input.demographics,
     dict(snakemake.output.items()),
     guide=params.guide,
+    fill=params.fill,
     bootstrap_samples=params.analysis["bootstrap_samples"],
     confidence=params.analysis["confidence"],
     seed=params.seed,

@@ -12,6 +12,7 @@ tabulate_occlusion(
     snakemake.input.verification,
     dict(snakemake.output.items()),
     guide=params.guide,
+    fill=params.fill,
     bootstrap_samples=params.analysis["bootstrap_samples"],
     confidence=params.analysis["confidence"],
     seed=params.seed,

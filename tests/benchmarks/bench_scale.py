@@ -144,7 +144,7 @@ def analysis_costs(folder: Path) -> dict:
     seconds = time.process_time() - started
     averages.average_maps([own["maps"]], own["averages"])
     verification_table.tabulate_verification({recogniser.name: [own["maps"]]}, own["verification"])
-    masks = occlusion_measure.occlusion_settings(config["occlusion"])
+    masks = occlusion_measure.occlusion_settings(settings.chosen_occlusion(config))
     occlusion_measure.occlude_faces(
         shard, {recogniser.name: own["maps"]}, own["averages"], own["occlusion"], recogniser, masks, device="cpu"
     )
@@ -238,7 +238,7 @@ def all_shards_costs(folder: Path) -> dict:
         )
         call = f"tabulate_similarity({pairs!r}, {null!r}, {outputs!r})"
         peaks["tabulate_similarity"].append(peak_mb(f"tables.{call}"))
-        call = f"tabulate_occlusion({occluded!r}, {checked!r}, {outputs!r}, guide={SAMPLE[0]!r})"
+        call = f"tabulate_occlusion({occluded!r}, {checked!r}, {outputs!r}, guide={SAMPLE[0]!r}, fill='black')"
         peaks["tabulate_occlusion"].append(peak_mb(f"occlusion_tables.{call}"))
     for number in MADE_UP["verification"]:  # enough images for the sample of impostor pairs to be as large as it gets
         made_up_shards(maps_path, faces_path, number, images=14, layers=1, thresholds=1)

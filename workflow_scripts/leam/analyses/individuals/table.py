@@ -12,6 +12,7 @@ from leam.regions import REGIONS, WHOLE_MODEL
 SPREAD_STATISTICS = ("std", "mean", "min", "max", "cv")
 INDIVIDUAL_KEYS = ["model", "polarity", "threshold", "region"]
 EVERYONE = "all"  # stands for the identity where a row is of all of them
+PAPER_INDIVIDUALS = "10 individuals"  # of its table 7
 
 
 def describe_spread(values: pd.Series | pd.DataFrame, keys: list) -> pd.DataFrame:
@@ -70,13 +71,14 @@ def _individuals(counts: str, images: str) -> pd.DataFrame:
 
 def _individual_shares(chosen: pd.DataFrame) -> pd.DataFrame:
     theirs = paper.read_table("table07").groupby("region", sort=False)["percent"].mean().reset_index()
-    return paper.beside(chosen.drop(columns=list(SPREAD_STATISTICS)), theirs, ["region"], "percent")
+    ours = chosen.drop(columns=list(SPREAD_STATISTICS))
+    return paper.beside(ours, theirs, ["region"], "percent", f"mean of {PAPER_INDIVIDUALS}")
 
 
 def _over_images(chosen: pd.DataFrame, everyone: pd.DataFrame) -> pd.DataFrame:
     mean = everyone.groupby(INDIVIDUAL_KEYS, sort=False)[[*SPREAD_STATISTICS, "untrained"]].mean().reset_index()
     mean = mean.assign(identity=EVERYONE, untrained=mean["untrained"] > 0)
-    return _beside_statistics(pd.concat((mean, chosen)), paper.read_table("table08"), "images")
+    return _beside_statistics(pd.concat((mean, chosen)), paper.read_table("table08"), "images", "1 individual")
 
 
 def _over_identities(everyone: pd.DataFrame) -> pd.DataFrame:
@@ -84,19 +86,21 @@ def _over_identities(everyone: pd.DataFrame) -> pd.DataFrame:
     untrained = everyone.groupby(INDIVIDUAL_KEYS, sort=False)["untrained"].first().reset_index()
     theirs = paper.read_table("table07")
     spread = describe_spread(theirs["percent"], [theirs["region"]]).reset_index()
-    return _beside_statistics(ours.merge(untrained, on=INDIVIDUAL_KEYS).assign(identity=EVERYONE), spread, "identities")
+    ours = ours.merge(untrained, on=INDIVIDUAL_KEYS).assign(identity=EVERYONE)
+    return _beside_statistics(ours, spread, "identities", PAPER_INDIVIDUALS)
 
 
-def _beside_statistics(ours: pd.DataFrame, theirs: pd.DataFrame, over: str) -> pd.DataFrame:
+def _beside_statistics(ours: pd.DataFrame, theirs: pd.DataFrame, over: str, whose: str) -> pd.DataFrame:
     """Both in long form over the statistics, side by side."""
     keys = ["model", "polarity", "threshold", "identity"]
     long = ours.melt([*keys, "region", "untrained"], list(SPREAD_STATISTICS), "statistic", "value")
     theirs = theirs.melt(["region"], list(SPREAD_STATISTICS), "statistic", "value")
-    joined = paper.beside(long.assign(over=over), theirs, ["region", "statistic"], "value")
+    joined = paper.beside(long.assign(over=over), theirs, ["region", "statistic"], "value", whose)
     place = {region: number for number, region in enumerate(REGIONS)}
     joined = joined.sort_values(
         [*keys, "region"],
         key=lambda column: column.map(place.get) if column.name == "region" else column,
         kind="stable",
     )
-    return joined[[*keys[:3], "over", "identity", "region", "statistic", "value", "paper", "difference", "untrained"]]
+    values = ["value", "paper", "difference", "paper_of", "untrained"]
+    return joined[[*keys[:3], "over", "identity", "region", "statistic", *values]]
