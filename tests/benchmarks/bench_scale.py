@@ -75,7 +75,8 @@ def measure() -> dict:
     torch.set_num_threads(1)
     device.tune_cpu()
     with tempfile.TemporaryDirectory() as folder:
-        people = render(Path(folder))
+        config = settings.complete({"source": {"sample": {"identities": 2, "images": FACES}}})
+        people = render(Path(folder), config)
         costs = picture_costs(Path(folder), people)
         measured = {name: model_costs(Path(folder), name, people) for name in (*NINE, *SAMPLE) if name not in SAME}
         costs["models"] = {name: measured[SAME.get(name, name)] for name in (*NINE, *SAMPLE)}
@@ -84,11 +85,10 @@ def measure() -> dict:
     return costs
 
 
-def render(folder: Path) -> list[storage.Faces]:
-    """Two people of the embedded sample with four faces each."""
-    config = settings.complete({"source": {"sample": {"identities": 2, "images": FACES}}})
+def render(folder: Path, config: dict) -> list[storage.Faces]:
+    """The people of the embedded sample, in one shard of a folder."""
     source = settings.chosen_source(config)
-    links.list_links(folder / "links.parquet", source=source, identities_per_job=2)
+    links.list_links(folder / "links.parquet", source=source, identities_per_job=source.count())
     rendering.render_sample(
         folder / "links.parquet", folder / "images.h5", shard="00000", seed=0, size=source.settings["size"], region=None
     )

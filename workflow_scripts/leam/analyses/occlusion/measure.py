@@ -208,12 +208,15 @@ def draw_masks(orders: Tensor, sizes: Tensor, grid: int, rows: Tensor, columns: 
 
 
 def filling(fill: str, x: Tensor, recogniser: Recogniser, seed: int = 0) -> Tensor:
-    """What takes the place of occluded pixels, in the units of the input: x (N, 3, h, w) -> (N, 3, h, w)."""
+    """What takes the place of occluded pixels, in the units of the input.
+
+    x (N, 3, h, w) -> (N, 3, h, w), or (N, 3, 1, 1) where it is one colour
+    """
     mean, std = (torch.tensor(values).view(1, 3, 1, 1).to(x) for values in (recogniser.mean, recogniser.std))
     if fill == BLACK:  # 0 before normalisation
-        return (-mean / std).expand_as(x)
+        return (-mean / std).expand(len(x), -1, -1, -1)
     if fill == MEAN:
-        return x.mean((2, 3), keepdim=True).expand_as(x)
+        return x.mean((2, 3), keepdim=True)
     if fill == BLUR:
         from torchvision.transforms.functional import gaussian_blur  # seconds of starting, for this fill alone
 
@@ -247,9 +250,8 @@ class Measured:
 class Occluder:
     """Measures the drops of one identity's images under any masks.
 
-    x : (N, 3, h, w) input; fills : {name: (N, 3, h, w) what takes the place of occluded pixels}; unit : (N, D)
-    unoccluded embeddings of unit norm; all on the network's device. threshold : cosine above which a pair is accepted,
-    NaN where there is none
+    x : (N, 3, h, w) input; fills : {name: what ``filling`` gives}; unit : (N, D) unoccluded embeddings of unit norm;
+    all on the network's device. threshold : cosine above which a pair is accepted, NaN where there is none
     """
 
     def __init__(
@@ -315,8 +317,9 @@ class Occluder:
         names = list(self.fills)
         fill, size = np.array([(names.index(fill), size) for each in masks for fill, size in each])[mask].T
         drop, lost = np.zeros(len(image) + 1), np.zeros(len(image) + 1)
+        by_fill = np.argsort(fill, kind="stable")  # few batches have several
         for start in range(0, len(image), self.batch):
-            part = slice(start, min(start + self.batch, len(image)))
+            part = by_fill[start : start + self.batch]
             i, r, f, k = (torch.from_numpy(each[part]).to(anchors.device) for each in (image, ranking, fill, size))
             drop[part], lost[part] = self._compare(self._occluded(anchors[i], padded[i, r], k, f), anchors[i])
         return drop, lost
@@ -328,8 +331,9 @@ class Occluder:
         """
         hidden = draw_masks(orders, sizes, self.grid, self.rows, self.columns)
         occluded = self.x[anchors]
-        for number, fill in enumerate(self.fills.values()):
-            occluded = torch.where(hidden & (fills == number).view(-1, 1, 1, 1), fill[anchors], occluded)
+        each = list(self.fills.values())
+        for number in fills.unique().tolist():
+            occluded = torch.where(hidden & (fills == number).view(-1, 1, 1, 1), each[number][anchors], occluded)
         return embed(self.network, occluded, self.batch)
 
     def cosines(self, order: Tensor, fill: str, size: int) -> np.ndarray:
