@@ -180,7 +180,7 @@ def test_an_old_key_is_an_error_that_names_the_new_one(old):
 
 
 def test_a_value_that_is_a_list_now_is_told_as_one():
-    with pytest.raises(config.ConfigError, match=r"occlusion.fill is now occlusion.fills .* as a list: \[blur\]$"):
+    with pytest.raises(config.ConfigError, match=r"occlusion.fill is now occlusion.fills: .* as a list: \[blur\]$"):
         config.complete({"occlusion": {"fill": "blur"}})
     with pytest.raises(
         config.ConfigError, match=r"occlusion.fills is 'blur'; allowed: array, .* black or mean or blur"

@@ -29,7 +29,7 @@ from torch.nn import functional
 from bench_scale import render
 from leam import config as choices
 from leam import maps, paper, storage
-from leam.analyses.occlusion import ALL_MASKS, BLACK, averages
+from leam.analyses.occlusion import ALL_MASKS, BLACK_FILL, averages
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.device import arithmetic
 from leam.recognisers import networks, registry
@@ -137,7 +137,7 @@ def report(name: str, images: int, found: occlusion_measure.Measured, seconds: d
 
 def as_before(settings: occlusion_measure.OcclusionSettings) -> occlusion_measure.OcclusionSettings:
     """The same as leam 0.1.0 had it."""
-    return dataclasses.replace(settings, fills=(BLACK,), headline_fill=BLACK, masks=ALL_MASKS, others=1)
+    return dataclasses.replace(settings, fills=(BLACK_FILL,), headline_fill=BLACK_FILL, masks=ALL_MASKS, others=1)
 
 
 def paper_size() -> None:

@@ -39,8 +39,8 @@ def test_titles_say_what_is_untrained(paths):
     table = occlusion_figure.read_guided_table(paths["occlusion"])
     figure, panels = occlusion_figure.model_panels(table, 4, 3)
     titles = {key: axis.get_title(loc="left") for key, axis in panels.items()}
-    assert titles["VGG_16", "mean", "loss"] == "VGG_16 (untrained: random weights), mean, polarity loss"
-    assert titles["mine", "black", "similarity"] == "mine, black, polarity similarity"
+    assert titles["VGG_16", "mean", "loss"] == "VGG_16 (untrained: random weights)\nfill mean, polarity loss"
+    assert titles["mine", "black", "similarity"] == "mine\nfill black, polarity similarity"
     pyplot.close(figure)
 
 

@@ -9,8 +9,9 @@ OCCLUSION_KINDS = (IMAGE, OWN_MEAN, OTHER_MEAN, POPULATION_MEAN, SHUFFLED, CENTR
 MAPLESS_KINDS = (CENTRE, RANDOM)  # they come from no map
 CURVE_KINDS = (IMAGE, *MAPLESS_KINDS)  # shown against the occluded share, as the paper does
 OTHERS_MEANS = (OTHER_MEAN, POPULATION_MEAN)  # they need a second identity
-BLACK, MEAN, BLUR, NOISE = FILLS = ("black", "mean", "blur", "noise")  # what takes the place of occluded pixels
-SHOWN, ALL_MASKS = MASK_PLANS = ("shown", "all")
+# What takes the place of occluded pixels, and which masks are tried.
+BLACK_FILL, MEAN_FILL, BLUR_FILL, NOISE_FILL = FILLS = ("black", "mean", "blur", "noise")
+SHOWN_MASKS, ALL_MASKS = MASK_PLANS = ("shown", "all")
 RANKING_KEYS = ["kind", "guide", "layer", "polarity", "fill", "percent"]
 DROP_VALUES = ["pixels", "pairs", "cosine", "drop", "accepted", "lost", "untrained"]
 DROP_COLUMNS = ["model", "guide", "layer", "polarity", "kind", "fill", "percent", "identity", "image", *DROP_VALUES]
@@ -18,4 +19,4 @@ DROP_COLUMNS = ["model", "guide", "layer", "polarity", "kind", "fill", "percent"
 
 def paper_fill(fills: Sequence[str]) -> str:
     """The fill of the paper's tables: black, as in the paper, or the first where black is not among them."""
-    return BLACK if BLACK in fills else fills[0]
+    return BLACK_FILL if BLACK_FILL in fills else fills[0]

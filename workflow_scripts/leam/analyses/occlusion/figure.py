@@ -29,6 +29,7 @@ KIND_LOOKS = {
 GUIDE = ("guide {}: its image", "#7a1f5c")
 PAPER_LOOKS = {paper.PAPER_LEAM: ("guide IR_CASIA", INK), paper.PAPER_RANDOM: (paper.PAPER_RANDOM, MUTED)}
 READING = "If it is, each line drops more than the next; what decides is one's own mean against another's (bold)."
+BESIDE = 1.05  # how far points of the same percent stand apart
 LEVEL = 0.05  # of Holm's adjusted p, below which a step is marked
 DROP_LABELS = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
 
@@ -57,7 +58,7 @@ def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figu
     for row, model in zip(axes, models, strict=True):
         untrained = UNTRAINED_NOTE * bool(table.loc[table["model"] == model, "untrained"].any())
         for axis, (fill, polarity) in zip(row, columns, strict=True):
-            axis.set_title(f"{model}{untrained}, {fill}, polarity {polarity}", loc="left")
+            axis.set_title(f"{model}{untrained}\nfill {fill}, polarity {polarity}", loc="left")
             panels[model, fill, polarity] = axis
     return figure, panels
 
@@ -118,20 +119,21 @@ def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float,
 
 def _plot_kinds(axis: Axes, table: pd.DataFrame, model: str, guide: str, value: str) -> None:
     """A line per kind under the model's own first layer, and one for the guide where that is another model."""
-    for name, kind, (label, colour) in (
-        (guide if guide != model else None, IMAGE, (GUIDE[0].format(guide), GUIDE[1])),
-        *((model, kind, look) for kind, look in KIND_LOOKS.items()),
-    ):
+    lines = [(guide if guide != model else None, IMAGE, (GUIDE[0].format(guide), GUIDE[1]))]
+    lines += [(model, kind, look) for kind, look in KIND_LOOKS.items()]
+    for place, (name, kind, (label, colour)) in enumerate(lines):
         rows = table[(table["kind"] == kind) & table["guide"].isin([name, ""])]
         rows = rows[rows["layer"] == rows["layer"].iloc[0]] if len(rows) else rows
         if len(rows):
             rows = rows.sort_values("percent")
-            axis.plot(rows["percent"], rows[value], marker="o", ms=2.5, lw=1.3, color=colour, label=label)
             low, high = rows[f"{value}_low"], rows[f"{value}_high"]
-            if len(rows) > 1:
-                axis.fill_between(rows["percent"], low, high, color=colour, alpha=0.1, lw=0)
+            points = len(rows) == 1
+            across = rows["percent"] * (BESIDE ** (place - len(KIND_LOOKS) / 2) if points else 1)
+            axis.plot(across, rows[value], marker="o", ms=2.5, lw=1.3, color=colour, label=label)
+            if points:
+                axis.vlines(across, low, high, color=colour, lw=1)
             else:
-                axis.vlines(rows["percent"], low, high, color=colour, lw=1)
+                axis.fill_between(across, low, high, color=colour, alpha=0.1, lw=0)
 
 
 def _plot_paper(axis: Axes, model: str, least: float, most: float) -> None:
@@ -223,15 +225,16 @@ def plot_person_specific(
     table, tested = (each[np.isclose(each["percent"], percent)] for each in (table, tested))
     own = table[(table["guide"] == table["model"]) | (table["guide"] == "")]
     with pyplot.rc_context(STYLE):
-        figure, panels = model_panels(own, 5.6, 2.9)
+        figure, panels = model_panels(own, 4.1, 2.9)
         for (model, filled, polarity), axis in panels.items():
             rows = own[(own["model"] == model) & own["polarity"].isin([polarity, ""]) & (own["fill"] == filled)]
             first = rows.loc[rows["kind"] == IMAGE, "layer"].iloc[0]
             chosen = (tested["model"] == model) & (tested["polarity"] == polarity) & (tested["layer"] == first)
             chosen &= tested["fill"] == filled
             _plot_chain(axis, rows[rows["layer"].isin([first, ""])].set_index("kind"), tested[chosen])
-            axis.set_xlabel(f"drop of the cosine, {percent:g} % occluded, {first} ({100 * confidence:g} % interval)")
-        figure.suptitle("Is it person-specific? " + READING, x=0.01, ha="left", fontsize=9)
+            axis.set_xlabel(f"drop of the cosine, {first}")
+        interval = f" {percent:g} % occluded, {100 * confidence:g} % intervals."
+        figure.suptitle("Is it person-specific? " + READING + interval, x=0.01, ha="left", fontsize=9)
         save(figure, outputs["chain_png"], outputs["chain_pdf"])
         _plot_layers(own[own["fill"] == fill], percent, outputs["layers_png"], outputs["layers_pdf"])
 
@@ -255,7 +258,7 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
         axis.text(
             1.02,
             between,
-            ("" if adjacent else "own image: ") + _verdict(step.difference, step.p_holm),
+            ("" if adjacent else "own image:\n") + _verdict(step.difference, step.p_holm),
             transform=axis.get_yaxis_transform(),
             va="center",
             fontsize=7,

@@ -45,19 +45,19 @@ from torch.nn import functional
 from leam import files, storage
 from leam.analyses.occlusion import (
     ALL_MASKS,
-    BLACK,
-    BLUR,
+    BLACK_FILL,
+    BLUR_FILL,
     CURVE_KINDS,
     DROP_COLUMNS,
     FILLS,
     MAPLESS_KINDS,
-    MEAN,
-    NOISE,
+    MEAN_FILL,
+    NOISE_FILL,
     OCCLUSION_KINDS,
     OTHERS_MEANS,
     PAPER_PERCENTS,
     RANKING_KEYS,
-    SHOWN,
+    SHOWN_MASKS,
     averages,
     paper_fill,
 )
@@ -103,10 +103,10 @@ class OcclusionSettings:
     kinds: tuple[str, ...] = OCCLUSION_KINDS
     others: int = 3
     repeats: int = 3
-    fills: tuple[str, ...] = (BLACK, MEAN)
-    headline_fill: str = MEAN
+    fills: tuple[str, ...] = (BLACK_FILL, MEAN_FILL)
+    headline_fill: str = MEAN_FILL
     headline_guide: str | None = None
-    masks: str = SHOWN
+    masks: str = SHOWN_MASKS
     batch_images: int = 64
 
 
@@ -213,16 +213,16 @@ def filling(fill: str, x: Tensor, recogniser: Recogniser, seed: int = 0) -> Tens
     x (N, 3, h, w) -> (N, 3, h, w), or (N, 3, 1, 1) where it is one colour
     """
     mean, std = (torch.tensor(values).view(1, 3, 1, 1).to(x) for values in (recogniser.mean, recogniser.std))
-    if fill == BLACK:  # 0 before normalisation
+    if fill == BLACK_FILL:  # 0 before normalisation
         return (-mean / std).expand(len(x), -1, -1, -1)
-    if fill == MEAN:
+    if fill == MEAN_FILL:
         return x.mean((2, 3), keepdim=True)
-    if fill == BLUR:
+    if fill == BLUR_FILL:
         from torchvision.transforms.functional import gaussian_blur  # seconds of starting, for this fill alone
 
         sigma = BLUR_WIDTH * x.shape[2]
         return gaussian_blur(x, 2 * round(2 * sigma) + 1, sigma)
-    if fill == NOISE:
+    if fill == NOISE_FILL:
         random = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
         return (255 * random - mean) / std
     raise ValueError(f"fill is {fill!r}; expected one of {', '.join(FILLS)}")
