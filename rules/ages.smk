@@ -35,9 +35,9 @@ if AGE_PATTERN:
             code=code_of("measure_ages"),
             recogniser=recogniser_entry,
             guides=age_guides,
-            guide=settings.headline_guide(config),
+            guide=OCCLUSION["headline_guide"],
             pattern=AGE_PATTERN,
-            settings=lookup(within=config, dpath="occlusion"),
+            settings=OCCLUSION,
             seed=config["seed"],
         script:
             "../workflow_scripts/measure_ages.py"
@@ -67,6 +67,7 @@ if AGE_PATTERN:
         params:
             code=code_of("tabulate_ages"),
             models=MODELS,
+            fill=OCCLUSION["paper_fill"],
             analysis=lookup(within=config, dpath="analysis"),
             run=RUN,
         script:

@@ -69,7 +69,7 @@ if ATTRIBUTES:
         params:
             code=code_of("assess_significance"),
             models=MODELS,
-            guide=settings.headline_guide(config),
+            guide=OCCLUSION["headline_guide"],
         script:
             "../workflow_scripts/assess_significance.py"
 
@@ -96,7 +96,8 @@ if ATTRIBUTES:
         params:
             code=code_of("tabulate_drops"),
             models=MODELS,
-            guide=settings.headline_guide(config),
+            guide=OCCLUSION["headline_guide"],
+            fill=OCCLUSION["paper_fill"],
             analysis=lookup(within=config, dpath="analysis"),
             run=RUN,
         script:
@@ -122,7 +123,8 @@ if ATTRIBUTES:
             "../envs/leam.yaml"
         params:
             code=code_of("plot_groups"),
-            guide=settings.headline_guide(config),
+            guide=OCCLUSION["headline_guide"],
+            fill=OCCLUSION["paper_fill"],
             analysis=lookup(within=config, dpath="analysis"),
             run=RUN,
         script:

@@ -25,6 +25,7 @@ FIGURES += figure_paths(
     "person_specific",
     "person_specific_layers",
 )
+OCCLUSION = settings.chosen_occlusion(config)
 DROPS = {
     f"drops_{model}": [
         results(f"occlusion/{model}/{shard}.parquet") for shard in SHARDS
@@ -70,7 +71,7 @@ rule occlude_faces:
         code=code_of("occlude_faces"),
         recogniser=recogniser_entry,
         guides=guides_of_model,
-        settings=lookup(within=config, dpath="occlusion"),
+        settings=OCCLUSION,
         seed=config["seed"],
     script:
         "../workflow_scripts/occlude_faces.py"
@@ -126,10 +127,12 @@ rule tabulate_occlusion:
     params:
         code=code_of("tabulate_occlusion"),
         models=MODELS,
-        guide=settings.headline_guide(config),
+        guide=OCCLUSION["headline_guide"],
+        fill=OCCLUSION["paper_fill"],
         primary={
             "polarity": config["analysis"]["polarity"],
-            "percent": config["occlusion"]["headline_percent"],
+            "fill": OCCLUSION["headline_fill"],
+            "percent": OCCLUSION["headline_percent"],
         },
         analysis=lookup(within=config, dpath="analysis"),
     script:
@@ -163,7 +166,8 @@ rule plot_person_specific:
         "../envs/leam.yaml"
     params:
         code=code_of("plot_person_specific"),
-        percent=lookup(within=config, dpath="occlusion/headline_percent"),
+        percent=OCCLUSION["headline_percent"],
+        fill=OCCLUSION["headline_fill"],
         analysis=lookup(within=config, dpath="analysis"),
     script:
         "../workflow_scripts/plot_person_specific.py"
@@ -196,7 +200,8 @@ rule plot_occlusion:
         "../envs/leam.yaml"
     params:
         code=code_of("plot_occlusion"),
-        guide=settings.headline_guide(config),
+        guide=OCCLUSION["headline_guide"],
+        fill=OCCLUSION["paper_fill"],
         analysis=lookup(within=config, dpath="analysis"),
     script:
         "../workflow_scripts/plot_occlusion.py"
@@ -221,6 +226,7 @@ rule plot_transfer:
         "../envs/leam.yaml"
     params:
         code=code_of("plot_transfer"),
-        percent=lookup(within=config, dpath="occlusion/headline_percent"),
+        percent=OCCLUSION["headline_percent"],
+        fill=OCCLUSION["headline_fill"],
     script:
         "../workflow_scripts/plot_transfer.py"

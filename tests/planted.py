@@ -52,8 +52,12 @@ def make_image_shares(identities=5, seed=0):
     return pd.DataFrame(rows, columns=names).assign(model="m", untrained=False)
 
 
-def make_drops(model="IR_CASIA", guides=("IR_CASIA",), identities=10, images=3, seed=0, untrained=False):
-    """Drops as ``occlude_faces`` writes them, around planted levels; own_mean and other_mean are alike."""
+def make_drops(
+    model="IR_CASIA", guides=("IR_CASIA",), identities=10, images=3, seed=0, untrained=False, fills=("black", "mean")
+):
+    """Drops as ``occlude_faces`` writes them, around planted levels, twice as high under the first fill; own_mean and
+    other_mean are alike.
+    """
     rng = np.random.default_rng([seed, *model.encode()])
     cells = [("", "", kind, "", percent) for kind in occlusion.MAPLESS_KINDS for percent in (0.1, 1.0)]
     for guide, layer, polarity in itertools.product(guides, ("conv1", "conv2"), ("loss", "similarity")):
@@ -61,12 +65,14 @@ def make_drops(model="IR_CASIA", guides=("IR_CASIA",), identities=10, images=3, 
         percents = (0.1, 1.0) if layer == "conv1" else (1.0,)
         if guide == model or layer == "conv1":
             cells += [(guide, layer, kind, polarity, percent) for kind in kinds for percent in percents]
+    cells = [(*cell[:4], fill, cell[4]) for cell in cells for fill in fills]
     rows = []
     for number in range(identities):
         shift = rng.normal(0, 0.02)
         for image in range(images):
-            for guide, layer, kind, polarity, percent in cells:
-                drop = LEVELS[kind] * percent + shift + rng.normal(0, 0.01)
-                keys = (model, guide, layer, polarity, kind, percent, f"p{number:02d}", f"{image}.png")
+            for guide, layer, kind, polarity, fill, percent in cells:
+                level = LEVELS[kind] * (1 + (fill == fills[0])) / 2
+                drop = level * percent + shift + rng.normal(0, 0.01)
+                keys = (model, guide, layer, polarity, kind, fill, percent, f"p{number:02d}", f"{image}.png")
                 rows.append((*keys, 125, images - 1, 0.6, drop, images - 1, int(rng.integers(images)), untrained))
     return pd.DataFrame(rows, columns=occlusion.DROP_COLUMNS)

@@ -130,6 +130,10 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             {"occlusion": {"headline_percent": 3}},
             "occlusion.headline_percent is 3; allowed: one of occlusion.percents: 0.1, 0.25",
         ),
+        (
+            {"occlusion": {"fills": ["black"]}},
+            "occlusion.headline_fill is 'mean'; allowed: one of occlusion.fills: black",
+        ),
         ({"occlusion": {"guides": ["AF_R18"]}}, "occlusion.guides has 'AF_R18'; allowed: the models of this run"),
         (
             {"occlusion": {"guides": ["sample_arcface"], "headline_guide": "sample_cosface"}},
@@ -179,6 +183,25 @@ def test_a_key_that_is_gone_is_an_error_that_says_why():
     with pytest.raises(config.ConfigError) as error:
         config.complete({"analysis": {"bootstrap_samples": 2000}})
     assert str(error.value) == "config: analysis.bootstrap_samples is gone, as intervals need no samples: leave it out"
+
+
+def test_a_value_that_is_a_list_now_is_told_as_one():
+    with pytest.raises(config.ConfigError, match=r"occlusion.fill is now occlusion.fills: .* as a list: \[blur\]$"):
+        config.complete({"occlusion": {"fill": "blur"}})
+    with pytest.raises(
+        config.ConfigError, match=r"occlusion.fills is 'blur'; allowed: array, .* black or mean or blur"
+    ):
+        config.complete({"occlusion": {"fills": "blur"}})
+
+
+def test_the_papers_tables_are_black_where_black_is_among_the_fills():
+    for fills, fill in ((["mean", "black"], "black"), (["noise", "mean"], "noise")):
+        chosen = config.chosen_occlusion(config.complete({"occlusion": {"fills": fills}}))
+        assert (chosen["paper_fill"], chosen["headline_fill"], chosen["headline_guide"]) == (
+            fill,
+            "mean",
+            "sample_arcface",
+        )
 
 
 def test_all_old_keys_are_told_at_once():

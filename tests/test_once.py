@@ -58,6 +58,9 @@ def test_the_schema_allows_what_the_library_names():
     of = {section: part["properties"] for section, part in settings().items() if "properties" in part}
     kinds, frames, parts = of["occlusion"]["kinds"], of["similarity"]["frames"], of["similarity"]["emd"]
     assert kinds["items"]["enum"] == kinds["default"] == list(occlusion.OCCLUSION_KINDS)
+    for key in ("fills", "headline_fill"):
+        assert tuple(of["occlusion"][key].get("items", of["occlusion"][key])["enum"]) == occlusion.FILLS
+    assert tuple(of["occlusion"]["masks"]["enum"]) == occlusion.MASK_PLANS
     assert frames["items"]["enum"] == list(similarity.FRAMES)
     assert parts["items"]["enum"] == list(similarity.MAP_PARTS)
     for section in ("occlusion", "similarity"):

@@ -54,6 +54,9 @@ def config_of(*names, **changes):
             "kinds": ["image", "centre", "random"],
             "polarities": ["loss"],
             "layers": "first",
+            "fills": ["black"],
+            "headline_fill": "black",
+            "masks": "all",
         },
         "similarity": {"pairs": 2, "first_layers": 1, "polarities": ["loss"], "frames": ["none", "identity"]},
     }
@@ -83,6 +86,10 @@ def test_bytes_are_those_worked_by_hand():
         ({"layers": "all"}, {"cheap": 10 + 1, "dear": 10 + 1 + 2}),  # one's own second layer at one percent
         ({"guides": None}, {"cheap": 10 + 2, "dear": 10 + 2}),
         ({"polarities": ["loss", "similarity"]}, {"cheap": 10 + 2, "dear": 12 + 2 + 2}),
+        ({"fills": ["black", "noise"]}, {"cheap": 2 * 10, "dear": 2 * (10 + 2)}),
+        # under the second fill at one percent the own map, the disc, three draws, and the guide's map
+        ({"fills": ["black", "mean"], "headline_fill": "mean", "masks": "shown"}, {"cheap": 10 + 5, "dear": 12 + 6}),
+        ({"kinds": ["image", "other_mean"], "others": 4}, {"cheap": 2 + 4 * 2, "dear": 2 + 4 * 2 + 2}),
     ],
 )
 def test_occluded_faces_are_those_of_the_plan(changes, masks):

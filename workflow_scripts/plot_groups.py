@@ -13,5 +13,6 @@ plot_groups(
     snakemake.output.pdf,
     attribute=snakemake.wildcards.attribute,
     guide=snakemake.params.guide,
+    fill=snakemake.params.fill,
     confidence=snakemake.params.analysis["confidence"],
 )

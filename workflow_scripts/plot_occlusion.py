@@ -11,5 +11,6 @@ plot_occlusion(
     snakemake.input.decisions,
     dict(snakemake.output.items()),
     guide=snakemake.params.guide,
+    fill=snakemake.params.fill,
     confidence=snakemake.params.analysis["confidence"],
 )

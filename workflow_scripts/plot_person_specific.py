@@ -11,5 +11,6 @@ plot_person_specific(
     snakemake.input.person_specific,
     dict(snakemake.output.items()),
     percent=snakemake.params.percent,
+    fill=snakemake.params.fill,
     confidence=snakemake.params.analysis["confidence"],
 )

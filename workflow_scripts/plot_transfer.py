@@ -6,4 +6,10 @@ joblog.start(snakemake.log[0])
 
 from leam.analyses.occlusion.figure import plot_transfer
 
-plot_transfer(snakemake.input.transfer, snakemake.output.png, snakemake.output.pdf, percent=snakemake.params.percent)
+plot_transfer(
+    snakemake.input.transfer,
+    snakemake.output.png,
+    snakemake.output.pdf,
+    percent=snakemake.params.percent,
+    fill=snakemake.params.fill,
+)

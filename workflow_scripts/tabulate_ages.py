@@ -10,5 +10,6 @@ params = snakemake.params
 tabulate_ages(
     {model: snakemake.input[f"ages_{model}"] for model in params.models},
     dict(snakemake.output.items()),
+    fill=params.fill,
     confidence=params.analysis["confidence"],
 )

@@ -12,5 +12,6 @@ tabulate_drops(
     snakemake.input.demographics,
     dict(snakemake.output.items()),
     guide=params.guide,
+    fill=params.fill,
     confidence=params.analysis["confidence"],
 )

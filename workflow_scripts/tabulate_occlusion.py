@@ -12,6 +12,7 @@ tabulate_occlusion(
     snakemake.input.verification,
     dict(snakemake.output.items()),
     guide=params.guide,
+    fill=params.fill,
     primary=params.primary,
     confidence=params.analysis["confidence"],
 )

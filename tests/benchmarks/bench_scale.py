@@ -75,7 +75,8 @@ def measure() -> dict:
     torch.set_num_threads(1)
     device.tune_cpu()
     with tempfile.TemporaryDirectory() as folder:
-        people = render(Path(folder))
+        config = settings.complete({"source": {"sample": {"identities": 2, "images": FACES}}})
+        people = render(Path(folder), config)
         costs = picture_costs(Path(folder), people)
         measured = {name: model_costs(Path(folder), name, people) for name in (*NINE, *SAMPLE) if name not in SAME}
         costs["models"] = {name: measured[SAME.get(name, name)] for name in (*NINE, *SAMPLE)}
@@ -84,11 +85,10 @@ def measure() -> dict:
     return costs
 
 
-def render(folder: Path) -> list[storage.Faces]:
-    """Two people of the embedded sample with four faces each."""
-    config = settings.complete({"source": {"sample": {"identities": 2, "images": FACES}}})
+def render(folder: Path, config: dict) -> list[storage.Faces]:
+    """The people of the embedded sample, in one shard of a folder."""
     source = settings.chosen_source(config)
-    links.list_links(folder / "links.parquet", source=source, identities_per_job=2)
+    links.list_links(folder / "links.parquet", source=source, identities_per_job=source.count())
     rendering.render_sample(
         folder / "links.parquet", folder / "images.h5", shard="00000", seed=0, size=source.settings["size"], region=None
     )
@@ -144,7 +144,7 @@ def analysis_costs(folder: Path) -> dict:
     seconds = time.process_time() - started
     averages.average_maps([own["maps"]], own["averages"])
     verification_table.tabulate_verification({recogniser.name: [own["maps"]]}, own["verification"])
-    masks = occlusion_measure.occlusion_settings(config["occlusion"])
+    masks = occlusion_measure.occlusion_settings(settings.chosen_occlusion(config))
     occlusion_measure.occlude_faces(
         shard, {recogniser.name: own["maps"]}, own["averages"], own["occlusion"], recogniser, masks, device="cpu"
     )
@@ -238,7 +238,7 @@ def all_shards_costs(folder: Path) -> dict:
         )
         call = f"tabulate_similarity({pairs!r}, {null!r}, {outputs!r})"
         peaks["tabulate_similarity"].append(peak_mb(f"tables.{call}"))
-        call = f"tabulate_occlusion({occluded!r}, {checked!r}, {outputs!r}, guide={SAMPLE[0]!r})"
+        call = f"tabulate_occlusion({occluded!r}, {checked!r}, {outputs!r}, guide={SAMPLE[0]!r}, fill='black')"
         peaks["tabulate_occlusion"].append(peak_mb(f"occlusion_tables.{call}"))
     for number in MADE_UP["verification"]:  # enough images for the sample of impostor pairs to be as large as it gets
         made_up_shards(maps_path, faces_path, number, images=14, layers=1, thresholds=1)

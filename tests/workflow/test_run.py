@@ -94,14 +94,18 @@ def test_one_photograph_can_be_followed_from_its_link_to_a_table_cell(few):
 
 def test_occlusion_of_the_run_has_every_guide_and_every_control(few):
     drops = pd.concat([pd.read_parquet(path) for path in sorted((few / "results/occlusion").glob("*/*.parquet"))])
-    assert len(drops) == 2 * 9 * 2 * (5 * 2 + 2 + 2)  # models, images, percents; own kinds, the other guide, free kinds
+    # Of both polarities: black at both percents the own image and what has no map, at 1 % four controls; mean at 1 %
+    # five own kinds, the other guide and what has no map. The headline's guide is tried in black on the other, too.
+    black, mean = 2 * 2 + 2 * 2 + 2 * 4, 2 * 5 + 2 + 2
+    assert len(drops) == 9 * (2 * (black + mean) + 2 * 2)
     assert drops["drop"].notna().all()
     table = pd.read_csv(few / "results/tables/transfer.csv")
-    assert len(table) == 2 * 2 * 2 * 2 and set(table["identities"]) == {3}
+    assert set(table["identities"]) == {3}
+    assert table["fill"].value_counts().to_dict() == {"black": 2 * 2 * (2 + 1), "mean": 2 * 2 * 2}
     steps = pd.read_csv(few / "results/tables/person_specific.csv")
-    assert len(steps) == 2 * 2 * 2 * 6
+    assert len(steps) == 2 * 2 * (6 + 6 + 1)  # models, polarities; at 10 % in black the disc and random pixels alone
     beside = pd.read_csv(few / "results/tables/table09_occlusion_drop.csv")
-    assert beside["paper"].notna().all() and not beside["untrained"].any()
+    assert beside["paper"].notna().all() and not beside["untrained"].any() and set(beside["fill"]) == {"black"}
 
 
 def test_a_second_run_finds_nothing_to_do(few):
@@ -159,11 +163,14 @@ def test_groups_and_ages_are_asked_for_by_their_settings(few):
     assert set(tests["measure"]) == {"drop", "share"} and set(tests["n_a"]) <= {0, 1, 3}
     men = pd.read_csv(results / targets[0])
     drops = pd.concat([pd.read_parquet(path) for path in (results / "occlusion/sample_cosface").glob("*.parquet")])
-    random = drops[(drops["kind"] == "random") & (drops["percent"] == 1) & (drops["identity"] != "s000")]
+    random = drops[(drops["kind"] == "random") & (drops["percent"] == 1) & (drops["fill"] == "black")]
+    random = random[random["identity"] != "s000"]
     row = men[(men["model"] == "sample_cosface") & (men["occlusion"] == "random") & (men["occlusion_percent"] == 1)]
     assert row["cosine_drop"].iloc[0] == pytest.approx(random.groupby("identity", observed=True)["drop"].mean().mean())
     ages = pd.read_csv(results / "tables/table24_age_difference.csv")
     assert set(ages["age_difference_years"]) == {1, 2} and set(ages["kind"]) == {"none", "random", "image"}
+    assert set(ages["fill"].dropna()) == {"black"}
+    assert set(pd.read_csv(results / "tables/age_slopes.csv")["fill"].dropna()) == {"black", "mean"}
 
 
 def test_the_same_seed_gives_the_same_bytes(few, tmp_path):

@@ -8,6 +8,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from leam import sources
+from leam.analyses.occlusion import paper_fill
 from leam.files import whole_file
 from leam.recognisers import registry
 from leam.sample.people import supported_regions
@@ -26,11 +27,13 @@ RENAMED_KEYS = {
     "similarity.layers": "similarity.first_layers",
     "occlusion.percent": "occlusion.headline_percent",
     "occlusion.guide": "occlusion.headline_guide",
+    "occlusion.fill": "occlusion.fills",
     "occlusion.batch": "occlusion.batch_images",
     "significance.individuals": "analysis.table_identities",
     "significance.age_pattern": "age_pattern",
 }
 REMOVED_KEYS = {"analysis.bootstrap_samples": "intervals need no samples"}  # and why
+NOW_LISTS = ("occlusion.fill",)  # of them, those that had one value
 # A setting that another one makes necessary: (setting, its value) -> the setting that must not be null. Sources say
 # themselves what they need.
 NEEDS = (
@@ -66,9 +69,17 @@ def complete(config: dict, schema_path: str | Path = SCHEMA_PATH) -> dict:
 
 def _renamed(config: dict) -> list[str]:
     """One sentence for every old name of a key and every key that is gone: defaults have none, so the user wrote it."""
-    sentences = {old: f"{old} is now {new}: rename it where you set it" for old, new in RENAMED_KEYS.items()}
+    sentences = {
+        old: f"{old} is now {new}: rename it where you set it{_as_list(config, old)}"
+        for old, new in RENAMED_KEYS.items()
+    }
     sentences |= {old: f"{old} is gone, as {why}: leave it out" for old, why in REMOVED_KEYS.items()}
     return [sentence for old, sentence in sentences.items() if _holds(config, old)]
+
+
+def _as_list(config: dict, old: str) -> str:
+    value = setting(config, old) if old in NOW_LISTS and _holds(config, old) else None
+    return f", as a list: [{value}]" if isinstance(value, str) else ""
 
 
 def _holds(config: object, key: str) -> bool:
@@ -229,6 +240,8 @@ def _occlusion(occlusion: dict, run: list[str]) -> list[str]:
     if (headline := occlusion["headline_percent"]) not in occlusion["percents"]:
         allowed = ", ".join(f"{percent:g}" for percent in occlusion["percents"])
         faults.append(f"occlusion.headline_percent is {headline}; allowed: one of occlusion.percents: {allowed}")
+    if (fill := occlusion["headline_fill"]) not in (fills := occlusion["fills"]):
+        faults.append(f"occlusion.headline_fill is {fill!r}; allowed: one of occlusion.fills: {', '.join(fills)}")
     guides = run if occlusion["guides"] is None else occlusion["guides"]
     if unknown := [name for name in guides if name not in run]:
         faults.append(f"occlusion.guides has {unknown[0]!r}; allowed: the models of this run: {', '.join(run)}")
@@ -336,6 +349,12 @@ def headline_guide(config: dict) -> str:
     """The guide of the headline: the one that is set, or IR_CASIA as in the paper, or the first."""
     guides = occlusion_guides(config)
     return next(name for name in (config["occlusion"]["headline_guide"], "IR_CASIA", *guides) if name in guides)
+
+
+def chosen_occlusion(config: dict) -> dict:
+    """The ``occlusion`` section with the headline's guide decided, and ``paper_fill``, that of the paper's tables."""
+    section = config["occlusion"]
+    return section | {"headline_guide": headline_guide(config), "paper_fill": paper_fill(section["fills"])}
 
 
 def attributes(config: dict) -> tuple[str, ...]:

@@ -59,11 +59,14 @@ def base_rates() -> pd.Series:
     return chosen.set_index("region")["percent"]
 
 
-def beside(ours: pd.DataFrame, table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
-    """``ours`` with two more columns: ``paper``, the paper's ``value`` for the same ``keys``, and ``difference``,
-    ours minus the paper's; both NaN where the paper has no such number.
+def beside(
+    ours: pd.DataFrame, table: pd.DataFrame, keys: list[str], value: str, whose: str | pd.Series | None = None
+) -> pd.DataFrame:
+    """``ours`` with three more columns: ``paper``, the paper's ``value`` for the same ``keys``, ``difference``, ours
+    minus the paper's, both NaN where the paper has no such number, and ``paper_of``, whose number it is.
 
     ours, table : long form with the columns ``keys`` and ``value``; a key twice in ``table`` is a ValueError
+    whose : of all rows or of each; the row's ``model`` where it is None
     """
     if table.duplicated(keys).any():
         raise ValueError(
@@ -71,7 +74,7 @@ def beside(ours: pd.DataFrame, table: pd.DataFrame, keys: list[str], value: str)
         )
     joined = ours.merge(table[[*keys, value]].rename(columns={value: "paper"}), on=keys, how="left", sort=False)
     joined["difference"] = joined[value] - joined["paper"].astype(np.float64)
-    return joined
+    return joined.assign(paper_of=np.where(joined["paper"].notna(), ours["model"] if whose is None else whose, ""))
 
 
 def shares_by_threshold() -> pd.DataFrame:
@@ -85,15 +88,19 @@ def shares_by_threshold() -> pd.DataFrame:
     return pd.concat((table[table["threshold_percent"] < 100], full[table.columns]), ignore_index=True)
 
 
+def whose_mean(number: int) -> str:
+    """Whose number a mean over recognisers is, as columns ``paper_of`` say it."""
+    return f"mean of {number} recognisers"
+
+
 def beside_models(ours: pd.DataFrame, table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
     """``beside`` for tables with a key ``model``: the same recogniser's number where the paper has that recogniser,
-    else the mean over the paper's recognisers. A further column ``paper_of`` says whose number it is.
+    else the mean over the paper's recognisers, as ``paper_of`` says.
     """
     rest = [key for key in keys if key != "model"]
     names = list(pd.unique(table["model"]))
     mean = table.groupby(rest, sort=False)[value].mean().reset_index()
     others = [mean.assign(model=model) for model in pd.unique(ours["model"]) if model not in names]
-    joined = beside(ours, pd.concat((table[[*keys, value]], *others), ignore_index=True), keys, value)
-    mean_of = names[0] if len(names) == 1 else f"mean of {len(names)} recognisers"
-    whose = joined["model"].where(joined["model"].isin(names), mean_of)
-    return joined.assign(paper_of=whose.where(joined["paper"].notna(), ""))
+    mean_of = names[0] if len(names) == 1 else whose_mean(len(names))
+    whose = ours["model"].astype(str).where(ours["model"].isin(names), mean_of)
+    return beside(ours, pd.concat((table[[*keys, value]], *others), ignore_index=True), keys, value, whose)

@@ -106,7 +106,7 @@ def draw_map(axis: Axes, crop: np.ndarray, placed: np.ndarray) -> None:
 KEPT = "#2a6fb0"
 
 
-def legend_above(figure: Figure, panels: dict[tuple[str, str], Axes], columns: int) -> None:
+def legend_above(figure: Figure, panels: dict[tuple[str, str, str], Axes], columns: int) -> None:
     """One legend for all panels, above them."""
     found: dict[str, Artist] = {}
     for axis in panels.values():

@@ -64,13 +64,12 @@ def pairs(images: Sequence[int]) -> int:
 def occluded_faces(config: dict) -> dict[str, int]:
     """Occluded faces per image under each model of a run: all masks that are planned, equal ones among them."""
 
-    layers, chosen = settings.layers_of_models(config), occlusion_measure.occlusion_settings(config["occlusion"])
+    layers = settings.layers_of_models(config)
+    chosen = occlusion_measure.occlusion_settings(settings.chosen_occlusion(config))
     found = {}
     for model in config["models"]:
         of_guides = {guide: layers[guide] for guide in settings.guides_of_model(config, model)}
-        found[model] = sum(
-            len(ranking.percents) for ranking in occlusion_measure.plan_rankings(chosen, model, of_guides)
-        )
+        found[model] = sum(len(ranking.masks) for ranking in occlusion_measure.plan_rankings(chosen, model, of_guides))
     return found
 
 

@@ -312,10 +312,11 @@ def detectable_difference(deviation: np.ndarray, tests: np.ndarray, *sizes: np.n
 def correct(table: pd.DataFrame, family: list[str], sizes: list[str]) -> pd.DataFrame:
     """With CORRECTED, made within the rows that agree in the columns ``family``: one test per row.
 
-    table : p (NaN: no test), deviation of what was tested, and the columns ``sizes`` as ``attainable_p`` takes them
+    table : p (NaN: no test), deviation of what was tested, and the columns ``sizes`` as ``attainable_p`` takes them;
+    NaN in a column of ``family`` is a value of its own
     """
     table = table.assign(**dict.fromkeys(CORRECTED, np.nan))
-    for _, rows in table.groupby(family, sort=False):
+    for _, rows in table.groupby(family, sort=False, dropna=False):
         p, of_people = rows["p"].to_numpy(float), [rows[name].to_numpy() for name in sizes]
         tests = np.full(len(p), np.count_nonzero(~np.isnan(p)))
         difference = detectable_difference(rows["deviation"].to_numpy(float), tests, *of_people)

@@ -1,5 +1,7 @@
 """Ages in names, occluded pairs against a naive loop, and what the tables say of planted slopes."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +21,7 @@ from small_recognisers import make_narrow
 GRID = 28
 NAMES = {"001": ["001A02.JPG", "001A10.JPG", "001A10a.JPG"], "002": ["002A05.JPG", "002a43b.jpg"]}
 SETTINGS = occlusion_measure.OcclusionSettings(polarities=("loss",), repeats=2, batch_images=2)
+CELL = ["kind", "fill", "percent"]
 
 
 def test_ages_stand_in_the_names():
@@ -62,22 +65,23 @@ def measured(tmp_path_factory):
 def test_every_ordered_pair_of_known_ages_is_there_once_per_cell(measured):
     *_, table = measured
     assert list(table.columns) == ages.AGE_COLUMNS
-    assert not table.duplicated(["kind", "percent", "identity", "image", "partner"]).any()
-    sizes = table.groupby(["kind", "percent"]).size()
-    assert (sizes == 3 * 2 + 2).all() and len(sizes) == 5  # nobody of 003 has a partner of known age
+    assert not table.duplicated([*CELL, "identity", "image", "partner"]).any()
+    sizes = table.groupby(CELL).size()
+    assert (sizes == 3 * 2 + 2).all() and len(sizes) == 1 + 2 * 2 * 2  # nobody of 003 has a partner of known age
     pair = table[(table["image"] == "002A05.JPG")].iloc[0]
     assert (pair["partner"], pair["age_difference_years"]) == ("002a43b.jpg", 38)
     assert table["untrained"].all()
 
 
 def test_occluded_pairs_against_a_naive_loop(measured):
-    """One anchor at a time: blacken the pixels in the input, embed, compare with the partner as it is."""
+    """One anchor at a time: hide the pixels in the input, embed, compare with the partner as it is."""
     people, tested, paths, table = measured
     network = networks.build_network(tested, 0).eval()
     with storage.open_shard(paths["guide"], "maps") as shard:
         native = {name: storage.read_maps(shard, name).maps["loss"]["conv1"] for name in NAMES}
         grid = storage.read_grid(shard)
     rows = table[(table["kind"] == "image") & (table["identity"].isin(NAMES))]
+    assert set(rows["fill"]) == {"black", "mean"}
     for row in rows.itertuples():
         person = next(each for each in people if each.identity == row.identity)
         i, j = person.images.index(row.image), person.images.index(row.partner)
@@ -87,7 +91,8 @@ def test_occluded_pairs_against_a_naive_loop(measured):
         hidden[order] = True
         hidden = hidden.reshape(GRID, GRID).repeat(4, 0).repeat(4, 1)
         x = networks.to_input(person.crops[[i, j]], tested).clone()
-        x[0, :, torch.from_numpy(hidden)] = -1.0
+        colour = x[0].mean((1, 2)) if row.fill == "mean" else torch.full((3,), -1.0)
+        x[0, :, torch.from_numpy(hidden)] = colour[:, None]
         with torch.no_grad():
             anchor, partner = torch.nn.functional.normalize(network(x))
         assert row.cosine == pytest.approx(float(anchor @ partner), abs=2e-5)
@@ -100,49 +105,105 @@ def test_unoccluded_and_random_pairs(measured):
     none = table[(table["kind"] == "none") & (table["identity"] == "001")]
     expected = [unit[i] @ unit[j] for i in range(3) for j in range(3) if i != j]
     np.testing.assert_allclose(none["cosine"], expected, atol=1e-6)
-    random = table[table["kind"] == "random"].set_index(["percent", "image", "partner"])["cosine"]
-    assert not np.allclose(random.loc[0.1], random.loc[1.0])
+    random = table[table["kind"] == "random"].set_index(["fill", "percent", "image", "partner"])["cosine"].sort_index()
+    assert not np.allclose(random.loc["black", 0.1], random.loc["black", 1.0])
+    assert not np.allclose(random.loc["black", 1.0], random.loc["mean", 1.0])
+
+
+KINDS = (
+    ("none", "", "", "", "", 0.0),
+    ("image", "g", "c", "loss", "black", 1.0),
+    ("image", "g", "c", "loss", "mean", 1.0),
+)
 
 
 def make_pairs(slope, model="mine", people=12, seed=0):
-    """Pairs as ``measure_ages`` writes them: the cosine falls by ``slope`` per ten years, people differ."""
+    """Ordered pairs as ``measure_ages`` writes them: the cosine falls by ``slope`` per ten years, people differ, and an
+    occluded pair depends on which of the two images is the occluded one.
+    """
     rng, rows = np.random.default_rng(seed), []
     for identity in range(people):
-        level = rng.normal(0.6, 0.05)
-        for pair in range(10):
-            years = int(rng.integers(0, 30))
-            cosine = level - slope * years / 10 + rng.normal(0, 0.01)
-            rows.append((model, "none", "", "", "", 0.0, f"p{identity}", f"{pair}", "x", years, cosine, False))
+        level, ages_of = rng.normal(0.6, 0.05), rng.choice(30, 5, replace=False)
+        for i, j in itertools.combinations(range(5), 2):
+            years = abs(int(ages_of[i]) - int(ages_of[j]))
+            plain = level - slope * years / 10 + rng.normal(0, 0.01)
+            for cell in KINDS:
+                for image, partner in ((i, j), (j, i)):
+                    cosine = plain - (cell[0] == "image") * rng.uniform(0, 0.1)
+                    rows.append((model, *cell, f"p{identity}", f"{image}", f"{partner}", years, cosine, False))
     return pd.DataFrame(rows, columns=ages.AGE_COLUMNS)
 
 
+def tabulated(folder, tables, fill="black"):
+    files = {model: [str(folder / f"{model}.parquet")] for model in tables}
+    for model, table in tables.items():
+        table.to_parquet(files[model][0])
+    outputs = {name: str(folder / f"{name}.csv") for name in ("table24", "age_slopes")}
+    ages_table.tabulate_ages(files, outputs, fill=fill)
+    return tuple(
+        pd.read_csv(outputs[name], keep_default_na=False, na_values=[""]) for name in ("table24", "age_slopes")
+    )
+
+
 def test_table_24_and_the_slopes_against_plain_computations(tmp_path):
-    files = {}
-    for model in ("IR_CASIA", "mine"):
-        files[model] = [str(tmp_path / f"{model}.parquet")]
-        make_pairs(0.08, model).to_parquet(files[model][0])
-    outputs = {name: str(tmp_path / f"{name}.csv") for name in ("table24", "age_slopes")}
-    ages_table.tabulate_ages(files, outputs)
-    found, slopes = (pd.read_csv(outputs[name]).set_index("model") for name in ("table24", "age_slopes"))
+    found, slopes = tabulated(tmp_path, {model: make_pairs(0.08, model) for model in ("IR_CASIA", "mine")})
+    assert set(found["kind"]) == {"none", "image"} and set(found["fill"].dropna()) == {"black"}
     pairs = make_pairs(0.08, "mine")
-    for row in found.loc["mine"].itertuples():
-        own = pairs[pairs["age_difference_years"] == row.age_difference_years]
-        assert row.pooled_cosine == pytest.approx(own["cosine"].mean(), rel=1e-5)
-        assert row.cosine == pytest.approx(own.groupby("identity")["cosine"].mean().mean(), rel=1e-5)
-        assert (row.pairs, row.identities) == (len(own), own["identity"].nunique())
-    theirs = pd.read_csv(paper.FOLDER / "table24_age_difference.csv").set_index(["model", "age_difference_years"])
-    ours = found.loc["IR_CASIA"].set_index("age_difference_years")
-    assert ours.loc[7, "paper"] == theirs.loc[("IR_CASIA", 7), "cosine_similarity"]
-    assert np.isnan(ours.loc[0, "paper"])
-    naive = [linregress(own["age_difference_years"] / 10, own["cosine"]).slope for _, own in pairs.groupby("identity")]
-    row = slopes.loc["mine"]
+    checked = 0
+    for row in found[found["model"] == "mine"].itertuples():
+        own = pairs[(pairs["kind"] == row.kind) & (pairs["age_difference_years"] == row.age_difference_years)]
+        own = own[own["fill"].isin(["", "black"])]
+        once = {}  # unordered pairs: each side's cosine, averaged
+        for pair in own.itertuples():
+            once.setdefault((pair.identity, frozenset((pair.image, pair.partner))), []).append(pair.cosine)
+        assert {len(sides) for sides in once.values()} == {2}
+        people = {}
+        for (identity, _), sides in once.items():
+            people.setdefault(identity, []).append(np.mean(sides))
+        assert row.pooled_cosine == pytest.approx(np.mean([np.mean(sides) for sides in once.values()]), rel=1e-5)
+        assert row.cosine == pytest.approx(np.mean([np.mean(mine) for mine in people.values()]), rel=1e-5)
+        assert (row.pairs, row.identities) == (len(once), len(people))
+        checked += row.pairs
+    assert checked == 2 * 12 * 10  # kinds, people, unordered pairs of five images
+    naive = [
+        linregress(own["age_difference_years"] / 10, own["cosine"]).slope
+        for _, own in pairs[pairs["fill"] == "mean"].groupby("identity")
+    ]
+    row = slopes[(slopes["model"] == "mine") & (slopes["fill"] == "mean")].iloc[0]
     assert row["cosine_per_decade"] == pytest.approx(np.mean(naive), rel=1e-5)
     assert row["p"] == pytest.approx(wilcoxon(naive).pvalue, rel=1e-4)
-    assert row["p_holm"] == pytest.approx(2 * row["p"], rel=1e-4)
-    assert row["falling_percent"] == 100
+    assert row["falling_percent"] == 100 and len(slopes) == 2 * 3
+
+
+def test_the_papers_table_24_stands_beside_what_it_measured(tmp_path):
+    """Its numbers are of pairs under the guide's maps at 1 %: not beside unoccluded ones."""
+    found, _ = tabulated(tmp_path, {model: make_pairs(0.08, model) for model in ("IR_CASIA", "mine")})
+    theirs = pd.read_csv(paper.FOLDER / "table24_age_difference.csv").set_index(["model", "age_difference_years"])
+    ours = found[found["kind"] == "image"].set_index(["model", "age_difference_years"])
+    assert ours.loc[("IR_CASIA", 7), "paper"] == theirs.loc[("IR_CASIA", 7), "cosine_similarity"]
+    assert ours.loc[("IR_CASIA", 7), "paper_of"] == "IR_CASIA"
+    assert ours.loc[("mine", 7), "paper"] == pytest.approx(theirs.xs(7, level=1)["cosine_similarity"].mean(), rel=1e-5)
+    assert found.loc[found["kind"] == "none", ["paper", "difference", "paper_of"]].isna().all(axis=None)
+
+
+def test_slopes_of_known_lines(tmp_path):
+    """Three people on lines of -0.10, -0.04 and +0.02 per ten years, and one whose pairs are all seven years apart."""
+    rows = []
+    for number, slope in enumerate((-0.10, -0.04, 0.02)):
+        for i, j in itertools.permutations((0, 10, 30), 2):
+            cosine = 0.5 + 0.1 * number + slope * abs(i - j) / 10
+            rows.append(("mine", *KINDS[0], f"p{number}", f"{i}", f"{j}", abs(i - j), cosine, False))
+    rows += [("mine", *KINDS[0], "same", image, partner, 7, 0.9, False) for image, partner in ("ab", "ba")]
+    _, slopes = tabulated(tmp_path, {"mine": pd.DataFrame(rows, columns=ages.AGE_COLUMNS)})
+    (row,) = slopes.to_dict("records")
+    assert row["cosine_per_decade"] == pytest.approx(-0.04)
+    assert row["cosine_per_decade_low"] < -0.04 < row["cosine_per_decade_high"]
+    assert (row["identities"], row["falling_percent"]) == (3, pytest.approx(100 * 2 / 3, rel=1e-5))
+    # ranks 3, 2, 1: of the eight arrangements of signs two have a sum of at most 1, and two of at least 5
+    assert row["p"] == row["p_holm"] == pytest.approx(4 / 8)
 
 
 def test_names_without_ages_are_one_clear_error(tmp_path):
     make_pairs(0.1)[:0].to_parquet(tmp_path / "none.parquet")
     with pytest.raises(ValueError, match="no pair of images has ages in its names"):
-        ages_table.tabulate_ages({"m": [str(tmp_path / "none.parquet")]}, {})
+        ages_table.tabulate_ages({"m": [str(tmp_path / "none.parquet")]}, {}, fill="black")

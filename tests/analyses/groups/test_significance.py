@@ -144,13 +144,13 @@ def test_drops_of_a_cell_are_tested_over_images_and_over_identity_means(files, a
     _, drops, _, _ = files
     table = pd.concat([pd.read_parquet(path) for path in drops["mine"]])
     cell = (table["kind"] == "image") & (table["guide"] == "IR_CASIA") & (table["polarity"] == "loss")
-    table = table[cell & (table["percent"] == 1) & (table["layer"] == "conv1")]
+    table = table[cell & (table["percent"] == 1) & (table["layer"] == "conv1") & (table["fill"] == "mean")]
     for unit, keys in (("image", ["identity", "image"]), ("identity", ["identity"])):
         values = table.groupby(keys)["drop"].mean().reset_index()
         women, men = (values.loc[values["identity"] < "p05", "drop"], values.loc[values["identity"] >= "p05", "drop"])
         row = assessed[(assessed["model"] == "mine") & (assessed["measure"] == "drop") & (assessed["unit"] == unit)]
         row = row[(row["kind"] == "image") & (row["guide"] == "IR_CASIA") & (row["polarity"] == "loss")]
-        row = row[numbers(row["percent"]) == 1]
+        row = row[(numbers(row["percent"]) == 1) & (row["fill"] == "mean")]
         assert len(row) == 1
         row = row.iloc[0]
         assert (row["group_a"], row["group_b"], row["n_a"], row["n_b"]) == ("female", "male", len(women), len(men))
@@ -171,8 +171,10 @@ def test_first_layers_of_the_guide_and_the_model_and_what_has_no_guide(assessed)
     assert (hats["p"] == "").all()  # nobody wears one
 
 
-def test_holm_within_a_measure_attribute_and_unit(assessed):
-    for _, family in assessed.groupby(["measure", "unit"]):
+def test_holm_within_a_measure_attribute_unit_and_fill(assessed):
+    families = assessed.groupby(["measure", "unit", "fill"])
+    assert set(assessed.loc[assessed["measure"] == "share", "fill"]) == {""} and len(families) == 2 * 2 + 2
+    for _, family in families:
         p, adjusted = numbers(family["p"]).dropna(), numbers(family["p_holm"]).dropna()
         assert (family["tests"].astype(int) == len(p)).all()
         naive, highest = {}, 0.0  # step down: the k-th smallest times those not yet rejected, never decreasing
@@ -192,15 +194,15 @@ def test_holm_within_a_measure_attribute_and_unit(assessed):
 def test_tables_22_and_23_are_means_of_their_own_people_beside_the_paper(files):
     folder, drops, _, _ = files
     outputs = {name: str(folder / f"{name}.csv") for name in ("drops_by_group", "table22", "table23")}
-    groups_table.tabulate_drops(drops, folder / "people.csv", outputs, guide="IR_CASIA")
+    groups_table.tabulate_drops(drops, folder / "people.csv", outputs, guide="IR_CASIA", fill="mean")
     found = {name: pd.read_csv(path) for name, path in outputs.items()}
     table = pd.concat([pd.read_parquet(path) for path in drops["IR_CASIA"]])
-    random = table[(table["kind"] == "random") & (table["percent"] == 1)]
+    random = table[(table["kind"] == "random") & (table["percent"] == 1) & (table["fill"] == "mean")]
     for name, women in (("table22", True), ("table23", False)):
         own = random[(random["identity"] < "p05") == women]
         row = found[name].query("model == 'IR_CASIA' and occlusion == 'random' and occlusion_percent == 1").iloc[0]
         assert row["cosine_drop"] == pytest.approx(own.groupby("identity")["drop"].mean().mean(), rel=1e-5)
-        assert row["identities"] == 5
+        assert (row["identities"], row["fill"], row["paper_of"]) == (5, "mean", "IR_CASIA")
         theirs = paper.read_table(name).query(
             "model == 'IR_CASIA' and occlusion == 'random' and occlusion_percent == 1"
         )

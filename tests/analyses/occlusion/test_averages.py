@@ -21,14 +21,18 @@ def test_where_no_other_map_has_anything_the_mean_is_exactly_zero():
 
 def test_everyone_is_the_other_of_exactly_one():
     people = [f"p{number}" for number in range(30)]
-    others = averages.other_identities(people, seed=3)
-    assert sorted(others.values()) == sorted(people) == sorted(others)
-    assert all(other != person for person, other in others.items())
-    assert others == averages.other_identities(people[::-1], seed=3) != averages.other_identities(people, seed=4)
+    others = averages.other_identities(people, seed=3, count=4)
+    assert sorted(others) == sorted(people)
+    for place in range(4):
+        assert sorted(other[place] for other in others.values()) == sorted(people)
+    assert all(len({person, *other}) == 5 for person, other in others.items())
+    assert others == averages.other_identities(people[::-1], 3, 4) != averages.other_identities(people, 4, 4)
+    assert averages.other_identities(people, 3) == {person: other[:1] for person, other in others.items()}
 
 
 def test_the_only_identity_has_no_other():
-    assert averages.other_identities(["p0"], 0) == {}
+    assert averages.other_identities(["p0"], 0, 0) == {"p0": []}
+    assert averages.other_identities([], 0, 0) == {}
 
 
 def test_totals_over_two_shards_give_the_mean_of_all_others(tmp_path, narrow):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +20,9 @@ from leam.recognisers import networks, registry
 from shards import make_faces, write_faces
 
 GRID = 28
-LIGHT = occlusion_measure.OcclusionSettings(percents=(0.2, 1.0, 10.0), repeats=2, batch_images=7)
+LIGHT = occlusion_measure.OcclusionSettings(
+    percents=(0.2, 1.0, 10.0), fills=("black",), masks="all", others=2, repeats=2, batch_images=7
+)
 
 
 class Patch(nn.Module):
@@ -86,14 +89,17 @@ def run(folder, faces, recognisers, settings=LIGHT, name="drops.parquet", **opti
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The drops of a small recogniser that sees the columns 8 to 103 of the crop, guided by itself and by a patch."""
+    """The drops of a small recogniser that sees the columns 8 to 103 of the crop, guided by itself and by a patch,
+    under every fill.
+    """
     folder = tmp_path_factory.mktemp("occlusion")
     people = (make_faces(*person) for person in zip("abcd", (3, 2, 4, 3), strict=True))
     faces = write_faces(folder / "faces.h5", people)
     entry = {"architecture": f"{__name__}:small", "input_size": [28, 24], "window": [0, 8, 112, 104]}
     tested = patch_recogniser("small", layers=["conv1", "conv2"], untrained=True, **entry)
     guide = patch_recogniser()
-    return folder, faces, (tested, guide), run(folder, faces, (tested, guide))
+    settings = dataclasses.replace(LIGHT, fills=occlusion.FILLS)
+    return folder, faces, (tested, guide), run(folder, faces, (tested, guide), settings)
 
 
 def largest_first(scores):
@@ -102,34 +108,74 @@ def largest_first(scores):
 
 
 def naive_scores(row, found, circle, grids, number):
-    """(G, G) what a row's pixels are the largest of, from the maps files alone."""
+    """(G, G) each, what a row's pixels are the largest of, from the maps files alone; drops of several are averaged."""
     if row["kind"] == "centre":
         y, x = np.mgrid[:GRID, :GRID] - 13.5
-        return 100 - (y**2 + x**2)
+        return [100 - (y**2 + x**2)]
     cell = found[row["guide"]]
     layers = {name: maps_[row["polarity"]][row["layer"]] for name, maps_ in cell.items()}
     identity = row["identity"]
     own = layers[identity]
     if row["kind"] == "image":
-        native = own[number]
+        natives = [own[number]]
     elif row["kind"] == "own_mean":
-        native = np.mean([m for j, m in enumerate(own) if j != number], axis=0, dtype=float)
+        natives = [np.mean([m for j, m in enumerate(own) if j != number], axis=0, dtype=float)]
     elif row["kind"] == "population_mean":
-        native = np.mean([m.mean(0, dtype=float) for name, m in layers.items() if name != identity], axis=0)
+        natives = [np.mean([m.mean(0, dtype=float) for name, m in layers.items() if name != identity], axis=0)]
     else:
-        other = layers[circle[identity]]
-        rng = np.random.default_rng([0, *identity.encode()])
-        native = other[rng.permutation(len(other))[: len(own) - 1]].mean(0, dtype=float)
-    return grids[row["guide"]].place(torch.from_numpy(native).float()[None], row["layer"])[0].numpy()
+        natives = []
+        for other in circle[identity]:
+            rng = np.random.default_rng([0, *f"{identity}/{other}".encode()])
+            few = rng.permutation(len(layers[other]))[: len(own) - 1]
+            natives.append(layers[other][few].mean(0, dtype=float))
+    grid = grids[row["guide"]]
+    return [grid.place(torch.from_numpy(native).float()[None], row["layer"])[0].numpy() for native in natives]
 
 
-def naive_drop(network, x, number, pixels, threshold):
-    """Drop and losses of one image with these grid pixels black: every pixel of the input, every partner by itself."""
+def naive_fills(x, number):
+    """{fill: (3, h, w)} what takes the place of the pixels of x[number], whose recogniser sees (pixel - 127.5) / 127.5.
+
+    Noise is uniform from 0 to 255, drawn for all images of a person after one another.
+    """
+    image = x[number].numpy().astype(float)
+    mean = [sum(channel.ravel()) / channel.size for channel in image]
+    noise = torch.rand(x.numel(), generator=torch.Generator().manual_seed(0)).numpy().astype(float).reshape(x.shape)
+    found = {
+        "black": np.full(image.shape, (0 - 127.5) / 127.5),
+        "mean": np.array(mean)[:, None, None] * np.ones(image.shape),
+        "blur": naive_blur(image, sigma=image.shape[1] / 10),
+        "noise": (255 * noise[number] - 127.5) / 127.5,
+    }
+    return {fill: torch.from_numpy(instead).float() for fill, instead in found.items()}
+
+
+def naive_blur(image, sigma):
+    """Every pixel the weighted mean of those within two sigma, the picture mirrored at its outermost pixels."""
+    _, height, width = image.shape
+    reach = round(2 * sigma)
+    bell = np.array([np.exp(-(step**2) / (2 * sigma**2)) for step in range(-reach, reach + 1)])
+    weights = np.outer(bell, bell) / bell.sum() ** 2
+    blurred = np.zeros_like(image)
+    for y, column in np.ndindex(height, width):
+        rows = mirrored(np.arange(y - reach, y + reach + 1), height)
+        columns = mirrored(np.arange(column - reach, column + reach + 1), width)
+        blurred[:, y, column] = (image[:, rows][:, :, columns] * weights).sum((1, 2))
+    return blurred
+
+
+def mirrored(places, size):
+    return np.minimum(np.abs(places), 2 * (size - 1) - np.abs(places))
+
+
+def naive_drop(network, x, number, pixels, threshold, instead):
+    """Drop and losses of one image with ``instead`` (3, h, w) at these grid pixels: every pixel of the input, every
+    partner by itself.
+    """
     hidden = np.zeros((GRID, GRID), bool)
     hidden.flat[pixels] = True
     image = x[number].clone()
     for y, column in np.argwhere(hidden[:, 2:26]):  # columns 8 to 103 of 112 are 2 to 25 of 28
-        image[:, y, column] = -1.0  # (0 - 127.5) / 127.5
+        image[:, y, column] = instead[:, y, column]
     with torch.no_grad():
         before, after = network(x[number][None])[0], network(image[None])[0]
         partners = [network(x[j][None])[0] for j in range(len(x)) if j != number]
@@ -147,31 +193,36 @@ def test_drops_equal_a_naive_loop(finished):
         with storage.open_shard(folder / recogniser.name / "00000.h5", "maps") as shard:
             found[recogniser.name] = {name: storage.read_maps(shard, name).maps for name in "abcd"}
             grids[recogniser.name] = storage.read_grid(shard)
-    circle = averages.other_identities(list("abcd"), 0)
+    circle = averages.other_identities(list("abcd"), 0, 2)
     threshold = verification_table.score_verification("small", [folder / "small" / "00000.h5"])["threshold"]
     network = networks.build_network(recognisers[0], 0)
     sizes = {0.2: 2, 1.0: 8, 10.0: 78}  # of 784
     checked = 0
     with storage.open_shard(faces, "faces") as shard:
         inputs = {name: networks.to_input(storage.read_faces(shard, name).crops, recognisers[0]) for name in "ac"}
+    instead = {"a": naive_fills(inputs["a"], 0), "c": naive_fills(inputs["c"], 2)}
     for row in table.to_dict("records"):
-        chosen = (row["identity"], row["image"]) in (("a", "00"), ("c", "02"))
+        cell = (row["identity"], row["image"], row["fill"])
+        chosen = cell[:2] == ("a", "00") or cell == ("c", "02", "black")
         if not chosen or row["kind"] in ("shuffled", "random"):
             continue
         number = int(row["image"])
         key = (row["kind"], row["guide"], row["layer"], row["polarity"], row["identity"], number)
         if key not in order:
             order[key] = naive_scores(row, found, circle, grids, number)
-        pixels = largest_first(order[key])[: sizes[row["percent"]]]
-        pixels = [pixel for pixel in pixels if order[key].flat[pixel] > 0]
-        drop, lost, accepted, cosine = naive_drop(network, inputs[row["identity"]], number, pixels, threshold)
-        assert row["pixels"] == len(pixels), key
-        assert row["drop"] == pytest.approx(drop, abs=2e-5), key
+        each = []
+        for scores in order[key]:
+            pixels = [pixel for pixel in largest_first(scores)[: sizes[row["percent"]]] if scores.flat[pixel] > 0]
+            assert row["pixels"] == len(pixels), key
+            x = inputs[row["identity"]]
+            each.append(naive_drop(network, x, number, pixels, threshold, instead[row["identity"]][row["fill"]]))
+        drop, lost, accepted, cosine = np.mean(each, axis=0)
+        assert row["drop"] == pytest.approx(drop, abs=2e-5), (row["fill"], key)
         assert (row["lost"], row["accepted"], row["pairs"]) == (lost, accepted, len(inputs[row["identity"]]) - 1)
         assert row["cosine"] == pytest.approx(cosine, abs=1e-5)
         checked += 1
-    # 2 images x (own: 4 map kinds x 2 polarities x (3 percents + 1 deeper layer); guide: 2 x 3; centre: 3)
-    assert checked == 2 * (4 * 2 * 4 + 2 * 3 + 3)
+    # 4 + 1 fills x (own: 4 map kinds x 2 polarities x (3 percents + 1 deeper layer); guide: 2 x 3; centre: 3)
+    assert checked == (4 + 1) * (4 * 2 * 4 + 2 * 3 + 3)
 
 
 def test_random_drops_are_the_mean_over_naive_draws(finished):
@@ -179,34 +230,45 @@ def test_random_drops_are_the_mean_over_naive_draws(finished):
     network = networks.build_network(recognisers[0], 0)
     with storage.open_shard(faces, "faces") as shard:
         x = networks.to_input(storage.read_faces(shard, "c").crops, recognisers[0])
-    drops = []
+    fills, drops = naive_fills(x, 1), []
     for repeat in range(2):
         scores = 1 - np.random.default_rng([0, repeat, *b"c/01"]).random((GRID, GRID))
         scores[:, [0, 1, 26, 27]] = 0
-        drops.append(naive_drop(network, x, 1, largest_first(scores)[:8], 0.5)[0])
+        pixels = largest_first(scores)[:8]
+        drops.append([naive_drop(network, x, 1, pixels, 0.5, fills[fill])[0] for fill in occlusion.FILLS])
     rows = table[(table["kind"] == "random") & (table["identity"] == "c") & (table["image"] == "01")]
-    row = rows[rows["percent"] == 1].iloc[0]
-    assert row["drop"] == pytest.approx(np.mean(drops), abs=2e-5)
-    assert row["pixels"] == 8
+    rows = rows[rows["percent"] == 1].set_index("fill").loc[list(occlusion.FILLS)]
+    np.testing.assert_allclose(rows["drop"], np.mean(drops, axis=0), atol=2e-5)
+    assert list(rows["pixels"]) == [8] * 4
 
 
-def test_shuffled_maps_are_the_naive_maps_of_the_network_with_permuted_weights(finished):
-    folder, faces, recognisers, _ = finished
-    with storage.open_shard(folder / "small" / "00000.h5", "maps") as own, storage.open_shard(faces, "faces") as shard:
-        sources = occlusion_measure.Sources(recognisers[0], {"small": own}, storage.Averages([], [], {}))
-        x = networks.to_input(storage.read_faces(shard, "b").crops, recognisers[0])
-        rankings = [occlusion_measure.Ranking("shuffled", "small", "conv2", "loss", (1.0,))]
-        occlusion_measure.ready_networks(sources, rankings, recognisers[0], torch.device("cpu"))
-        found = sources._shuffled_maps(rankings, "b", x)["loss", "conv2"]
-    network = networks.build_network(recognisers[0], 0)
-    before = {name: weight.clone() for name, weight in network.state_dict().items()}
-    permuted = networks.build_network(dataclasses.replace(recognisers[0], shuffled=True), 0)
-    for name, weight in permuted.state_dict().items():
-        torch.testing.assert_close(weight.flatten().sort().values, before[name].flatten().sort().values)
-    assert not torch.equal(permuted.conv1.weight, before["conv1.weight"])
-    assert torch.equal(permuted.fc.weight, before["fc.weight"])
-    expected = naive.pair_map(permuted.double(), "conv2", x[0].double(), x[1].double(), "loss")
-    np.testing.assert_allclose(found[0], expected / expected.sum(), atol=1e-5)
+def test_shuffled_drops_are_those_of_naive_maps_of_the_network_with_permuted_weights(finished):
+    """The weights of each convolution in the order in which they are drawn, one at a time; the rest stays."""
+    folder, faces, recognisers, table = finished
+    network, permuted = (networks.build_network(recognisers[0], 0) for _ in range(2))
+    drawn = torch.Generator().manual_seed(0)
+    for convolution, ours in zip((network.conv1, network.conv2), (permuted.conv1, permuted.conv2), strict=True):
+        weights = convolution.weight.flatten().tolist()
+        order = torch.randperm(len(weights), generator=drawn).tolist()
+        ours.weight.data = torch.tensor([weights[place] for place in order]).view_as(convolution.weight)
+        assert not torch.equal(ours.weight, convolution.weight)
+    with storage.open_shard(faces, "faces") as shard:
+        x = networks.to_input(storage.read_faces(shard, "a").crops, recognisers[0])
+    with storage.open_shard(folder / "small" / "00000.h5", "maps") as shard:
+        grid = storage.read_grid(shard)
+    permuted, twice = permuted.double(), x.double()
+    rows = table[(table["kind"] == "shuffled") & (table["identity"] == "a") & (table["percent"] == 1)]
+    assert len(rows) == 3 * 2 * 2 * 4  # images, polarities, layers, fills
+    orders, fills = {}, [naive_fills(x, number) for number in range(3)]
+    for row in rows.to_dict("records"):
+        i = int(row["image"])
+        key = i, row["layer"], row["polarity"]
+        if key not in orders:
+            pairs = [naive.pair_map(permuted, row["layer"], twice[i], twice[j], key[2]) for j in range(3) if j != i]
+            native = sum(pair / pair.sum() for pair in pairs) / 2
+            orders[key] = largest_first(grid.place(native.float()[None], row["layer"])[0].numpy())
+        drop = naive_drop(network, x, i, orders[key][:8], 0.5, fills[i][row["fill"]])[0]
+        assert row["drop"] == pytest.approx(drop, abs=2e-5), key
 
 
 def test_under_permuted_weights_no_places_are_looked_for(finished, monkeypatch):
@@ -227,11 +289,68 @@ def test_one_row_per_image_and_mask_of_the_plan(finished):
     keys = [*occlusion.RANKING_KEYS, "identity", "image"]
     assert not table.duplicated(keys).any()
     per_image = table.groupby(["identity", "image"], observed=True).size()
-    assert (len(per_image), set(per_image)) == (12, {5 * 2 * 4 + 2 * 3 + 3 + 3})
+    assert (len(per_image), set(per_image)) == (12, {4 * (5 * 2 * 4 + 2 * 3 + 3 + 3)})
     assert set(table.loc[table["guide"] == "patch", "kind"]) == {"image"}
     assert set(table.loc[table["layer"] == "conv2", "percent"]) == {1.0}
     sizes = table[table["kind"].isin(["centre", "random"])].groupby("percent")["pixels"].unique()
     assert {percent: list(size) for percent, size in sizes.items()} == {0.2: [2], 1.0: [8], 10.0: [78]}
+
+
+def test_shown_masks_are_those_that_tables_and_figures_show():
+    """Of a recogniser of three layers under its own maps, those of the headline's guide and those of a third."""
+    layers = {guide: ["conv1", "conv2", "conv3"] for guide in ("own", "headline", "third")}
+    settings = occlusion_measure.OcclusionSettings(
+        percents=(0.5, 1.0), fills=("mean", "black", "noise"), headline_guide="headline", others=2, repeats=4
+    )
+    planned = occlusion_measure.plan_rankings(settings, "own", layers)
+    found = {row for ranking in planned for row in ranking.rows()}
+    shown = set()
+    for polarity in ("loss", "similarity"):
+        maps_of = ["image", "own_mean", "other_mean", "population_mean", "shuffled"]
+        shown |= {(kind, "own", "conv1", polarity, fill, 1.0) for kind in maps_of for fill in settings.fills}
+        shown |= {(kind, "own", layer, polarity, "mean", 1.0) for kind in maps_of for layer in ("conv2", "conv3")}
+        shown |= {("image", guide, "conv1", polarity, "mean", 1.0) for guide in ("headline", "third")}
+        shown |= {("image", guide, "conv1", polarity, "black", p) for guide in ("own", "headline") for p in (0.5, 1.0)}
+    for kind in ("centre", "random"):
+        shown |= {(kind, "", "", "", fill, percent) for fill, percent in (("black", 0.5), ("black", 1.0))}
+        shown |= {(kind, "", "", "", fill, 1.0) for fill in ("mean", "noise")}
+    assert found == shown
+    times = {
+        kind: [r.repeat for r in planned if r.kind == kind and r.layer in ("", "conv1") and r.polarity != "loss"]
+        for kind in ("image", "other_mean", "random")
+    }
+    assert times == {"image": [0, 0, 0], "other_mean": [0, 1], "random": [0, 1, 2, 3]}
+
+
+def test_all_masks_are_every_percent_and_guide_under_every_fill():
+    layers = {guide: ["conv1", "conv2"] for guide in ("own", "other")}
+    settings = occlusion_measure.OcclusionSettings(percents=(0.5, 1.0), masks="all", others=1, repeats=3)
+    planned = occlusion_measure.plan_rankings(settings, "own", layers)
+    # fills x (own: 5 kinds x 2 polarities x (2 percents + 1 deeper layer); the other: 2 x 2; centre: 2; random: 3 x 2)
+    assert sum(len(ranking.masks) for ranking in planned) == 2 * (5 * 2 * 3 + 2 * 2 + 2 + 3 * 2)
+
+
+def test_an_other_person_without_a_map_does_not_take_the_others_with_it(tmp_path):
+    """Of two other people one has maps of zeros: what is left is the drop under the first."""
+    faces = write_faces(tmp_path / "faces.h5", [make_faces(name, 2) for name in "abc"])
+    tested = patch_recogniser()
+    paths, totals = computed(tmp_path, faces, tested)
+    light = dataclasses.replace(LIGHT, percents=(1.0,), kinds=("image", "other_mean"), polarities=("loss",))
+    drops = {}
+    for others in (1, 2):
+        settings = dataclasses.replace(light, others=others)
+        drops[others] = run(tmp_path, faces, (tested,), settings, f"{others}.parquet", paths=(paths, totals))
+    second = averages.other_identities(list("abc"), 0, 2)["a"][1]
+    with h5py.File(paths["patch"], "r+") as shard:
+        shard[second]["maps/loss/conv"][:] = 0
+    settings = dataclasses.replace(light, others=2)
+    zeroed = run(tmp_path, faces, (tested,), settings, "zeroed.parquet", paths=(paths, totals))
+    one, both, left = (
+        table.loc[(table["kind"] == "other_mean") & (table["identity"] == "a"), "drop"]
+        for table in (drops[1], drops[2], zeroed)
+    )
+    np.testing.assert_allclose(left, one, atol=1e-6)
+    assert not np.allclose(both, one, atol=1e-6)
 
 
 def test_untrained_recognisers_and_guides_stay_marked(finished, tmp_path):
@@ -350,10 +469,12 @@ def test_equal_masks_are_embedded_once_and_those_that_hide_nothing_not_at_all():
     network = Counted()
     unit = nn.functional.normalize(network(x))
     network.faces.clear()
-    occluder = occlusion_measure.Occluder(network, recogniser, x, torch.zeros_like(x), unit, threshold=0.5, batch=4)
+    fills = {"black": torch.zeros_like(x), "mean": torch.full_like(x, 0.1)}
+    occluder = occlusion_measure.Occluder(network, recogniser, x, fills, unit, threshold=0.5, batch=4)
     nothing = 112 * 112
     orders = [torch.tensor([each] * 3) for each in ([50, 51], [51, 50], [0, 50], [0, 1], [nothing, nothing])]
-    found = occluder.measure(torch.arange(3), orders, [[1, 2]] * 5)
+    black = [("black", 1), ("black", 2)]
+    found = occluder.measure(torch.arange(3), orders, [black] * 5)
     # per image {50}, {50, 51}, {51}; again {50, 51}; {} and {50} again; {} twice; no map twice
     assert found.forwards == len(network.faces) == 9
     np.testing.assert_array_equal(found.pixels[0], [1, 2, 1, 2, 1, 2, 1, 2, 0, 0])
@@ -363,6 +484,12 @@ def test_equal_masks_are_embedded_once_and_those_that_hide_nothing_not_at_all():
     for image, face in enumerate(network.faces[:3]):
         assert (face == 0).any(0).sum() in (1, 2), image
 
+    network.faces.clear()
+    both = occluder.measure(torch.arange(3), orders, [[*black, ("mean", 2)], black, black, black, black])
+    assert both.forwards == len(network.faces) == 12  # {50, 51} under the other fill, of three images
+    np.testing.assert_allclose(np.delete(both.drop, 2, axis=1), found.drop, atol=1e-6)
+    assert (both.drop[:, 2] != both.drop[:, 1]).all()
+
 
 def test_an_occluded_face_without_an_embedding_has_no_drop(tmp_path):
     class Dark(nn.Module):
@@ -371,8 +498,10 @@ def test_an_occluded_face_without_an_embedding_has_no_drop(tmp_path):
 
     x = torch.rand(2, 3, 112, 112)
     fill = torch.zeros_like(x)
-    occluder = occlusion_measure.Occluder(Dark(), patch_recogniser(), x, fill, nn.functional.normalize(Dark()(x)))
-    found = occluder.measure(torch.arange(2), [torch.arange(112 * 112).expand(2, -1)], [[125, 112 * 112]])
+    unit = nn.functional.normalize(Dark()(x))
+    occluder = occlusion_measure.Occluder(Dark(), patch_recogniser(), x, {"black": fill}, unit, threshold=0.5)
+    masks = [[("black", 125), ("black", 112 * 112)]]
+    found = occluder.measure(torch.arange(2), [torch.arange(112 * 112).expand(2, -1)], masks)
     assert np.isfinite(found.drop[:, 0]).all() and np.isnan(found.drop[:, 1]).all() and np.isnan(found.lost[:, 1]).all()
 
 
@@ -391,7 +520,7 @@ def test_fills():
     recogniser = patch_recogniser(mean=[100, 50, 0], std=[10, 20, 30])
     x = torch.rand(2, 3, 112, 112)
     black = occlusion_measure.filling("black", x, recogniser)
-    np.testing.assert_allclose(black[1, :, 5, 7], [-10, -2.5, 0])
+    np.testing.assert_allclose(black[1, :, 0, 0], [-10, -2.5, 0])
     np.testing.assert_allclose(occlusion_measure.filling("mean", x, recogniser)[1, 2, 0, 0], x[1, 2].mean(), rtol=1e-5)
     noise = occlusion_measure.filling("noise", x, recogniser, seed=3)
     assert torch.equal(noise, occlusion_measure.filling("noise", x, recogniser, seed=3))
@@ -407,6 +536,7 @@ def test_without_a_second_identity_its_controls_are_left_out(tmp_path):
     table = run(tmp_path, faces, (patch_recogniser(),), dataclasses.replace(LIGHT, percents=(1.0,)))
     assert set(table["kind"]) == set(occlusion.OCCLUSION_KINDS) - set(occlusion.OTHERS_MEANS)
     assert (table["accepted"] == 0).all()  # without impostors there is no threshold
+    assert table["lost"].isna().all() and table["drop"].notna().all()
 
 
 # --------------------------------------------------------------------------------------------------------- resuming

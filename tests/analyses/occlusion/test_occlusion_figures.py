@@ -18,10 +18,12 @@ def draw(paths, to):
     def files(*names):
         return {f"{name}_{kind}": str(to / f"{name}.{kind}") for name in names for kind in ("png", "pdf")}
 
-    occlusion_figure.plot_occlusion(paths["occlusion"], paths["decisions"], files("drop", "lost"), guide="IR_CASIA")
-    occlusion_figure.plot_transfer(paths["transfer"], to / "transfer.png", to / "transfer.pdf", percent=1)
+    occlusion_figure.plot_occlusion(
+        paths["occlusion"], paths["decisions"], files("drop", "lost"), guide="IR_CASIA", fill="black"
+    )
+    occlusion_figure.plot_transfer(paths["transfer"], to / "transfer.png", to / "transfer.pdf", percent=1, fill="mean")
     occlusion_figure.plot_person_specific(
-        paths["occlusion"], paths["person_specific"], files("chain", "layers"), percent=1
+        paths["occlusion"], paths["person_specific"], files("chain", "layers"), percent=1, fill="mean"
     )
     return {path.name: path.read_bytes() for path in to.iterdir()}
 
@@ -36,9 +38,9 @@ def test_the_same_tables_give_the_same_bytes(paths, tmp_path):
 def test_titles_say_what_is_untrained(paths):
     table = occlusion_figure.read_guided_table(paths["occlusion"])
     figure, panels = occlusion_figure.model_panels(table, 4, 3)
-    titles = {model: axis.get_title(loc="left") for (model, polarity), axis in panels.items() if polarity == "loss"}
-    assert titles["VGG_16"] == "VGG_16 (untrained: random weights), polarity loss"
-    assert titles["mine"] == "mine, polarity loss"
+    titles = {key: axis.get_title(loc="left") for key, axis in panels.items()}
+    assert titles["VGG_16", "mean", "loss"] == "VGG_16 (untrained: random weights)\nfill mean, polarity loss"
+    assert titles["mine", "black", "similarity"] == "mine\nfill black, polarity similarity"
     pyplot.close(figure)
 
 
@@ -46,7 +48,11 @@ def test_curves_show_the_guide_the_controls_and_the_paper(paths):
     table = occlusion_figure.read_guided_table(paths["occlusion"])
     figure, axis = pyplot.subplots()
     occlusion_figure._plot_kinds(
-        axis, table[(table["model"] == "VGG_16") & (table["polarity"] != "loss")], "VGG_16", "IR_CASIA", "drop"
+        axis,
+        table[(table["model"] == "VGG_16") & (table["polarity"] != "loss") & (table["fill"] == "black")],
+        "VGG_16",
+        "IR_CASIA",
+        "drop",
     )
     occlusion_figure._plot_paper(axis, "VGG_16", 0.1, 1.0)
     lines = {line.get_label(): line for line in axis.get_lines()}

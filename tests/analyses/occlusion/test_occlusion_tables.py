@@ -28,7 +28,12 @@ def folder(tmp_path_factory):
     verification.to_csv(tmp_path / "verification.csv", index=False)
     outputs = {name: str(tmp_path / f"{name}.csv") for name in NAMES}
     occlusion_table.tabulate_occlusion(
-        drops, tmp_path / "verification.csv", outputs, guide="IR_CASIA", primary={"polarity": "loss", "percent": 1.0}
+        drops,
+        tmp_path / "verification.csv",
+        outputs,
+        guide="IR_CASIA",
+        fill="black",
+        primary={"polarity": "loss", "fill": "mean", "percent": 1.0},
     )
     return tmp_path
 
@@ -63,24 +68,40 @@ def test_identities_weigh_the_same_and_images_without_a_drop_are_left_out():
     )
     drops.loc[(drops["identity"] == "p00") & (drops["image"] == "0.png"), ["drop", "lost"]] = np.nan
     means = occlusion_table._average_shard(drops)
-    chosen = means[(means["kind"] == "random") & (means["percent"] == 1)].set_index("identity")
+    chosen = means[(means["kind"] == "random") & (means["percent"] == 1) & (means["fill"] == "mean")]
+    chosen = chosen.set_index("identity")
     assert chosen["images"].to_dict() == {"p00": 3, "p01": 2}
     assert chosen["pairs"].to_dict() == {"p00": 9, "p01": 2}
     found = occlusion_table.summarise(means, 0.95)
-    row = found[(found["kind"] == "random") & (found["percent"] == 1)].iloc[0]
-    expected = [plain_mean(drops[drops["identity"] == p], kind="random", percent=1.0) for p in ("p00", "p01")]
+    row = found[(found["kind"] == "random") & (found["percent"] == 1) & (found["fill"] == "mean")].iloc[0]
+    cell = {"kind": "random", "percent": 1.0, "fill": "mean"}
+    expected = [plain_mean(drops[drops["identity"] == p], **cell) for p in ("p00", "p01")]
     assert row["drop"] == pytest.approx(np.mean(expected))
 
 
 def test_lost_pairs_are_a_share_of_the_accepted_ones_of_each_identity(tabulated):
     drops = make_drops("mine", tuple({"IR_CASIA", "mine"}))
-    found = tabulated["decisions"]
+    drops, found = (table[table["fill"] == "mean"] for table in (drops, tabulated["decisions"]))
     row = found[(found["model"] == "mine") & (found["kind"] == "centre") & (found["percent"] == 1)].iloc[0]
     cell = drops[(drops["kind"] == "centre") & (drops["percent"] == 1)]
     shares = [100 * rows["lost"].sum() / rows["accepted"].sum() for _, rows in cell.groupby("identity")]
     assert row["lost_percent"] == pytest.approx(np.mean(shares), rel=1e-5)
     assert row["pooled_lost_percent"] == pytest.approx(100 * cell["lost"].sum() / cell["accepted"].sum(), rel=1e-5)
     assert (row["threshold"], row["impostor_pairs"]) == (0.4, 4000)
+
+
+def test_without_a_threshold_losses_are_unknown():
+    """Of p00 nothing is known, of p01 one image."""
+    drops = make_drops(identities=2).assign(accepted=2)
+    unknown = (drops["identity"] == "p00") | (drops["image"] != "1.png")
+    drops["lost"] = drops["lost"].astype(float).mask(unknown)
+    means = occlusion_table._average_shard(drops)
+    centre = means[(means["kind"] == "centre") & (means["percent"] == 1) & (means["fill"] == "black")]
+    lost = centre.set_index("identity")["lost"]
+    cell = (drops["kind"] == "centre") & (drops["percent"] == 1) & (drops["fill"] == "black") & ~unknown
+    assert np.isnan(lost["p00"]) and lost["p01"] == drops.loc[cell, "lost"].item()
+    found = occlusion_table.summarise(occlusion_table._average_shard(drops.assign(lost=np.nan)), 0.95)
+    assert found[["lost", "lost_percent", "pooled_lost_percent"]].isna().all(axis=None)
 
 
 def test_without_accepted_pairs_there_is_no_share():
@@ -93,39 +114,47 @@ def test_table_21_has_the_paper_beside_it_and_table_9_is_its_mean(tabulated):
     table21, table09 = tabulated["table21"], tabulated["table09"]
     theirs = paper.read_table("table21").set_index(["occlusion", "occlusion_percent", "model"])["cosine_drop"]
     for row in table21.to_dict("records"):
+        cell = row["occlusion"], row["occlusion_percent"]
         if row["model"] == "mine":
-            assert np.isnan(row["paper"])
+            assert row["paper"] == pytest.approx(theirs[cell].mean(), rel=1e-5)
+            assert row["paper_of"] == "mean of 9 recognisers"
         else:
-            assert row["paper"] == theirs[row["occlusion"], row["occlusion_percent"], row["model"]]
-            assert row["difference"] == pytest.approx(row["cosine_drop"] - row["paper"], abs=1e-5)
+            assert (row["paper"], row["paper_of"]) == (theirs[*cell, row["model"]], row["model"])
+        assert row["difference"] == pytest.approx(row["cosine_drop"] - row["paper"], abs=1e-5)
+    assert set(table21["fill"]) == set(table09["fill"]) == {"black"}
+    drops = make_drops("mine", tuple({"IR_CASIA", "mine"}))
+    row = table21.query("model == 'mine' and occlusion == 'random' and occlusion_percent == 1").iloc[0]
+    assert row["cosine_drop"] == pytest.approx(plain_mean(drops, kind="random", percent=1.0, fill="black"), abs=1e-6)
     assert set(table21.loc[table21["occlusion"] == "leam", "guide"]) == {"IR_CASIA"}
     assert len(table21) == 3 * 2 * (2 + 1)
     keys = ["occlusion", "polarity", "occlusion_percent"]
     mean = table21.groupby(keys, dropna=False)["cosine_drop"].mean()
     np.testing.assert_allclose(table09.set_index(keys)["cosine_drop"].sort_index(), mean.sort_index(), rtol=1e-5)
     row = table09[(table09["occlusion"] == "leam") & (table09["occlusion_percent"] == 1)].iloc[0]
-    assert (row["paper"], row["models"]) == (0.1148, 3)
+    assert (row["paper"], row["paper_of"], row["models"]) == (0.1148, "mean of 9 recognisers", 3)
 
 
 def test_the_transfer_matrix_has_every_guide_under_every_model_and_the_first_layer_only(tabulated):
     found = tabulated["transfer"]
-    at = found[(found["percent"] == 1) & (found["polarity"] == "loss")]
+    assert set(found["fill"]) == {"black", "mean"}
+    at = found[(found["percent"] == 1) & (found["polarity"] == "loss") & (found["fill"] == "mean")]
     pairs = {("IR_CASIA", "IR_CASIA"), ("VGG_16", "IR_CASIA"), ("VGG_16", "VGG_16")}
     assert set(zip(at["model"], at["guide"], strict=True)) == pairs | {("mine", "IR_CASIA"), ("mine", "mine")}
     assert set(found["layer"]) == {"conv1"}
     drops = make_drops("mine", tuple({"IR_CASIA", "mine"}))
     row = at[(at["model"] == "mine") & (at["guide"] == "IR_CASIA")].iloc[0]
-    cell = {"guide": "IR_CASIA", "kind": "image", "polarity": "loss", "percent": 1.0}
+    cell = {"guide": "IR_CASIA", "kind": "image", "polarity": "loss", "percent": 1.0, "fill": "mean"}
     assert row["drop"] == pytest.approx(plain_mean(drops, **cell), abs=1e-6)
-    assert row["random_drop"] == pytest.approx(plain_mean(drops, kind="random", percent=1.0), abs=1e-6)
+    assert row["random_drop"] == pytest.approx(plain_mean(drops, kind="random", percent=1.0, fill="mean"), abs=1e-6)
 
 
 def test_planted_steps_are_found_and_the_one_that_is_not_there_is_not(tabulated):
     steps = tabulated["person_specific"]
-    headline = steps[(steps["percent"] == 1) & (steps["layer_number"] == 1)].set_index(["model", "polarity", "step"])
-    assert len(headline) == 3 * 2 * 6
-    for (_, _, step), row in headline.iterrows():
-        planted = LEVELS[row["more"]] - LEVELS[row["less"]]
+    headline = steps[(steps["percent"] == 1) & (steps["layer_number"] == 1)]
+    headline = headline.set_index(["model", "polarity", "fill", "step"])
+    assert len(headline) == 3 * 2 * 2 * 6
+    for (_, _, fill, step), row in headline.iterrows():
+        planted = (LEVELS[row["more"]] - LEVELS[row["less"]]) / (1 if fill == "black" else 2)
         assert row["difference"] == pytest.approx(planted, abs=0.012)
         assert row["difference_low"] <= row["difference"] <= row["difference_high"]
         if step == "own_mean > other_mean":
@@ -138,11 +167,12 @@ def test_the_one_question_decided_before_looking_is_a_family_of_its_own(tabulate
     steps = tabulated["person_specific"]
     primary = steps[steps["family"] == "primary"]
     assert sorted(primary["model"]) == ["IR_CASIA", "VGG_16", "mine"] and (primary["tests"] == 3).all()
-    asked = {"step": "own_mean > other_mean", "polarity": "loss", "percent": 1, "layer": "conv1"}
+    asked = {"step": "own_mean > other_mean", "polarity": "loss", "fill": "mean", "percent": 1, "layer": "conv1"}
     assert (primary[list(asked)] == pd.Series(asked)).all(axis=None)
     sizes = steps.groupby("family")["tests"].agg(["first", "size"])
     assert (sizes["first"] == sizes["size"]).all() and sizes.to_numpy().max() == 18
-    assert sizes.loc["secondary: loss, 1 %, layer 1", "size"] == 15
+    assert sizes.loc["secondary: loss, mean, 1 %, layer 1", "size"] == 15
+    assert sizes.loc["secondary: loss, black, 1 %, layer 1", "size"] == 18
     for _, family in steps.groupby("family"):
         np.testing.assert_allclose(family["p_holm"], statistics.holm(family["p"].to_numpy()), rtol=1e-4)
         np.testing.assert_allclose(family["p_attainable"], np.minimum(1, len(family) * 2 / 2**10), rtol=1e-4)
@@ -159,10 +189,14 @@ def test_cells_of_other_kinds_make_families_of_their_own():
 def test_steps_are_paired_over_identities(tabulated):
     drops = make_drops("mine", tuple({"IR_CASIA", "mine"}))
     own = drops[drops["guide"].isin(["mine", ""]) & drops["layer"].isin(["conv2", ""]) & (drops["percent"] == 1)]
-    own = own[own["polarity"].isin(["similarity", ""])].groupby(["kind", "identity"])["drop"].mean()
+    own = (
+        own[own["polarity"].isin(["similarity", ""]) & (own["fill"] == "mean")]
+        .groupby(["kind", "identity"])["drop"]
+        .mean()
+    )
     difference = (own["population_mean"] - own["centre"]).to_numpy()
     steps = tabulated["person_specific"].query("model == 'mine' and layer == 'conv2' and polarity == 'similarity'")
-    row = steps[steps["step"] == "population_mean > centre"].iloc[0]
+    row = steps[(steps["step"] == "population_mean > centre") & (steps["fill"] == "mean")].iloc[0]
     assert row["difference"] == pytest.approx(difference.mean(), abs=1e-6)
     assert row["p"] == pytest.approx(brute_force_p(difference), abs=1e-6)
     assert row["greater_percent"] == 100 * (difference > 0).mean()

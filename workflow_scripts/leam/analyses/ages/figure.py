@@ -8,7 +8,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from leam.analyses.ages import UNOCCLUDED
+from leam.analyses.ages import PAPER_PERCENT, UNOCCLUDED
 from leam.controls import IMAGE, RANDOM
 from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, save
 
@@ -22,11 +22,11 @@ CONDITIONS = {  # (kind, percent): label, colour, line
 
 
 def plot_ages(ages: str | Path, png: str | Path, pdf: str | Path, *, polarity: str, confidence: float) -> None:
-    """Cosine against the difference in age, one panel per model (paper figure 11 and table 24, dashed).
+    """Cosine against the difference in age, one panel per model (paper figure 11; its table 24 dashed).
 
-    ages : table24.csv of ``ages.tabulate_ages``; intervals are bands of the unoccluded pairs alone
+    ages : table24.csv of ``tabulate_ages``, of one fill; intervals are bands of the unoccluded pairs alone
     """
-    table = pd.read_csv(ages).fillna({"guide": "", "layer": "", "polarity": ""})
+    table = pd.read_csv(ages).fillna(dict.fromkeys(("guide", "layer", "polarity", "fill"), ""))
     table = table[table["polarity"].isin([polarity, ""])]
     models = list(pd.unique(table["model"]))
     columns = min(3, len(models))
@@ -42,10 +42,12 @@ def plot_ages(ages: str | Path, png: str | Path, pdf: str | Path, *, polarity: s
         for axis in axes.flat[len(models) :]:
             axis.set_visible(False)
         bands = f"band: {100 * confidence:g} % over identities"
-        figure.supxlabel(f"difference in age, years ({bands}; polarity {polarity})", fontsize=8)
+        fills = " and ".join(fill for fill in pd.unique(table["fill"]) if fill)
+        figure.supxlabel(f"difference in age, years ({bands}; polarity {polarity}; fill {fills})", fontsize=8)
         figure.supylabel("cosine similarity", fontsize=8)
         handles = [Line2D([], [], color=c, ls=line, lw=1.3, label=label) for label, c, line in CONDITIONS.values()]
-        handles.append(Line2D([], [], color=MUTED, ls="--", lw=1, label="paper, unoccluded"))
+        label = f"paper, guide's maps, {PAPER_PERCENT:g} %"
+        handles.append(Line2D([], [], color=MUTED, ls="--", lw=1, label=label))
         figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
         save(figure, png, pdf)
 
@@ -58,4 +60,5 @@ def _plot_years(axis: Axes, table: pd.DataFrame) -> None:
         axis.plot(years, rows["cosine"], line, marker="o", ms=1.8, lw=1.1, color=colour)
         if kind == UNOCCLUDED:
             axis.fill_between(years, rows["cosine_low"], rows["cosine_high"], color=colour, alpha=0.12, lw=0)
+        if (kind, percent) == (IMAGE, PAPER_PERCENT):
             axis.plot(years, rows["paper"], color=MUTED, lw=1, ls="--")

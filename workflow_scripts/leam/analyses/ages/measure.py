@@ -5,6 +5,7 @@ pixels. Shape letters: N images of one identity, K pixels that a ranking holds, 
 """
 
 import contextlib
+import itertools
 import logging
 import re
 from pathlib import Path
@@ -33,10 +34,10 @@ def read_age(image: str, pattern: str) -> float:
 def plan_age_rankings(
     guide: str, layer: str, settings: occlusion_measure.OcclusionSettings
 ) -> list[occlusion_measure.Ranking]:
-    """What is occluded: the top of the image map under each polarity, and as many random pixels, drawn repeatedly."""
-    own = [occlusion_measure.Ranking(IMAGE, guide, layer, polarity, AGE_PERCENTS) for polarity in settings.polarities]
-    draws = range(settings.repeats)
-    return [*own, *(occlusion_measure.Ranking(RANDOM, percents=AGE_PERCENTS, repeat=number) for number in draws)]
+    """What is occluded, under every fill: the top of the image map of each polarity, and as many random pixels."""
+    masks, draws = tuple(itertools.product(settings.fills, AGE_PERCENTS)), range(settings.repeats)
+    own = [occlusion_measure.Ranking(IMAGE, guide, layer, polarity, masks) for polarity in settings.polarities]
+    return [*own, *(occlusion_measure.Ranking(RANDOM, masks=masks, repeat=number) for number in draws)]
 
 
 def measure_ages(
@@ -54,9 +55,10 @@ def measure_ages(
     """Cosines of a shard's pairs by age difference: results/ages/{model}/{shard}.parquet.
 
     faces : the shard's faces; guides : {model: its maps file of this shard}, of the recogniser and of ``guide``
-    One row per kind, guide, layer, polarity, percent and ordered pair of images that both have an age: ``cosine`` with
-    the anchor (``image``) occluded, the mean over the draws of random pixels; kind "none" is unoccluded. Images
-    without an age in their name, and anchors whose guide has no map of them, are left out, with a line in the log.
+    One row per kind, guide, layer, polarity, fill, percent and ordered pair of images that both have an age:
+    ``cosine`` with the anchor (``image``) occluded, the mean over the draws of random pixels; kind "none" is
+    unoccluded. Images without an age in their name, and anchors whose guide has no map of them, are left out, with a
+    line in the log.
     """
     where, tables = choose_device(device), []
     with contextlib.ExitStack() as stack:
@@ -80,7 +82,7 @@ def measure_ages(
                     network,
                     recogniser,
                     x,
-                    occlusion_measure.filling(settings.fill, x, recogniser, seed),
+                    {fill: occlusion_measure.filling(fill, x, recogniser, seed) for fill in settings.fills},
                     torch.from_numpy(storage.read_embeddings(own, identity)).to(where),
                     grid=sources.grid,
                     batch=settings.batch_images,
@@ -101,11 +103,11 @@ def measure_identity(
     orders : per ranking the pixels (N, K), largest first. The draws of random pixels are averaged.
     """
     unit = occluder.unit
-    found = {(UNOCCLUDED, "", "", "", 0.0): [(unit @ unit.T).cpu().numpy()]}
+    found = {(UNOCCLUDED, "", "", "", "", 0.0): [(unit @ unit.T).cpu().numpy()]}
     for ranking, order in zip(planned, orders, strict=True):
         sizes = occlusion_measure.set_sizes(ranking, occluder.grid)
-        for row, size in zip(ranking.rows(), sizes, strict=True):
-            found.setdefault(row, []).append(occluder.cosines(order, size))
+        for row, (fill, size) in zip(ranking.rows(), sizes, strict=True):
+            found.setdefault(row, []).append(occluder.cosines(order, fill, size))
     return {cell: np.mean(cosines, axis=0) for cell, cosines in found.items()}
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from leam import files, paper
-from leam.analyses.ages import AGE_KEYS, UNOCCLUDED
+from leam.analyses.ages import AGE_KEYS, PAPER_PERCENT
+from leam.controls import IMAGE
 from leam.statistics import correct, mean_interval, signed_rank
 
 
@@ -12,20 +13,22 @@ def tabulate_ages(
     ages: dict[str, list[str]],
     outputs: dict[str, str],
     *,
+    fill: str,
     confidence: float = 0.95,
 ) -> None:
     """Table 24 beside the paper's, and how fast the similarity falls with the difference in age.
 
-    ages : per model the files of ``measure_ages``; outputs : paths by the names table24 and age_slopes
+    ages : per model the files of ``measure_ages``; outputs : paths by the names table24 and age_slopes; fill : of
+    table24
 
     table24 : cosine by difference in years: the mean over identities of the identity's mean, with its interval, and
-    pooled_cosine over all pairs. The paper's numbers are of unoccluded pairs.
+    pooled_cosine over all pairs. The paper's numbers are of pairs under its guide's maps at 1 %.
     age_slopes : the mean over identities of the identity's slope, cosine per ten years, with its interval; p of
     Wilcoxon's signed-rank test that it is 0, Holm's correction over the table.
     """
     years, slopes = [], []
     for model, paths in ages.items():
-        table = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+        table = average_sides(pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True))
         if not len(table):
             raise ValueError(f"model {model}: no pair of images has ages in its names; see age_pattern")
         for cell, rows in table.groupby(AGE_KEYS, sort=False):
@@ -34,7 +37,8 @@ def tabulate_ages(
                 **dict(zip(AGE_KEYS, cell, strict=True)),
                 "untrained": bool(rows["untrained"].any()),
             }
-            years.append(average_years(rows, confidence).assign(**keys))
+            if keys["fill"] in ("", fill):
+                years.append(average_years(rows, confidence).assign(**keys))
             slopes.append(keys | average_slopes(rows, confidence))
     slopes = pd.DataFrame(slopes)
     slopes = correct(slopes.assign(table=""), ["table"], ["identities"])
@@ -45,6 +49,16 @@ def tabulate_ages(
     }.items():
         with files.whole_file(outputs[name]) as part:
             table.to_csv(part, index=False, float_format="%.6g")
+
+
+def average_sides(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell and unordered pair, from one per ordered pair: ``cosine`` is the mean of both, each of which has
+    the other image occluded, or of the one that is there.
+    """
+    names = np.sort(table[["image", "partner"]].to_numpy(str), axis=1)
+    table = table.assign(image=names[:, 0], partner=names[:, 1])
+    keys = [name for name in table if name != "cosine"]
+    return table.groupby(keys, sort=False, observed=True)["cosine"].mean().reset_index()
 
 
 def average_years(rows: pd.DataFrame, confidence: float) -> pd.DataFrame:
@@ -82,8 +96,9 @@ def _slope(own: pd.DataFrame) -> float:
 
 
 def _beside_paper(table: pd.DataFrame) -> pd.DataFrame:
-    theirs = paper.read_table("table24").rename(columns={"cosine_similarity": "cosine"}).assign(kind=UNOCCLUDED)
-    keys = ["model", "kind", "age_difference_years"]
+    theirs = paper.read_table("table24").rename(columns={"cosine_similarity": "cosine"})
+    theirs = theirs.assign(kind=IMAGE, percent=PAPER_PERCENT)
+    keys = ["model", "kind", "percent", "age_difference_years"]
     found = paper.beside_models(table, theirs, keys, "cosine")
     values = ["cosine", "cosine_low", "cosine_high", "pooled_cosine", "paper", "difference", "paper_of"]
     return found[["model", *AGE_KEYS, "age_difference_years", *values, "pairs", "identities", "untrained"]]

@@ -33,21 +33,24 @@ def plot_groups(
     *,
     attribute: str,
     guide: str,
+    fill: str,
     confidence: float,
 ) -> None:
     """Drop against the occluded share, a line per group: the guide's image map (solid) and random pixels (dotted).
 
+    fill : what hides the pixels
     drops, significance : drops_by_group.csv and significance.csv. A filled marker: the groups differ at this percent,
     by the test over identities after Holm's correction (any two of several groups). The paper's genders are dashed.
     """
     table, tests = read_guided_table(drops), read_guided_table(significance)
     table = table[(table["attribute"] == attribute) & table["group"].isin(ALLOWED[attribute])]
     image = (table["kind"] == IMAGE) & (table["guide"] == guide)
-    table = table[image | (table["kind"] == RANDOM)]
+    table = table[(image | (table["kind"] == RANDOM)) & (table["fill"] == fill)]
     tests = tests[(tests["attribute"] == attribute) & (tests["unit"] == "identity") & (tests["measure"] == "drop")]
+    tests = tests[tests["fill"] == fill]
     with pyplot.rc_context(STYLE):
         figure, panels = model_panels(table, 5.2, 3.1)
-        for (model, polarity), axis in panels.items():
+        for (model, _, polarity), axis in panels.items():
             rows = table[(table["model"] == model) & table["polarity"].isin([polarity, ""])]
             of_panel = tests[(tests["model"] == model) & tests["guide"].isin([guide, ""])]
             of_panel = of_panel[of_panel["polarity"].isin([polarity, ""])]

@@ -20,9 +20,9 @@ from leam.regions import FULL, TOP_1, WHOLE_MODEL
 from leam.statistics import CORRECTED, correct, mann_whitney, ratio
 
 GENDER_TABLES = {"table22": "female", "table23": "male"}
-FAMILY = ["measure", "attribute", "unit"]  # what Holm's correction is made within
+FAMILY = ["measure", "attribute", "unit", "fill"]  # what Holm's correction is made within
 TEST_KEYS = [
-    *FAMILY,
+    *FAMILY[:-1],
     "group_a",
     "group_b",
     "model",
@@ -30,6 +30,7 @@ TEST_KEYS = [
     "layer",
     "kind",
     "polarity",
+    "fill",
     "percent",
     "threshold",
     "region",
@@ -99,8 +100,9 @@ def assess_significance(
     drops : per model the files of ``occlude_faces``; counts, images : its two files of ``count_regions``
     measure "drop" : of the cosine, under the first layers of ``guide`` and of the model itself, and without a guide;
     measure "share" : percent of activated pixels per region, whole model. unit : what was tested, images or identity
-    means. p_holm : Holm's correction within a measure, attribute and unit; tests : how many that were; p_attainable,
-    detectable_difference : the smallest p_holm that there could have been, and the difference that would have been seen
+    means. p_holm : Holm's correction within a measure, attribute, unit and fill; tests : how many that were;
+    p_attainable, detectable_difference : the smallest p_holm that there could have been, and the difference that would
+    have been seen
     """
     people = read_demographics(demographics)
     tables = []
@@ -151,12 +153,14 @@ def tabulate_drops(
     outputs: dict[str, str],
     *,
     guide: str,
+    fill: str,
     confidence: float = 0.95,
 ) -> None:
     """Mean drops of every group, long form, and the paper's tables 22 (female) and 23 (male) beside ours.
 
-    drops, guide : as in ``assess_significance``; outputs : paths by the names drops_by_group, and table22 and table23
-    where the demographics have a gender. A mean is over identities, with its interval.
+    drops, guide : as in ``assess_significance``; fill : of tables 22 and 23; outputs : paths by the names
+    drops_by_group, and table22 and table23 where the demographics have a gender. A mean is over identities, with its
+    interval.
     """
     people = read_demographics(demographics)
     summaries = []
@@ -170,15 +174,15 @@ def tabulate_drops(
     table = pd.concat(summaries, ignore_index=True)[["attribute", "group", *SUMMARY_COLUMNS]]
     tables = {"drops_by_group": table}
     if "table22" in outputs:
-        tables |= {name: _gender_table(table, guide, name) for name in GENDER_TABLES}
+        tables |= {name: _gender_table(table, guide, fill, name) for name in GENDER_TABLES}
     for name, found in tables.items():
         with files.whole_file(outputs[name]) as part:
             found.to_csv(part, index=False, float_format="%.6g")
 
 
-def _gender_table(table: pd.DataFrame, guide: str, name: str) -> pd.DataFrame:
+def _gender_table(table: pd.DataFrame, guide: str, fill: str, name: str) -> pd.DataFrame:
     chosen = table[(table["attribute"] == "gender") & (table["group"] == GENDER_TABLES[name])]
-    return model_drop_table(chosen, guide, paper.read_table(name)).assign(gender=GENDER_TABLES[name])
+    return model_drop_table(chosen, guide, fill, paper.read_table(name)).assign(gender=GENDER_TABLES[name])
 
 
 log = logging.getLogger(__name__)

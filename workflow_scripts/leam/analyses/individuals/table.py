@@ -112,8 +112,8 @@ def _individual_shares(chosen: pd.DataFrame) -> pd.DataFrame:
 
 def _beside(ours: pd.DataFrame, theirs: pd.DataFrame, keys: list[str], value: str, whose: str) -> pd.DataFrame:
     """The paper's number beside ours of the top 1 %, which is what the paper shows of individuals, and whose it is."""
-    joined = paper.beside(ours, theirs.assign(threshold=TOP_1), ["threshold", *keys], value)
-    return joined.assign(paper_of=np.where(joined["paper"].notna(), f"{whose}, over all recognisers", ""))
+    of_top = theirs.assign(threshold=TOP_1)
+    return paper.beside(ours, of_top, ["threshold", *keys], value, f"{whose}, over all recognisers")
 
 
 def _over_images(chosen: pd.DataFrame, everyone: pd.DataFrame, confidence: float) -> pd.DataFrame:

@@ -84,6 +84,6 @@ def compare_margins(areas: np.ndarray) -> pd.DataFrame:
     """Areas (M, R) in percent beside the paper's: margin, region, area_percent, paper, difference, distance_percent."""
     ours = pd.DataFrame(areas, index=pd.Index(TRIED_MARGINS, name="margin"), columns=pd.Index(REGIONS, name="region"))
     ours = ours.stack().rename("percent").reset_index()
-    table = paper.beside(ours, paper.base_rates().reset_index(), ["region"], "percent")
+    table = paper.beside(ours, paper.base_rates().reset_index(), ["region"], "percent", paper.BASE_RATE_MODEL)
     distance = table.groupby("margin")["difference"].apply(lambda column: column.abs().sum() / 2)
     return table.rename(columns={"percent": "area_percent"}).assign(distance_percent=table["margin"].map(distance))

@@ -50,15 +50,14 @@ def mean_of_others(total: np.ndarray, own: np.ndarray, identities: int) -> np.nd
     return np.maximum(total - own, 0) / (identities - 1)
 
 
-def other_identities(identities: list[str], seed: int) -> dict[str, str]:
-    """For each identity another one, drawn with the seed: all stand in one shuffled circle, each before its other.
+def other_identities(identities: list[str], seed: int, count: int = 1) -> dict[str, list[str]]:
+    """For each identity ``count`` others, drawn with the seed: all stand in one shuffled circle, before their others.
 
-    So everyone is the other of exactly one. {} when there is nobody else.
+    So everyone is the first other of exactly one, the second of exactly one, and so on. count : below the identities
     """
-    if len(identities) < 2:
-        return {}
     circle = np.random.default_rng(seed).permutation(sorted(identities)).tolist()
-    return dict(zip(circle, [*circle[1:], circle[0]], strict=True))
+    around = circle + circle[:count]
+    return {name: around[place + 1 : place + 1 + count] for place, name in enumerate(circle)}
 
 
 def leave_one_out(maps: np.ndarray) -> np.ndarray:

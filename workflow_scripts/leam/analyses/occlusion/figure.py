@@ -1,5 +1,6 @@
 """The figures of occlusion: drop against the occluded share, guide against model, and "Is it person-specific?"."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -29,23 +30,25 @@ KIND_LOOKS = {
 GUIDE = ("guide {}: its image", "#7a1f5c")
 PAPER_LOOKS = {paper.PAPER_LEAM: ("guide IR_CASIA", INK), paper.PAPER_RANDOM: (paper.PAPER_RANDOM, MUTED)}
 READING = "If it is, each line drops more than the next; what decides is one's own mean against another's (bold)."
+BESIDE = 1.05  # how far points of the same percent stand apart
 DROP_LABELS = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
 
 
 def read_guided_table(path: str | Path) -> pd.DataFrame:
-    names = ["guide", "layer", "polarity"]
+    names = ["guide", "layer", "polarity", "fill"]
     table = pd.read_csv(path, dtype=dict.fromkeys(names, str))
     return table.fillna(dict.fromkeys([name for name in names if name in table], ""))
 
 
-def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """One row of panels per model, one column per polarity; titles say which, and what is untrained."""
+def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figure, dict[tuple[str, str, str], Axes]]:
+    """One row of panels per model, one column per fill and polarity; titles say which, and what is untrained."""
     models = list(pd.unique(table["model"]))
     polarities = [polarity for polarity in pd.unique(table["polarity"]) if polarity]
+    columns = list(itertools.product(pd.unique(table["fill"]), polarities))
     figure, axes = pyplot.subplots(
         len(models),
-        len(polarities),
-        figsize=(width * len(polarities), 0.7 + height * len(models)),
+        len(columns),
+        figsize=(width * len(columns), 0.7 + height * len(models)),
         squeeze=False,
         sharex="row",
         sharey="row",
@@ -54,15 +57,16 @@ def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figu
     panels = {}
     for row, model in zip(axes, models, strict=True):
         untrained = UNTRAINED_NOTE * bool(table.loc[table["model"] == model, "untrained"].any())
-        for axis, polarity in zip(row, polarities, strict=True):
-            axis.set_title(f"{model}{untrained}, polarity {polarity}", loc="left")
-            panels[model, polarity] = axis
+        for axis, (fill, polarity) in zip(row, columns, strict=True):
+            axis.set_title(f"{model}{untrained}\nfill {fill}, polarity {polarity}", loc="left")
+            panels[model, fill, polarity] = axis
     return figure, panels
 
 
-def label_models(panels: dict[tuple[str, str], Axes], label: str) -> None:
+def label_models(panels: dict[tuple[str, str, str], Axes], label: str) -> None:
     """What the ordinate of ``model_panels`` is, at the first panel of each row."""
-    for axis in list(panels.values())[:: len({polarity for _, polarity in panels})]:
+    columns = len({(fill, polarity) for _, fill, polarity in panels})
+    for axis in list(panels.values())[::columns]:
         axis.set_ylabel(label)
 
 
@@ -77,24 +81,32 @@ def scale_percents(axis: Axes, percents: pd.Series, confidence: float) -> None:
 
 
 def plot_occlusion(
-    occlusion: str | Path, decisions: str | Path, outputs: dict[str, str], *, guide: str, confidence: float = 0.95
+    occlusion: str | Path,
+    decisions: str | Path,
+    outputs: dict[str, str],
+    *,
+    guide: str,
+    fill: str,
+    confidence: float = 0.95,
 ) -> None:
     """Paper figure 8 and the decision view: both against the occluded share, a line per kind, bands over identities.
 
+    What was tried at one percent alone is a point with its interval.
+
     occlusion, decisions : the tables of these names; outputs : paths by the names drop_png, drop_pdf, lost_png and
-    lost_pdf; guide : the model whose maps the paper's figure follows; the paper's own curves are dashed
+    lost_pdf; guide : the model whose maps the paper's figure follows; fill : what hides the pixels; the paper's own
+    curves are dashed
     """
     for value, path in {"drop": occlusion, "lost_percent": decisions}.items():
-        short = value.split("_")[0]
-        _plot_curves(
-            read_guided_table(path), value, guide, confidence, outputs[f"{short}_png"], outputs[f"{short}_pdf"]
-        )
+        short, table = value.split("_")[0], read_guided_table(path)
+        files = outputs[f"{short}_png"], outputs[f"{short}_pdf"]
+        _plot_curves(table[table["fill"] == fill], value, guide, confidence, *files)
 
 
 def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float, png: str, pdf: str) -> None:
     with pyplot.rc_context(STYLE):
         figure, panels = model_panels(table, 5.2, 3.1)
-        for (model, polarity), axis in panels.items():
+        for (model, _, polarity), axis in panels.items():
             of_model = table[(table["model"] == model) & table["polarity"].isin([polarity, ""])]
             _plot_kinds(axis, of_model, model, guide, value)
             if value == "drop":
@@ -107,17 +119,21 @@ def _plot_curves(table: pd.DataFrame, value: str, guide: str, confidence: float,
 
 def _plot_kinds(axis: Axes, table: pd.DataFrame, model: str, guide: str, value: str) -> None:
     """A line per kind under the model's own first layer, and one for the guide where that is another model."""
-    for name, kind, (label, colour) in (
-        (guide if guide != model else None, IMAGE, (GUIDE[0].format(guide), GUIDE[1])),
-        *((model, kind, look) for kind, look in KIND_LOOKS.items()),
-    ):
+    lines = [(guide if guide != model else None, IMAGE, (GUIDE[0].format(guide), GUIDE[1]))]
+    lines += [(model, kind, look) for kind, look in KIND_LOOKS.items()]
+    for place, (name, kind, (label, colour)) in enumerate(lines):
         rows = table[(table["kind"] == kind) & table["guide"].isin([name, ""])]
         rows = rows[rows["layer"] == rows["layer"].iloc[0]] if len(rows) else rows
         if len(rows):
             rows = rows.sort_values("percent")
-            axis.plot(rows["percent"], rows[value], marker="o", ms=2.5, lw=1.3, color=colour, label=label)
             low, high = rows[f"{value}_low"], rows[f"{value}_high"]
-            axis.fill_between(rows["percent"], low, high, color=colour, alpha=0.1, lw=0)
+            points = len(rows) == 1
+            across = rows["percent"] * (BESIDE ** (place - len(KIND_LOOKS) / 2) if points else 1)
+            axis.plot(across, rows[value], marker="o", ms=2.5, lw=1.3, color=colour, label=label)
+            if points:
+                axis.vlines(across, low, high, color=colour, lw=1)
+            else:
+                axis.fill_between(across, low, high, color=colour, alpha=0.1, lw=0)
 
 
 def _plot_paper(axis: Axes, model: str, least: float, most: float) -> None:
@@ -135,13 +151,14 @@ def _plot_paper(axis: Axes, model: str, least: float, most: float) -> None:
         axis.plot(rows["occlusion_percent"], rows["value"], ls=(0, (4, 2)), lw=1, color=colour, label=shown)
 
 
-def plot_transfer(transfer: str | Path, png: str | Path, pdf: str | Path, *, percent: float) -> None:
+def plot_transfer(transfer: str | Path, png: str | Path, pdf: str | Path, *, percent: float, fill: str) -> None:
     """Whose maps hurt whom: the drop of every model (down) under every guide's first layer (across), and random pixels.
 
-    transfer : the table of this name; percent : the occluded share shown; a frame marks a model's own maps
+    transfer : the table of this name; percent, fill : the occluded share shown, and what hides it; a frame marks a
+    model's own maps
     """
     table = read_guided_table(transfer)
-    table = table[np.isclose(table["percent"], percent)]
+    table = table[np.isclose(table["percent"], percent) & (table["fill"] == fill)]
     polarities, models = list(pd.unique(table["polarity"])), list(pd.unique(table["model"]))
     guides = [name for name in models if name in set(table["guide"])]
     names = {name: name + " *" * bool(rows["untrained"].any()) for name, rows in table.groupby("model")}
@@ -163,7 +180,9 @@ def plot_transfer(transfer: str | Path, png: str | Path, pdf: str | Path, *, per
             axis.set_title(f"polarity {polarity}", loc="left")
             axis.set_xlabel("guide: whose maps choose the pixels")
         axes[0, 0].set_ylabel("recogniser that is tested")
-        figure.colorbar(image, ax=axes[0], fraction=0.04, pad=0.02).set_label(f"drop of the cosine at {percent:g} %")
+        figure.colorbar(image, ax=axes[0], fraction=0.04, pad=0.02).set_label(
+            f"drop of the cosine, {percent:g} % {fill}"
+        )
         if table["untrained"].any():
             figure.supxlabel("* untrained: random weights, its own or its guide's", fontsize=7, x=0.02, ha="left")
         save(figure, png, pdf)
@@ -188,27 +207,36 @@ def _draw_matrix(axis: Axes, drops: pd.DataFrame, top: float, models: list[str])
 
 
 def plot_person_specific(
-    occlusion: str | Path, steps: str | Path, outputs: dict[str, str], *, percent: float, confidence: float = 0.95
+    occlusion: str | Path,
+    steps: str | Path,
+    outputs: dict[str, str],
+    *,
+    percent: float,
+    fill: str,
+    confidence: float = 0.95,
 ) -> None:
-    """The chain of controls at one percent: under the first layer, with each step's test, and layer by layer.
+    """The chain of controls at one percent: under the first layer, every fill and polarity side by side, with each
+    step's test; and layer by layer under one fill.
 
-    occlusion : the table of this name; steps : person_specific.csv
+    occlusion : the table of this name; steps : person_specific.csv; fill : of the comparison of layers
     outputs : paths by the names chain_png, chain_pdf, layers_png, layers_pdf
     """
     table, tested = read_guided_table(occlusion), read_guided_table(steps)
     table, tested = (each[np.isclose(each["percent"], percent)] for each in (table, tested))
     own = table[(table["guide"] == table["model"]) | (table["guide"] == "")]
     with pyplot.rc_context(STYLE):
-        figure, panels = model_panels(own, 5.6, 2.9)
-        for (model, polarity), axis in panels.items():
-            rows = own[(own["model"] == model) & own["polarity"].isin([polarity, ""])]
+        figure, panels = model_panels(own, 4.1, 2.9)
+        for (model, filled, polarity), axis in panels.items():
+            rows = own[(own["model"] == model) & own["polarity"].isin([polarity, ""]) & (own["fill"] == filled)]
             first = rows.loc[rows["kind"] == IMAGE, "layer"].iloc[0]
             chosen = (tested["model"] == model) & (tested["polarity"] == polarity) & (tested["layer"] == first)
+            chosen &= tested["fill"] == filled
             _plot_chain(axis, rows[rows["layer"].isin([first, ""])].set_index("kind"), tested[chosen])
-            axis.set_xlabel(f"drop of the cosine, {percent:g} % occluded, {first} ({100 * confidence:g} % interval)")
-        figure.suptitle("Is it person-specific? " + READING, x=0.01, ha="left", fontsize=9)
+            axis.set_xlabel(f"drop of the cosine, {first}")
+        interval = f" {percent:g} % occluded, {100 * confidence:g} % intervals."
+        figure.suptitle("Is it person-specific? " + READING + interval, x=0.01, ha="left", fontsize=9)
         save(figure, outputs["chain_png"], outputs["chain_pdf"])
-        _plot_layers(own, percent, outputs["layers_png"], outputs["layers_pdf"])
+        _plot_layers(own[own["fill"] == fill], percent, outputs["layers_png"], outputs["layers_pdf"])
 
 
 def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
@@ -230,7 +258,7 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
         axis.text(
             1.02,
             between,
-            ("" if adjacent else "own image: ")
+            ("" if adjacent else "own image:\n")
             + _verdict(step.difference, step.p_holm, step.p_attainable, step.detectable_difference),
             transform=axis.get_yaxis_transform(),
             va="center",
@@ -260,7 +288,7 @@ def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
     """Drops per layer of the model's own maps; what has no layer is a level line."""
     with pyplot.rc_context(STYLE):
         figure, panels = model_panels(own, 5.2, 3.1)
-        for (model, polarity), axis in panels.items():
+        for (model, _, polarity), axis in panels.items():
             rows = own[(own["model"] == model) & own["polarity"].isin([polarity, ""])]
             layers = list(pd.unique(rows.loc[rows["layer"] != "", "layer"]))
             for number, (kind, (label, colour)) in enumerate(KIND_LOOKS.items()):

@@ -1,25 +1,27 @@
-"""Occlusion: how much similarity is lost when the pixels a map points at are blackened (paper RQ6, docs/method.md 5).
+"""Occlusion: how much similarity is lost when the pixels a map points at are hidden (paper RQ6, docs/method.md 5).
 
     drop_ij = cos(x_i, x_j) - cos(x_i occluded, x_j)        averaged over the partners j of the anchor i
 
-Only the anchor is occluded. What is occluded are the top p % of the common grid under one of these maps
+Only the anchor is occluded, and a fill (``FILLS``) takes the place of its pixels: black, the picture's mean colour, the
+blurred picture, or noise. What is occluded are the top p % of the common grid under one of these maps
 (``OCCLUSION_KINDS``):
 
     image            the anchor's own image map
     own_mean         the mean image map of the same identity's OTHER images: the anchor's own is not in it
-    other_mean       the mean image map of another identity, over as many images as own_mean (or all it has)
+    other_mean       the mean image map of another identity, over as many images as own_mean has (all, where it has
+                     fewer); of several others, whose drops are averaged
     population_mean  the mean over all other identities, each with equal weight
     shuffled         the anchor's image map under the same network with every convolution's weights permuted
     centre           a disc around the grid's centre
     random           uniform over the pixels that the recogniser sees; several draws, averaged
 
 Means are taken in the crop's frame, as the faces lie there: where crops are not aligned, a mean is blurred by pose, and
-one person's photographs, often alike in pose, by less than the population's. own_mean and other_mean are averages of
-equally many images, so their step is about whose map it is. The own image map is the gradient of the very similarities
-that are measured; a mean map is not.
+one person's photographs, often alike in pose, by less than the population's. own_mean and each map of other_mean are
+averages of equally many images wherever the other person has them, so their step is about whose map it is. The own
+image map is the gradient of the very similarities that are measured; a mean map is not.
 
-Shape letters: N images of one identity, R rankings of the grid's pixels, K pixels that a ranking holds, T percents of
-a ranking, M masks of an image, U those to embed, G side of the common grid, h, w the recogniser's input, D embedding
+Shape letters: N images of one identity, R rankings of the grid's pixels, K pixels that a ranking holds, T masks of a
+ranking, M masks of an image, U those to embed, G side of the common grid, h, w the recogniser's input, D embedding
 size, b images of a batch.
 """
 
@@ -42,13 +44,22 @@ from torch.nn import functional
 
 from leam import files, storage
 from leam.analyses.occlusion import (
+    ALL_MASKS,
+    BLACK_FILL,
+    BLUR_FILL,
+    CURVE_KINDS,
     DROP_COLUMNS,
+    FILLS,
     MAPLESS_KINDS,
+    MEAN_FILL,
+    NOISE_FILL,
     OCCLUSION_KINDS,
     OTHERS_MEANS,
     PAPER_PERCENTS,
     RANKING_KEYS,
+    SHOWN_MASKS,
     averages,
+    paper_fill,
 )
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.device import arithmetic, choose_device, tune_cpu
@@ -62,10 +73,11 @@ from leam.pixel_sets import order_pixels
 from leam.recognisers import folding, networks
 from leam.recognisers.registry import Recogniser
 from leam.regions import CROP_UNITS
+from leam.statistics import ratio
 
 log = logging.getLogger(__name__)
 EMPTY_MAP = np.zeros((1, 1, 1), np.float32)  # the map of an image that has none
-BLUR = 0.1  # the blur's standard deviation, of the input's height
+BLUR_WIDTH = 0.1  # the blur's standard deviation, of the input's height
 
 
 class OcclusionError(Exception):
@@ -77,9 +89,11 @@ class OcclusionSettings:
     """The settings of ``occlude_faces``.
 
     percents : sizes of the occluded sets, percent of the grid; headline_percent : the one at which all layers are tried
+    fills : of FILLS; headline_fill : the one under which all layers and guides are tried
+    masks : "shown", what the paper's tables and the figures show, or "all" of the above (``plan_masks``)
+    headline_guide : the recogniser whose maps are tried at every percent on all others, under the paper's fill
     layers : "all" layers of the recogniser's own maps, or the "first"; other recognisers' maps: the first
-    repeats : random draws; fill : "black", "mean" (of the picture), "blur" or "noise"
-    batch_images : images per forward
+    others : people of other_mean; repeats : random draws; batch_images : images per forward
     """
 
     percents: tuple[float, ...] = PAPER_PERCENTS
@@ -87,8 +101,12 @@ class OcclusionSettings:
     polarities: tuple[str, ...] = POLARITIES
     layers: str = "all"
     kinds: tuple[str, ...] = OCCLUSION_KINDS
+    others: int = 3
     repeats: int = 3
-    fill: str = "black"
+    fills: tuple[str, ...] = (BLACK_FILL, MEAN_FILL)
+    headline_fill: str = MEAN_FILL
+    headline_guide: str | None = None
+    masks: str = SHOWN_MASKS
     batch_images: int = 64
 
 
@@ -103,40 +121,67 @@ def occlusion_settings(section: dict) -> OcclusionSettings:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Pixels in the order in which they are occluded: the top p % of one map, for each p of ``percents``."""
+    """Pixels in the order in which they are occluded: the top p % of one map, under a fill, for each of ``masks``.
+
+    masks : (fill, percent) each; repeat : which of the draws of ``random``, or of the people of ``other_mean``
+    """
 
     kind: str
     guide: str = ""
     layer: str = ""
     polarity: str = ""
-    percents: tuple[float, ...] = ()
+    masks: tuple[tuple[str, float], ...] = ()
     repeat: int = 0
 
     def rows(self) -> list[tuple]:
-        """Its rows of the output, by the columns RANKING_KEYS: the draws of ``random`` share theirs."""
-        return [(self.kind, self.guide, self.layer, self.polarity, percent) for percent in self.percents]
+        """Its rows of the output, by the columns RANKING_KEYS: repeats share theirs."""
+        return [(self.kind, self.guide, self.layer, self.polarity, *mask) for mask in self.masks]
+
+
+def plan_masks(
+    settings: OcclusionSettings, kind: str, *, own: bool = True, first: bool = True, curve: bool = True
+) -> tuple[tuple[str, float], ...]:
+    """The (fill, percent) at which pixels are occluded in the order of a map of this kind.
+
+    own : of the recogniser itself, or of no map; first : of its guide's first layer; curve : of the recogniser itself,
+    of no map, or of the headline's guide. Layers after the first are tried at the headline's percent alone.
+
+    masks "all" : under every fill at every percent. masks "shown" : under the paper's fill at every percent, what is
+    shown against the occluded share (image, centre, random); at the headline's percent everything under the headline's
+    fill, and under every fill the recogniser's own first layer and what comes from no map.
+    """
+    found = []
+    for fill in settings.fills:
+        everywhere = settings.masks == ALL_MASKS
+        curved = everywhere or (fill == paper_fill(settings.fills) and curve and kind in CURVE_KINDS)
+        at_headline = everywhere or fill == settings.headline_fill or (own and first)
+        found += [
+            (fill, percent)
+            for percent in settings.percents
+            if (first and curved) or (at_headline and percent == settings.headline_percent)
+        ]
+    return tuple(found)
 
 
 def plan_rankings(settings: OcclusionSettings, model: str, layers: dict[str, list[str]]) -> list[Ranking]:
     """Everything that is tried on each image; ``layers`` : of every guide's maps, the model itself among them."""
-    found = []
+    repeats, found = {OTHER_MEAN: settings.others, RANDOM: settings.repeats}, []
+    chosen = [kind for kind in OCCLUSION_KINDS if kind in settings.kinds]
     for guide, names in layers.items():
         own = guide == model
-        kinds = (
-            [kind for kind in OCCLUSION_KINDS if kind in settings.kinds and kind not in MAPLESS_KINDS]
-            if own
-            else [IMAGE]
-        )
+        kinds = [kind for kind in chosen if kind not in MAPLESS_KINDS] if own else [IMAGE]
         deep = names if own and settings.layers == "all" else names[:1]
         for layer, polarity, kind in itertools.product(deep, settings.polarities, kinds):
-            percents = settings.percents if layer == names[0] else (settings.headline_percent,)
-            found.append(Ranking(kind, guide, layer, polarity, percents))
-    repeats = {CENTRE: 1, RANDOM: settings.repeats}
+            curve = own or guide == settings.headline_guide
+            masks = plan_masks(settings, kind, own=own, first=layer == names[0], curve=curve)
+            found += [
+                Ranking(kind, guide, layer, polarity, masks, repeat=number) for number in range(repeats.get(kind, 1))
+            ]
     return found + [
-        Ranking(kind, percents=settings.percents, repeat=number)
-        for kind in MAPLESS_KINDS
-        if kind in settings.kinds
-        for number in range(repeats[kind])
+        Ranking(kind, masks=plan_masks(settings, kind), repeat=number)
+        for kind in chosen
+        if kind in MAPLESS_KINDS
+        for number in range(repeats.get(kind, 1))
     ]
 
 
@@ -163,21 +208,24 @@ def draw_masks(orders: Tensor, sizes: Tensor, grid: int, rows: Tensor, columns: 
 
 
 def filling(fill: str, x: Tensor, recogniser: Recogniser, seed: int = 0) -> Tensor:
-    """What takes the place of occluded pixels, in the units of the input: x (N, 3, h, w) -> (N, 3, h, w)."""
+    """What takes the place of occluded pixels, in the units of the input.
+
+    x (N, 3, h, w) -> (N, 3, h, w), or (N, 3, 1, 1) where it is one colour
+    """
     mean, std = (torch.tensor(values).view(1, 3, 1, 1).to(x) for values in (recogniser.mean, recogniser.std))
-    if fill == "black":  # 0 before normalisation
-        return (-mean / std).expand_as(x)
-    if fill == "mean":
-        return x.mean((2, 3), keepdim=True).expand_as(x)
-    if fill == "blur":
+    if fill == BLACK_FILL:  # 0 before normalisation
+        return (-mean / std).expand(len(x), -1, -1, -1)
+    if fill == MEAN_FILL:
+        return x.mean((2, 3), keepdim=True)
+    if fill == BLUR_FILL:
         from torchvision.transforms.functional import gaussian_blur  # seconds of starting, for this fill alone
 
-        sigma = BLUR * x.shape[2]
+        sigma = BLUR_WIDTH * x.shape[2]
         return gaussian_blur(x, 2 * round(2 * sigma) + 1, sigma)
-    if fill == "noise":
+    if fill == NOISE_FILL:
         random = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
         return (255 * random - mean) / std
-    raise ValueError(f"fill is {fill!r}; expected black, mean, blur or noise")
+    raise ValueError(f"fill is {fill!r}; expected one of {', '.join(FILLS)}")
 
 
 @dataclass
@@ -185,7 +233,8 @@ class Measured:
     """What was measured on n images of an identity.
 
     pixels : (n, M) of the grid that are occluded; drop, lost : (n, M) mean drop over the N-1 partners, and how many of
-    the accepted ones fall below the threshold, both NaN where the map is empty or the occluded face has no embedding
+    the accepted ones fall below the threshold, both NaN where the map is empty or the occluded face has no embedding,
+    and ``lost`` where there is no threshold
     cosine, accepted : (n,) unoccluded mean over the partners, and how many lie above the threshold
     forwards : faces that were embedded
     """
@@ -201,8 +250,8 @@ class Measured:
 class Occluder:
     """Measures the drops of one identity's images under any masks.
 
-    x, fill : (N, 3, h, w) input, and what takes the place of occluded pixels; unit : (N, D) unoccluded embeddings of
-    unit norm; all on the network's device. threshold : cosine above which a pair is accepted
+    x : (N, 3, h, w) input; fills : {name: what ``filling`` gives}; unit : (N, D) unoccluded embeddings of unit norm;
+    all on the network's device. threshold : cosine above which a pair is accepted, NaN where there is none
     """
 
     def __init__(
@@ -210,35 +259,40 @@ class Occluder:
         network: nn.Module,
         recogniser: Recogniser,
         x: Tensor,
-        fill: Tensor,
+        fills: dict[str, Tensor],
         unit: Tensor,
         grid: int = CROP_UNITS,
         threshold: float = float("nan"),
         batch: int = 64,
     ):
-        self.network, self.x, self.fill, self.unit = network, x, fill, unit
+        self.network, self.x, self.fills, self.unit = network, x, fills, unit
         self.grid, self.threshold, self.batch = grid, threshold, batch
         lines = input_pixels(recogniser.input_size, recogniser.window, grid)
         self.rows, self.columns = (torch.from_numpy(each).to(x.device) for each in lines)
-        marks = np.random.default_rng(0).integers(1, 2**63 - 1, (grid, grid)) * seen_pixels(recogniser, grid)
+        rng = np.random.default_rng(0)
+        marks = rng.integers(1, 2**63 - 1, (grid, grid)) * seen_pixels(recogniser, grid)
+        self.fill_marks = dict(zip(fills, rng.integers(1, 2**63 - 1, len(fills)), strict=True))
         self.marks = torch.from_numpy(np.append(marks, 0)).to(x.device)  # 0: the input shows nothing of this pixel
 
-    def measure(self, anchors: Tensor, orders: list[Tensor], sizes: list[list[int]]) -> Measured:
-        """All masks of n anchors, in full batches; equal masks of an image are embedded once.
+    def measure(self, anchors: Tensor, orders: list[Tensor], masks: list[list[tuple[str, int]]]) -> Measured:
+        """All masks of n anchors, in full batches; equal masks of an image are embedded once under each fill.
 
         anchors : (n,) positions among the N images; orders : R of (n, K), K as large as the ranking needs
-        sizes : per ranking, how many of its first pixels to occlude; the result's columns are these, one after another
+        masks : per ranking, the fill and how many of its first pixels to occlude; the result's columns are these, one
+        after another
         """
+        sizes = [[size for _, size in each] for each in masks]
         pixels = np.hstack([_at(order < self.grid**2, k) for order, k in zip(orders, sizes, strict=True)])
         marks = np.hstack([_at(self.marks[order], k) for order, k in zip(orders, sizes, strict=True)])
-        image, mask, inverse = distinct(marks)
-        drop, lost = self._embed(anchors, image, mask, orders, sizes)
+        of_fills = np.array([self.fill_marks[fill] for each in masks for fill, _ in each])
+        image, mask, inverse = distinct(np.where(marks == 0, 0, marks + of_fills))
+        drop, lost = self._embed(anchors, image, mask, orders, masks)
         before = self.unit[anchors] @ self.unit.T
         partners = self._partners(anchors)
         return Measured(
             pixels=pixels,
             drop=np.where(pixels == 0, np.nan, drop[inverse]),
-            lost=np.where(pixels == 0, np.nan, lost[inverse]),
+            lost=np.where((pixels == 0) | np.isnan(self.threshold), np.nan, lost[inverse]),
             cosine=((before.double() * partners).sum(1) / partners.sum(1)).cpu().numpy(),
             accepted=((before > self.threshold) & partners).sum(1).cpu().numpy(),
             forwards=len(image),
@@ -249,34 +303,50 @@ class Occluder:
         return torch.arange(len(self.unit), device=anchors.device) != anchors[:, None]
 
     def _embed(
-        self, anchors: Tensor, image: np.ndarray, mask: np.ndarray, orders: list[Tensor], sizes: list[list[int]]
+        self,
+        anchors: Tensor,
+        image: np.ndarray,
+        mask: np.ndarray,
+        orders: list[Tensor],
+        masks: list[list[tuple[str, int]]],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Drop and losses (U + 1,) of the masks to embed; the last entry stands for a mask that hides nothing."""
         longest = max(order.shape[1] for order in orders)
         padded = torch.stack([functional.pad(o, (0, longest - o.shape[1]), value=self.grid**2) for o in orders], 1)
-        ranking = np.repeat(np.arange(len(sizes)), [len(each) for each in sizes])[mask]
-        size = np.concatenate(sizes)[mask]
+        ranking = np.repeat(np.arange(len(masks)), [len(each) for each in masks])[mask]
+        names = list(self.fills)
+        fill, size = np.array([(names.index(fill), size) for each in masks for fill, size in each])[mask].T
         drop, lost = np.zeros(len(image) + 1), np.zeros(len(image) + 1)
+        by_fill = np.argsort(fill, kind="stable")  # few batches have several
         for start in range(0, len(image), self.batch):
-            part = slice(start, min(start + self.batch, len(image)))
-            i, r, k = (torch.from_numpy(each[part]).to(anchors.device) for each in (image, ranking, size))
-            drop[part], lost[part] = self._compare(self._occluded(anchors[i], padded[i, r], k), anchors[i])
+            part = by_fill[start : start + self.batch]
+            i, r, f, k = (torch.from_numpy(each[part]).to(anchors.device) for each in (image, ranking, fill, size))
+            drop[part], lost[part] = self._compare(self._occluded(anchors[i], padded[i, r], k, f), anchors[i])
         return drop, lost
 
-    def _occluded(self, anchors: Tensor, orders: Tensor, sizes: Tensor) -> Tensor:
-        """Embeddings (b, D) of the anchors (b,) without the first ``sizes`` (b,) pixels of their orders (b, K)."""
+    def _occluded(self, anchors: Tensor, orders: Tensor, sizes: Tensor, fills: Tensor) -> Tensor:
+        """Embeddings (b, D) of the anchors (b,) without the first ``sizes`` (b,) pixels of their orders (b, K).
+
+        fills : (b,) numbers of what takes their place, in the order of ``self.fills``
+        """
         hidden = draw_masks(orders, sizes, self.grid, self.rows, self.columns)
-        occluded = torch.where(hidden, self.fill[anchors], self.x[anchors])
+        occluded = self.x[anchors]
+        each = list(self.fills.values())
+        for number in fills.unique().tolist():
+            occluded = torch.where(hidden & (fills == number).view(-1, 1, 1, 1), each[number][anchors], occluded)
         return embed(self.network, occluded, self.batch)
 
-    def cosines(self, order: Tensor, size: int) -> np.ndarray:
+    def cosines(self, order: Tensor, fill: str, size: int) -> np.ndarray:
         """(N, N) of every image without the first ``size`` pixels of its order (N, K), with every image as it is.
 
         NaN where an order has no pixel (there is no map), or the occluded face no embedding
         """
         anchors = torch.arange(len(self.x), device=self.x.device)
         blocks = anchors.split(self.batch)
-        found = torch.cat([self._occluded(b, order[b], torch.full_like(b, size)) for b in blocks])
+        number = list(self.fills).index(fill)
+        found = torch.cat(
+            [self._occluded(b, order[b], torch.full_like(b, size), torch.full_like(b, number)) for b in blocks]
+        )
         unusable = ~is_usable(found) | (order[:, 0] >= self.grid**2)
         cosines = normalise(found) @ self.unit.T
         return cosines.masked_fill(unusable[:, None], float("nan")).cpu().numpy()
@@ -321,7 +391,7 @@ class Sources:
     """Where the scores of a recogniser's identities come from: its own maps, other guides', and draws.
 
     guides : {model: its maps file of this shard}, open; the recogniser's own among them
-    averaged : what takes all shards; their maps files lie beside the recogniser's own
+    averaged : what takes all shards; their maps files lie beside the recogniser's own; others : people of other_mean
     shuffled : the recogniser's network with permuted weights, needed by the kind of that name
     """
 
@@ -331,12 +401,13 @@ class Sources:
         guides: dict[str, h5py.File],
         averaged: storage.Averages,
         *,
+        others: int = 1,
         batch: int = 64,
         seed: int = 0,
     ):
         own = guides[recogniser.name]
         self.guides, self.averaged, self.batch, self.seed = guides, averaged, batch, seed
-        self.others = averages.other_identities(averaged.identities, seed)
+        self.others = averages.other_identities(averaged.identities, seed, others)
         self.paths = {
             identity: Path(own.filename).with_name(name)
             for identity, name in zip(averaged.identities, averaged.shards, strict=True)
@@ -359,7 +430,8 @@ class Sources:
                 native = shuffled.get(cell, EMPTY_MAP) if ranking.kind == SHUFFLED else None
                 native = self._native(ranking, identity, images) if native is None else native
                 scores = self.placed[ranking.guide].place(torch.from_numpy(native).float().to(x.device), ranking.layer)
-            found.append(order_pixels(scores, set_sizes(ranking, self.grid)[-1]).expand(len(images), -1))
+            longest = max(size for _, size in set_sizes(ranking, self.grid))
+            found.append(order_pixels(scores, longest).expand(len(images), -1))
         return found
 
     def _free(self, ranking: Ranking, identity: str, images: list[str]) -> np.ndarray:
@@ -373,7 +445,7 @@ class Sources:
         """(1 or N, h, w): maps at their native size; an empty one for an image that the guide could not embed."""
         cell = ranking.polarity, ranking.layer
         if ranking.kind == OTHER_MEAN:
-            return self._other_mean(cell, identity, len(images) - 1)[None]
+            return self._other_mean(cell, identity, self.others[identity][ranking.repeat], len(images) - 1)[None]
         found = self._image_maps(ranking.guide, identity, images, cell)
         if ranking.kind == OWN_MEAN:
             return averages.leave_one_out(found)
@@ -394,12 +466,11 @@ class Sources:
             self._last = key, np.stack([found.get(image, nothing) for image in images])
         return self._last[1]
 
-    def _other_mean(self, cell: tuple[str, str], identity: str, count: int) -> np.ndarray:
-        """(h, w): the mean over ``count`` images, drawn with the seed, of the other identity, or over all it has."""
-        other = self.others[identity]
+    def _other_mean(self, cell: tuple[str, str], identity: str, other: str, count: int) -> np.ndarray:
+        """(h, w): the mean over ``count`` images of the other, drawn with the seed, or over all where it has fewer."""
         with storage.open_shard(self.paths[other], "maps") as shard:
             found = storage.read_layer_maps(shard, other, *cell)
-        rng = np.random.default_rng([self.seed, *identity.encode()])
+        rng = np.random.default_rng([self.seed, *f"{identity}/{other}".encode()])
         return found[rng.permutation(len(found))[:count]].mean(0, dtype=np.float64)
 
     def _shuffled_maps(self, rankings: list[Ranking], identity: str, x: Tensor) -> dict[tuple[str, str], np.ndarray]:
@@ -423,9 +494,9 @@ class Sources:
         }
 
 
-def set_sizes(ranking: Ranking, grid: int) -> list[int]:
-    """How many pixels of the grid a ranking occludes, per percent."""
-    return [set_size(percent, grid**2) for percent in ranking.percents]
+def set_sizes(ranking: Ranking, grid: int) -> list[tuple[str, int]]:
+    """Of each of a ranking's masks the fill, and how many pixels of the grid are occluded."""
+    return [(fill, set_size(percent, grid**2)) for fill, percent in ranking.masks]
 
 
 def occlude_faces(
@@ -446,10 +517,12 @@ def occlude_faces(
     faces : the shard's faces; guides : {model: its maps file of this shard}, the recogniser's own among them
     totals : the recogniser's averages/{model}.h5; its maps files of other shards lie beside that of this shard
 
-    One row per image, kind, guide, layer, polarity and percent: pixels (of the grid, occluded), pairs (N-1 partners),
-    cosine (unoccluded, mean over the partners), drop (mean; NaN where there is no map), accepted (partners above the
-    threshold at FMR 1e-3, from the run's own impostor pairs), lost (of those, no longer so; the mean over the draws of
-    ``random``), untrained (the recogniser or the guide). Without a second identity OTHERS_MEANS are left out.
+    One row per image, kind, guide, layer, polarity, fill and percent: pixels (of the grid, occluded), pairs (N-1
+    partners), cosine (unoccluded, mean over the partners), drop (mean; NaN where there is no map), accepted (partners
+    above the threshold at FMR 1e-3, from the run's own impostor pairs), lost (of those, no longer so; NaN where there
+    is no threshold), untrained (the recogniser or the guide). The draws of ``random`` and the people of ``other_mean``
+    are averaged, those without a drop left out. Of ``settings.others`` there are those that the run has; without a
+    second identity OTHERS_MEANS are left out.
 
     Finished identities go to a journal beside the output, as in ``maps.compute_maps``, with the same errors; and
     OcclusionError when the maps are of other faces or of another recogniser.
@@ -460,10 +533,10 @@ def occlude_faces(
         opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
         check(opened, files.sha256(faces), recogniser)
         averaged = storage.read_averages(totals)
-        sources = Sources(recogniser, opened, averaged, batch=settings.batch_images, seed=seed)
-        alone = len(averaged.identities) < 2
+        batch, others = settings.batch_images, min(settings.others, len(averaged.identities) - 1)
+        sources = Sources(recogniser, opened, averaged, others=others, batch=batch, seed=seed)
         planned = plan_rankings(settings, recogniser.name, sources.layers)
-        rankings = [ranking for ranking in planned if not (alone and ranking.kind in OTHERS_MEANS)]
+        rankings = [ranking for ranking in planned if ranking.kind not in OTHERS_MEANS or ranking.repeat < others]
         work = _work(opened, recogniser, settings, {"seed": seed}, totals)
         journal = stack.enter_context(job.journal(files.digest_value(work), lambda: _is_finished(job.output, work)))
         if journal is None:
@@ -534,9 +607,9 @@ def _occlude_identities(
         with arithmetic(sources.precision, device):
             x = networks.to_input(crops, recogniser).to(device)
             unit = torch.from_numpy(storage.read_embeddings(own, name)).to(device)
-            fill = filling(settings.fill, x, recogniser, sources.seed)
+            fills = {fill: filling(fill, x, recogniser, sources.seed) for fill in settings.fills}
             occluder = Occluder(
-                network, recogniser, x, fill, unit, sources.grid, sources.averaged.threshold, settings.batch_images
+                network, recogniser, x, fills, unit, sources.grid, sources.averaged.threshold, settings.batch_images
             )
             found = _measure(occluder, sources.orders(rankings, name, images, x), rankings)
         journal.add(name, images=np.array(images), **dataclasses.asdict(found))
@@ -561,10 +634,10 @@ def ready_networks(
 
 def _measure(occluder: Occluder, orders: list[Tensor], rankings: list[Ranking]) -> Measured:
     """``Occluder.measure`` for all images, at most a batch of them at a time, so that memory does not grow with N."""
-    sizes = [set_sizes(ranking, occluder.grid) for ranking in rankings]
+    masks = [set_sizes(ranking, occluder.grid) for ranking in rankings]
     anchors = torch.arange(len(occluder.x), device=occluder.x.device)
     parts = [
-        occluder.measure(block, [order[block] for order in orders], sizes) for block in anchors.split(occluder.batch)
+        occluder.measure(block, [order[block] for order in orders], masks) for block in anchors.split(occluder.batch)
     ]
     joined = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
@@ -577,7 +650,7 @@ def _measure(occluder: Occluder, orders: list[Tensor], rankings: list[Ranking]) 
 def _table(
     opened: dict[str, h5py.File], recogniser: Recogniser, rankings: list[Ranking], journal: Journal
 ) -> pd.DataFrame:
-    """The journal's records, in the order of the identities, as rows; the draws of ``random`` averaged."""
+    """The journal's records, in the order of the identities, as rows; repeats averaged."""
     untrained = {name: recogniser.untrained or storage.is_untrained(shard) for name, shard in opened.items()}
     rows = [row for ranking in rankings for row in ranking.rows()]
     places = {row: number for number, row in enumerate(dict.fromkeys(rows))}
@@ -603,7 +676,8 @@ def _table(
 
 
 def _average(values: np.ndarray, place: np.ndarray, columns: int) -> np.ndarray:
-    """(n, M) -> (n, columns): the mean over those of the M that share a place."""
-    total = np.zeros((columns, len(values)))
-    np.add.at(total, place, values.T)
-    return (total / np.bincount(place, minlength=columns)[:, None]).T
+    """(n, M) -> (n, columns): the mean over those of the M that share a place, NaN left out."""
+    total, known = np.zeros((2, columns, len(values)))
+    np.add.at(total, place, np.nan_to_num(values.T))
+    np.add.at(known, place, ~np.isnan(values.T))
+    return ratio(total, known).T

@@ -1,7 +1,7 @@
 """What the drops of all images say: the paper's tables 9 and 21, the transfer matrix, and "Is it person-specific?".
 
 The identity is the unit: drops are averaged within each identity first, then over identities with equal weight.
-Shape letters: I identities, K cells (guide x layer x kind x polarity x percent).
+Shape letters: I identities, K cells (guide x layer x kind x polarity x fill x percent).
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.core.groupby import DataFrameGroupBy
 
 from leam import files, paper
 from leam.analyses.occlusion import MAPLESS_KINDS
@@ -22,7 +23,7 @@ from leam.statistics import (
     signed_rank,
 )
 
-DROP_KEYS = ["guide", "layer", "kind", "polarity", "percent"]
+DROP_KEYS = ["guide", "layer", "kind", "polarity", "fill", "percent"]
 # The claim that maps are person-specific, as a chain: each step must hold, and the second is the decisive one.
 STEPS = (
     (IMAGE, OWN_MEAN),
@@ -39,8 +40,9 @@ STEP = "{} > {}"
 def average_images(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Drops per image of one model's shards -> one row per cell and identity, one shard at a time in memory.
 
-    drop, cosine, pixels : means over the identity's images; accepted, lost : sums of pairs over them, and
-    lost_percent : of the accepted ones (NaN where there are none); images : those with a drop; pairs : theirs
+    drop, cosine, pixels : means over the identity's images; accepted, lost : sums of pairs over them, ``lost`` NaN
+    where no threshold says it, and lost_percent : of the accepted ones (NaN where there are none); images : those with
+    a drop; pairs : theirs
     """
     found = pd.concat([_average_shard(pd.read_parquet(path)) for path in paths], ignore_index=True)
     if not len(found):
@@ -53,10 +55,15 @@ def _average_shard(table: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(images=known, pairs=table["pairs"] * known, accepted=table["accepted"] * known)
     grouped = table.groupby([*DROP_KEYS, "identity"], sort=False, observed=True)
     means = grouped[["drop", "cosine", "pixels"]].mean()
-    sums = grouped[["accepted", "lost", "images", "pairs"]].sum()
+    sums = _add(grouped)
     found = means.join(sums).join(grouped["untrained"].any()).reset_index()
     found["lost_percent"] = (100 * found["lost"] / found["accepted"]).where(found["accepted"] > 0)
     return found.astype(dict.fromkeys([*DROP_KEYS[:-1], "identity"], str))
+
+
+def _add(grouped: DataFrameGroupBy) -> pd.DataFrame:
+    """What is counted, added up; ``lost`` is NaN where it is known of none."""
+    return grouped[["accepted", "lost", "images", "pairs"]].sum(min_count=1)
 
 
 def by_identity(means: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -72,7 +79,7 @@ def summarise(means: pd.DataFrame, confidence: float) -> pd.DataFrame:
         found = mean_interval(by_identity(means, value).to_numpy(), confidence, bounds)
         table[value], table[f"{value}_low"], table[f"{value}_high"] = found
     grouped = means.groupby(DROP_KEYS, sort=False)
-    sums = grouped[["accepted", "lost", "images", "pairs"]].sum().reset_index(drop=True)
+    sums = _add(grouped).reset_index(drop=True)
     table = table.join(sums).join(grouped[["cosine", "pixels"]].mean().reset_index(drop=True))
     table["pooled_lost_percent"] = (100 * table["lost"] / table["accepted"]).where(table["accepted"] > 0)
     table["identities"] = by_identity(means, "drop").notna().sum().to_numpy()
@@ -80,7 +87,8 @@ def summarise(means: pd.DataFrame, confidence: float) -> pd.DataFrame:
 
 
 def compare_steps(means: pd.DataFrame, model: str, confidence: float) -> pd.DataFrame:
-    """Each step of the chain, paired over identities: one row per step, layer, polarity and percent of the own maps.
+    """Each step of the chain, paired over identities: one row per step, layer, polarity, fill and percent of the own
+    maps, as far as both kinds were tried there.
 
     difference : mean over identities of drop_more - drop_less, with its interval; greater_percent : of the
     identities where it is above 0; rank_biserial : the effect size; p : Wilcoxon's signed-rank test, two-sided;
@@ -89,18 +97,19 @@ def compare_steps(means: pd.DataFrame, model: str, confidence: float) -> pd.Data
     drops, rows = by_identity(means, "drop"), []
     own = means[(means["guide"] == model) & (means["kind"] == IMAGE)]
     layers = {layer: number for number, layer in enumerate(pd.unique(own["layer"]), start=1)}
-    for layer, polarity, percent in own[["layer", "polarity", "percent"]].drop_duplicates().itertuples(index=False):
+    cells = own[["layer", "polarity", "fill", "percent"]].drop_duplicates()
+    for layer, polarity, fill, percent in cells.itertuples(index=False):
 
-        def drop(kind: str, cell: tuple = (layer, polarity, percent)) -> np.ndarray | None:
-            key = ("", "", kind, "", cell[2]) if kind in MAPLESS_KINDS else (model, cell[0], kind, *cell[1:])
+        def drop(kind: str, cell: tuple = (layer, polarity, fill, percent)) -> np.ndarray | None:
+            key = ("", "", kind, "", *cell[2:]) if kind in MAPLESS_KINDS else (model, cell[0], kind, *cell[1:])
             return drops[key].to_numpy() if key in drops.columns else None
 
         for more, less in STEPS:
             drop_more, drop_less = drop(more), drop(less)
             if drop_more is None or drop_less is None:
                 continue
-            keys = {"layer": layer, "layer_number": layers[layer], "polarity": polarity, "percent": percent}
-            keys |= {"step": STEP.format(more, less), "more": more, "less": less}
+            keys = {"layer": layer, "layer_number": layers[layer], "polarity": polarity, "fill": fill}
+            keys |= {"percent": percent, "step": STEP.format(more, less), "more": more, "less": less}
             rows.append(keys | _compare(drop_more, drop_less, confidence))
     return pd.DataFrame(rows).assign(model=model, untrained=bool(own["untrained"].any()))
 
@@ -128,7 +137,7 @@ def _compare(more: np.ndarray, less: np.ndarray, confidence: float) -> dict[str,
 def correct_steps(steps: pd.DataFrame, primary: dict[str, str | float]) -> pd.DataFrame:
     """Adds the family of each test, and ``statistics.CORRECTED`` within it.
 
-    primary : the polarity, percent, ... of the question that is decided before looking: PRIMARY_STEP under each
+    primary : the polarity, fill and percent of the question that is decided before looking: PRIMARY_STEP under each
     recogniser's first layer there is the family "primary". All other tests are secondary: those of one polarity, fill,
     percent and layer number, steps and recognisers together, are a family each.
     """
@@ -138,8 +147,7 @@ def correct_steps(steps: pd.DataFrame, primary: dict[str, str | float]) -> pd.Da
 def _families(steps: pd.DataFrame, primary: dict[str, str | float]) -> pd.Series:
     percent = steps["percent"].map("{:g} %".format)
     layer = "layer " + steps["layer_number"].astype(str)
-    cells = [steps[name].astype(str) for name in ("polarity", "fill") if name in steps]
-    secondary = cells[0].str.cat([*cells[1:], percent, layer], ", ")
+    secondary = steps["polarity"].str.cat([steps["fill"], percent, layer], ", ")
     chosen = (steps["step"] == STEP.format(*PRIMARY_STEP)) & (steps["layer_number"] == 1)
     for name, value in primary.items():
         chosen &= steps[name] == value
@@ -179,6 +187,7 @@ STEP_COLUMNS = [
     "layer",
     "layer_number",
     "polarity",
+    "fill",
     "percent",
     "step",
     "more",
@@ -207,15 +216,17 @@ def tabulate_occlusion(
     outputs: dict[str, str],
     *,
     guide: str,
+    fill: str,
     primary: dict[str, str | float],
     confidence: float = 0.95,
 ) -> None:
-    """The tables of RQ6, long form, both polarities.
+    """The tables of RQ6, long form, both polarities and every fill.
 
     drops : per model the files of ``occlude_faces``; verification : verification.csv, for the thresholds;
     primary : as in ``correct_steps``
     outputs : paths by the names occlusion (every mean drop), decisions (genuine pairs lost), person_specific (the
-    chain of steps), transfer (every guide under every model), table09 and table21 (``guide``'s maps, beside the paper)
+    chain of steps), transfer (every guide under every model), table09 and table21 (``guide``'s maps under ``fill``
+    alone, beside the paper)
     """
     summaries, steps = [], []
     for model, paths in drops.items():
@@ -224,7 +235,7 @@ def tabulate_occlusion(
         steps.append(compare_steps(means, model, confidence))
     summary = pd.concat(summaries, ignore_index=True)
     verified = pd.read_csv(verification)[["model", "threshold", "false_match_rate", "impostor_pairs"]]
-    table21 = model_drop_table(summary, guide, paper.read_table("table21"))
+    table21 = model_drop_table(summary, guide, fill, paper.read_table("table21"))
     for name, table in {
         "occlusion": summary[SUMMARY_COLUMNS],
         "decisions": summary.merge(verified, on="model", how="left")[DECISION_COLUMNS],
@@ -237,39 +248,42 @@ def tabulate_occlusion(
             table.to_csv(part, index=False, float_format="%.6g")
 
 
-def model_drop_table(summary: pd.DataFrame, guide: str, table: pd.DataFrame) -> pd.DataFrame:
+def model_drop_table(summary: pd.DataFrame, guide: str, fill: str, table: pd.DataFrame) -> pd.DataFrame:
     """Paper table 21 (of everyone), 22 or 23 (of one gender): drop per model and percent, beside ours.
 
-    Ours is under the guide's first layer and under random pixels; table : the paper's
+    Ours is under the guide's first layer and under random pixels, under one fill; table : the paper's
     """
+    summary = summary[summary["fill"] == fill]
     image = summary[(summary["kind"] == IMAGE) & (summary["guide"] == guide)]
     image = image[image["layer"].isin(image["layer"].iloc[:1])].assign(occlusion=paper.PAPER_LEAM)
     ours = pd.concat((image, summary[summary["kind"] == RANDOM].assign(occlusion=paper.PAPER_RANDOM)))
     ours = ours.rename(columns={"percent": "occlusion_percent", "drop": "cosine_drop"})
     ours = ours.rename(columns={"drop_low": "cosine_drop_low", "drop_high": "cosine_drop_high"})
     keys = ["occlusion", "occlusion_percent", "model"]
-    found = paper.beside(ours, table, keys, "cosine_drop")
+    found = paper.beside_models(ours, table, keys, "cosine_drop")
     found = found.sort_values(["occlusion", "polarity", "occlusion_percent"], kind="stable")
-    values = ["cosine_drop", "cosine_drop_low", "cosine_drop_high", "paper", "difference", "identities", "untrained"]
-    return found[["occlusion", "guide", "polarity", *keys[1:], *values]]
+    values = ["cosine_drop", "cosine_drop_low", "cosine_drop_high", "paper", "difference", "paper_of"]
+    return found[["occlusion", "guide", "polarity", "fill", *keys[1:], *values, "identities", "untrained"]]
 
 
 def mean_table(table21: pd.DataFrame) -> pd.DataFrame:
     """Paper table 9: the mean of table 21 over models."""
-    keys = ["occlusion", "guide", "polarity", "occlusion_percent"]
+    keys = ["occlusion", "guide", "polarity", "fill", "occlusion_percent"]
     grouped = table21.groupby(keys, sort=False)
     ours = grouped.agg(cosine_drop=("cosine_drop", "mean"), models=("model", "nunique"), untrained=("untrained", "any"))
     theirs = paper.read_table("table09").melt("occlusion_percent", list(paper.OCCLUSIONS), "occlusion", "cosine_drop")
-    found = paper.beside(ours.reset_index(), theirs, ["occlusion", "occlusion_percent"], "cosine_drop")
-    return found[[*keys, "cosine_drop", "paper", "difference", "models", "untrained"]]
+    whose = paper.whose_mean(paper.read_table("table21")["model"].nunique())
+    found = paper.beside(ours.reset_index(), theirs, ["occlusion", "occlusion_percent"], "cosine_drop", whose)
+    return found[[*keys, "cosine_drop", "paper", "difference", "paper_of", "models", "untrained"]]
 
 
 def transfer_table(summary: pd.DataFrame) -> pd.DataFrame:
     """The drop of every model under every guide's first layer, with the random pixels' drop beside it."""
     image = summary[summary["kind"] == IMAGE]
     first = image.groupby(["model", "guide"], sort=False)["layer"].transform("first")
-    random = summary[summary["kind"] == RANDOM].set_index(["model", "percent"])["drop"].rename("random_drop")
-    found = image[image["layer"] == first].join(random, on=["model", "percent"])
-    found = found.sort_values(["polarity", "percent"], kind="stable")
+    same = ["model", "fill", "percent"]
+    random = summary[summary["kind"] == RANDOM].set_index(same)["drop"].rename("random_drop")
+    found = image[image["layer"] == first].join(random, on=same)
+    found = found.sort_values(["polarity", "fill", "percent"], kind="stable")
     values = ["drop", "drop_low", "drop_high", "random_drop", "lost_percent", "identities", "untrained"]
-    return found[["polarity", "percent", "model", "guide", "layer", *values]]
+    return found[["polarity", "fill", "percent", "model", "guide", "layer", *values]]
