@@ -238,7 +238,9 @@ def all_shards_costs(folder: Path) -> dict:
         )
         call = f"tabulate_similarity({pairs!r}, {null!r}, {outputs!r})"
         peaks["tabulate_similarity"].append(peak_mb(f"tables.{call}"))
-        call = f"tabulate_occlusion({occluded!r}, {checked!r}, {outputs!r}, guide={SAMPLE[0]!r}, fill='black')"
+        headline = {"polarity": "loss", "fill": "mean", "percent": 1.0}
+        options = f"guide={SAMPLE[0]!r}, fill='black', primary={headline!r}"
+        call = f"tabulate_occlusion({occluded!r}, {checked!r}, {outputs!r}, {options})"
         peaks["tabulate_occlusion"].append(peak_mb(f"occlusion_tables.{call}"))
     for number in MADE_UP["verification"]:  # enough images for the sample of impostor pairs to be as large as it gets
         made_up_shards(maps_path, faces_path, number, images=14, layers=1, thresholds=1)
