@@ -258,7 +258,7 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
         axis.text(
             1.02,
             between,
-            ("" if adjacent else "own image:\n")
+            ("" if adjacent else "own image: ")
             + _verdict(step.difference, step.p_holm, step.p_attainable, step.detectable_difference),
             transform=axis.get_yaxis_transform(),
             va="center",
@@ -281,7 +281,7 @@ def _verdict(difference: float, p: float, attainable: float, detectable: float) 
         words = "↑ holds" if difference > 0 else "↓ reversed"
     else:
         words = "too few people" if attainable >= LEVEL else f"≈ would have seen {detectable:.2g}"
-    return f"{difference:+.3f}  {words} (p {p:.2g})"
+    return f"{difference:+.3f} (p {p:.2g})\n{words}"
 
 
 def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
