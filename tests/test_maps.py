@@ -650,9 +650,10 @@ def test_a_file_of_several_people_per_block_is_that_of_one_at_a_time(tmp_path, f
 def test_groups_hold_as_many_people_as_the_batch_has_room_for(faces_shard):
     with storage.open_shard(faces_shard, "faces") as shard:
         parsed = maps.Parsed(shard, {name: storage.read_images(shard, name) for name in "abcd"})
-        assert maps._groups(parsed, 7) == [["c", "a"], ["d", "b"]]
-        assert maps._groups(parsed, 3) == [["c"], ["a"], ["d"], ["b"]]
-        assert maps._groups(parsed, 100) == [["c", "a", "d", "b"]]
+        assert maps._groups(parsed, 7, together=True) == [["c", "a"], ["d", "b"]]
+        assert maps._groups(parsed, 3, together=True) == [["c"], ["a"], ["d"], ["b"]]
+        assert maps._groups(parsed, 100, together=True) == [["c", "a", "d", "b"]]
+        assert maps._groups(parsed, 100, together=False) == [["a"], ["b"], ["c"], ["d"]]
 
 
 def test_a_person_of_more_images_than_the_batch_has_blocks_of_their_own(tmp_path, faces_shard, narrow):

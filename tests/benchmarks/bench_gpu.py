@@ -11,7 +11,7 @@ machine's clock speed is as it comes. Each part catches its errors, and begins n
     engine      ms per pair in float32, tf32 and bf16, each in the order of memory that the stage takes
     choices     of the first model: the other order of memory, cuDNN free to choose, one person at a time
     busy        of the first model: the share of time that the card works, and its kernels per shift
-    write       of the first model: the stage's time per person, and what of it is writing with the card idle
+    stages      of the first model: compute_maps and occlude_faces per person, and the share that the card works
     occlusion   forwards per second
     projection  from these, the paper's size: 13,445 images of 1,000 people, nine recognisers
 """
@@ -33,17 +33,20 @@ from torch import nn
 
 import bench_maps
 from leam import device, embedding, maps, paper, pixel_sets, storage
+from leam.analyses.occlusion import averages
+from leam.analyses.occlusion import measure as occlusion_measure
 from leam.grid import Grid
 from leam.journal import Journal
 from leam.methods import cells_of, leam_triton
 from leam.methods.leam import LEAM
 from leam.recognisers import folding, networks, registry
-from shards import make_faces
+from shards import make_faces, write_faces
 
-PARTS = ("env", "engine", "choices", "busy", "write", "occlusion", "projection")
+PARTS = ("env", "engine", "choices", "busy", "stages", "occlusion", "projection")
 PRECISIONS = ("float32", "tf32", "bf16")
 MASKS = 290  # of the default percents under nine guides
 FORWARDS = (64, 256, 1024)
+STAGE_PEOPLE, OCCLUSION_BATCH = 32, 256
 
 
 class Bench:
@@ -220,27 +223,77 @@ def timed(owner: object, name: str, spent: dict[str, float]) -> Iterator[None]:
         setattr(owner, name, inner)
 
 
-def write(bench: Bench) -> None:
-    """The stage on a shard of its own; the functions' times contain one another."""
+def stages(bench: Bench) -> None:
+    """compute_maps and occlude_faces on a shard, from file to file; the functions' times contain one another.
+
+    ``share`` is how much of the time after the network is ready the card works, by the profiler's kernels of another
+    run of the same; a first run warms up.
+    """
     recogniser = dataclasses.replace(registry.REGISTRY[bench.models[0]], untrained=True)
-    people, spent = 2 if bench.tiny else 16, {}
-    settings = maps.MapSettings(
-        batch=bench.images * bench.people, precision=bench.precisions[len(bench.precisions) // 2]
-    )
-    names = [(maps, "_compute_group"), (maps, "map_together"), (networks, "to_input"), (maps, "_write_shard")]
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        faces = Path(folder) / "faces.h5"
-        with storage.create_shard(faces, "faces") as shard:
-            for number in range(people):
-                storage.write_faces(shard, make_faces(f"p{number:02d}", bench.images))
-            storage.write_discarded(shard, [])
-        for owner, name in [*names, (Journal, "add")]:
+    people = 2 if bench.tiny else STAGE_PEOPLE
+    with tempfile.TemporaryDirectory() as kept:
+        folder = Path(kept)
+        faces, made, totals = (folder / name for name in ("faces.h5", "maps.h5", "averages.h5"))
+        write_faces(faces, (make_faces(f"p{number:02d}", bench.images) for number in range(people)))
+        for precision in bench.precisions[:2]:
+            settings = maps.MapSettings(batch_images=None, precision=precision)
+
+            def compute(settings: maps.MapSettings = settings) -> None:
+                maps.compute_maps(faces, made, recogniser, settings, device=str(bench.device), together=True)
+
+            prefix = f"{recogniser.name}_{precision}"
+            functions = [
+                (maps, "make_ready"),
+                (maps, "map_together"),
+                (networks, "to_input"),
+                (storage, "read_faces"),
+                (Journal, "add_all"),
+                (maps, "_write_identity"),
+            ]
+            share(bench, f"{prefix}_maps", compute, functions, people)
+        averages.average_maps([made], totals)
+        chosen = occlusion_measure.OcclusionSettings(batch_images=4 if bench.tiny else OCCLUSION_BATCH)
+
+        def occlude() -> None:
+            guides = {recogniser.name: made}
+            occlusion_measure.occlude_faces(
+                faces, guides, totals, folder / "drops.parquet", recogniser, chosen, device=str(bench.device)
+            )
+
+        functions = [
+            (occlusion_measure, "ready_networks"),
+            (occlusion_measure.Occluder, "_embed"),
+            (occlusion_measure.Sources, "orders"),
+            (storage, "read_faces"),
+            (Journal, "add_all"),
+            (occlusion_measure, "_table"),
+        ]
+        share(bench, f"{recogniser.name}_float32_occlusion", occlude, functions, people)
+
+
+def share(
+    bench: Bench, prefix: str, work: Callable[[], None], functions: list[tuple[object, str]], people: int
+) -> None:
+    spent: dict[str, float] = {}
+    if not bench.tiny:
+        work()
+    with contextlib.ExitStack() as stack:
+        for owner, name in functions:
             stack.enter_context(timed(owner, name, spent))
-        maps.compute_maps(
-            faces, Path(folder) / "maps.h5", recogniser, settings, device=str(bench.device), together=True
-        )
-    for name, seconds in spent.items():
-        bench.figure(f"{recogniser.name}_stage_{name.strip('_')}", seconds / people, "s/person")
+        begun = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - begun
+    for name, each in spent.items():
+        bench.figure(f"{prefix}_stage_{name.strip('_')}", 1e3 * each / people, "ms/person")
+    starting = spent.get("make_ready", 0) + spent.get("ready_networks", 0)
+    bench.figure(f"{prefix}_stage", 1e3 * (seconds - starting) / people, "ms/person")
+    bench.figure(f"{prefix}_stage_starts", starting, "s")
+    if bench.device.type == "cuda":
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+            work()
+        on_card = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+        at_work = sum(event.device_time for event in on_card) / 1e6
+        bench.figure(f"{prefix}_stage_share", 100 * at_work / (seconds - starting), "percent of the time")
 
 
 @torch.no_grad()

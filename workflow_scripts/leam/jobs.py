@@ -4,12 +4,17 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from leam.journal import Journal, journal_of
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+Read = TypeVar("Read")
 SAFETY = 1.5  # an identity may take this many times the longest one so far
 SHUTDOWN_S = 30  # kept free of a job's time at least, to start Python and to write the output
 SHUTDOWN_SHARE = 0.05  # and this share of it: a long job is of a large shard
@@ -65,26 +70,78 @@ class Job:
 
         Raises OutOfTimeError when the next identity might not be done in time.
         """
-        for number, (name,) in self.unfinished_groups([[name] for name in names], journal, what):
-            yield number, name
+        yield from self.unfinished_groups([[name] for name in names], journal, what, lambda group: group[0])
 
     def unfinished_groups(
-        self, groups: list[list[str]], journal: Journal, what: str
-    ) -> Iterator[tuple[int, list[str]]]:
-        """``unfinished`` of groups of identities that are computed together: those that are not all in the journal,
-        each with the number of identities that are done with it. ``progress`` is given the first name of each.
+        self, groups: list[list[str]], journal: Journal, what: str, read: Callable[[list[str]], Read]
+    ) -> Iterator[tuple[int, Read]]:
+        """``unfinished`` of groups of identities that are computed together: what is read of those that are not all
+        in the journal, each with the number of identities that are done with it. ``progress`` is given the first name
+        of each. The next group is read on another thread while one is computed.
         """
         longest, total = 0.0, sum(map(len, groups))
         lacking = {group[0]: sum(name not in journal for name in group) for group in groups}
         missing = [group for group in groups if lacking[group[0]]]
         done = total - sum(lacking.values())
-        for first, group in zip(self.progress([group[0] for group in missing]), missing, strict=True):
-            begun = time.monotonic()
-            if begun + SAFETY * longest > self.deadline:
-                raise OutOfTimeError(
-                    f"stopped {what} before its time limit with {done} of {total} identities done; "
-                    f"the next run goes on from there"
-                )
-            done += lacking[first]
-            yield done, group
-            longest = max(longest, time.monotonic() - begun)
+        with contextlib.closing(read_ahead(missing, read)) as coming:
+            for first, found in zip(self.progress([group[0] for group in missing]), coming, strict=True):
+                begun = time.monotonic()
+                if begun + SAFETY * longest > self.deadline:
+                    raise OutOfTimeError(
+                        f"stopped {what} before its time limit with {done} of {total} identities done; "
+                        f"the next run goes on from there"
+                    )
+                done += lacking[first]
+                yield done, found
+                longest = max(longest, time.monotonic() - begun)
+
+
+def read_ahead(items: list[Item], read: Callable[[Item], Read]) -> Generator[Read, None, None]:
+    """What is read of each item, the next one on another thread while the caller works on this one."""
+    with ThreadPoolExecutor(1, "read") as thread:
+        coming = deque(thread.submit(read, item) for item in items[:1])
+        for number in range(1, len(items) + 1):
+            found = coming.popleft().result()
+            coming.extend(thread.submit(read, item) for item in items[number : number + 1])
+            yield found
+
+
+class Behind:
+    """Calls made on a thread of their own, one after the other, while the caller goes on.
+
+    Leaving the block waits for all of them; when the block ends in an error, those that wait are still made. What one
+    raises is raised by the next ``call``, or on leaving, and after it no further call is made.
+    room : calls that may wait; ``call`` waits when there are more
+    """
+
+    def __init__(self, name: str, room: int = 4):
+        self._thread, self._room = ThreadPoolExecutor(1, name), room
+        self._calls: deque[Future] = deque()
+        self._failed = False
+
+    def __enter__(self) -> "Behind":
+        return self
+
+    def call(self, work: Callable[..., object], *arguments: object) -> None:
+        while self._calls and (len(self._calls) > self._room or self._calls[0].done()):
+            self._calls.popleft().result()
+        self._calls.append(self._thread.submit(self._make, work, *arguments))
+
+    def _make(self, work: Callable[..., object], *arguments: object) -> None:
+        if self._failed:
+            return
+        try:
+            work(*arguments)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def wait(self) -> None:
+        """Until every call has been made."""
+        while self._calls:
+            self._calls.popleft().result()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown(wait=True)
+        if kind is None:
+            self.wait()

@@ -4,7 +4,9 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import logging
+import math
 import os
 import struct
 import time
@@ -17,6 +19,9 @@ from leam.files import StorageError, room_for
 
 log = logging.getLogger(__name__)
 WAIT_S = 1  # between two tries to get a lock
+LAYOUT = "records 2"  # of the bytes; a journal of another layout is started anew
+ALIGNED = 16  # arrays begin at a multiple of this many bytes
+_LENGTH = struct.Struct("<Q")
 
 
 def journal_of(output: Path) -> Path:
@@ -30,6 +35,8 @@ class Journal:
     A record is a name and its arrays, framed by its length and SHA-256; reading stops at the first frame that is cut
     or damaged, and writing goes on from there. The first record is the digest of everything the results depend on;
     a journal with another digest is started anew. Unlike HDF5, an append cut in half harms nothing before it.
+
+    One thread may add while another reads what is there.
     """
 
     _FRAME = struct.Struct("<Q32s")
@@ -41,10 +48,11 @@ class Journal:
         self.offsets: dict[str, int] = {}
         self.waited = False
         self._file = self._locked(time.monotonic() + wait_s)
-        end = self._scan(work)
+        first = f"{LAYOUT} {work}".encode()
+        end = self._scan(first)
         self._file.truncate(end)
         if not end:
-            self._append(work.encode())
+            self._append(first)
 
     def _locked(self, deadline: float) -> io.BufferedRandom:
         """Two processes never write the same shard; the lock goes when the process does, however it ends."""
@@ -77,14 +85,14 @@ class Journal:
         except FileNotFoundError:
             return False
 
-    def _scan(self, work: str) -> int:
+    def _scan(self, work: bytes) -> int:
         """Find the whole records; returns where they end (0 when the journal is of other work)."""
         end, first = 0, True
         for offset, payload in self._records():
-            if first and payload != work.encode():
+            if first and payload != work:
                 return 0
             if not first:
-                self.offsets[str(self._unpack(payload)["name"])] = offset
+                self.offsets[_unpack(payload)[0]] = offset
             end, first = offset + self._FRAME.size + len(payload), False
         return end
 
@@ -95,15 +103,22 @@ class Journal:
             offset += self._FRAME.size + len(payload)
 
     def _read(self, offset: int) -> bytes | None:
-        self._file.seek(offset)
-        head = self._file.read(self._FRAME.size)
+        head = self._bytes(offset, self._FRAME.size)
         if len(head) < self._FRAME.size:
             return None
         size, checksum = self._FRAME.unpack(head)
-        if size > self.path.stat().st_size:
+        if size > os.fstat(self._file.fileno()).st_size:
             return None
-        payload = self._file.read(size)
+        payload = self._bytes(offset + self._FRAME.size, size)
         return payload if hashlib.sha256(payload).digest() == checksum else None
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        """At most ``size`` bytes from there, without moving where the other thread appends."""
+        parts: list[bytes] = []
+        while size and (part := os.pread(self._file.fileno(), size, offset)):  # one call gives 2 GB at most
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _append(self, *payloads: bytes) -> list[int]:
         """Write records, whole or not at all; returns where they begin. They are on disk when this returns."""
@@ -128,11 +143,6 @@ class Journal:
             left = left[os.write(self._file.fileno(), left) :]
         os.fsync(self._file.fileno())
 
-    @staticmethod
-    def _unpack(payload: bytes) -> dict[str, np.ndarray]:
-        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-            return dict(arrays)
-
     def __len__(self) -> int:
         return len(self.offsets)
 
@@ -145,24 +155,19 @@ class Journal:
 
     def add_all(self, records: list[tuple[str, dict[str, np.ndarray]]]) -> None:
         """Append finished records at the price of one: of names that stand there already the last counts."""
-        payloads = [self._pack(name, arrays) for name, arrays in records]
+        payloads = [_pack(name, arrays) for name, arrays in records]
         names = [name for name, _ in records]
         self.offsets.update(zip(names, self._append(*payloads), strict=True))
 
-    @staticmethod
-    def _pack(name: str, arrays: dict[str, np.ndarray]) -> bytes:
-        packed = io.BytesIO()
-        np.savez(packed, allow_pickle=False, name=np.array(name), **arrays)
-        return packed.getvalue()
-
     def get(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a finished record. Raises StorageError when the file was damaged since it was opened."""
+        """The arrays of a finished record, read-only.
+
+        Raises StorageError when the file was damaged since it was opened.
+        """
         payload = self._read(self.offsets[name])
         if payload is None:
             raise StorageError(f"{self.path} was damaged: the record of {name!r} is not what was written; run again")
-        arrays = self._unpack(payload)
-        arrays.pop("name")
-        return arrays
+        return _unpack(payload)[1]
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what could not be written has been said
@@ -172,3 +177,32 @@ class Journal:
         """Close and delete the side file: its records stand in the output now."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def _pack(name: str, arrays: dict[str, np.ndarray]) -> bytes:
+    """A record: what stands in it, as JSON, then the arrays' bytes, each from an even place on."""
+    arrays = {key: np.asarray(array) for key, array in arrays.items()}
+    if objects := [key for key, array in arrays.items() if array.dtype.hasobject]:
+        raise TypeError(f"{name}: {', '.join(objects)} of Python objects; a journal keeps numbers and strings")
+    described = {key: (array.dtype.str, array.shape) for key, array in arrays.items()}
+    head = json.dumps([name, described]).encode()
+    parts: list[bytes | memoryview] = [_LENGTH.pack(len(head)), head, bytes(_padding(_LENGTH.size + len(head)))]
+    for array in arrays.values():
+        parts += [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, bytes(_padding(array.nbytes))]
+    return b"".join(parts)
+
+
+def _padding(size: int) -> int:
+    """How many bytes lie between these and the next place to begin at."""
+    return -size % ALIGNED
+
+
+def _unpack(payload: bytes) -> tuple[str, dict[str, np.ndarray]]:
+    (size,) = _LENGTH.unpack_from(payload)
+    name, described = json.loads(payload[_LENGTH.size : _LENGTH.size + size])
+    place, arrays = _LENGTH.size + size, {}
+    for key, (dtype, shape) in described.items():
+        place += _padding(place)
+        arrays[key] = np.frombuffer(payload, dtype, math.prod(shape), place).reshape(shape)
+        place += arrays[key].nbytes
+    return name, arrays

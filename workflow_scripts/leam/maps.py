@@ -19,6 +19,7 @@ import dataclasses
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from leam.device import arithmetic, choose_device, halve, images_at_once, tune_c
 from leam.embedding import UnusableImagesError, embed, is_usable, normalise, unit_embeddings
 from leam.faces.duplicates import kept_images, leave_out
 from leam.grid import CENTRED, TOP_PERCENTS, Grid, Lattice
-from leam.jobs import Job
+from leam.jobs import Behind, Job
 from leam.journal import Journal
 from leam.methods import INPUT, Cell, Reduction, cells_of
 from leam.methods.leam import LEAM
@@ -508,8 +509,12 @@ def compute_maps(
             where = choose_device(device)
             joined = where.type == "cuda" if together is None else together
             ready = make_ready(recogniser, settings, where, seed)
-            _compute_identities(parsed, job, journal, ready, joined)
-            _write_shard(parsed, job.output, journal, ready, described)
+            groups = _groups(parsed, settings.batch_images or images_at_once(where), joined)
+            with storage.create_shard(job.output, "maps", **_attributes(ready, described)) as created:
+                with Behind("write") as writing, Behind("record") as recording:
+                    writer = _Writer(created, journal, ready, parsed.images, groups, recording, writing)
+                    _compute_groups(parsed, job, groups, ready, writer)
+                writer.finish()
 
 
 @dataclass(frozen=True)
@@ -601,27 +606,91 @@ def lattices_of(
     return find_lattices(network, layers, input_size) if placement == CENTRED else {}
 
 
-def _compute_identities(parsed: Parsed, job: Job, journal: Journal, ready: Ready, together: bool) -> None:
-    names, model = list(parsed.images), ready.recogniser.name
-    done = sum(name in journal for name in names)
-    log.info("%s: %d identities, %d done before, on %s", model, len(names), done, ready.device)
-    batch = ready.settings.batch_images or images_at_once(ready.device)
-    groups = _groups(parsed, batch) if together else [[name] for name in names]
-    for number, group in job.unfinished_groups(groups, journal, model):
-        begun = time.monotonic()
+@dataclass(frozen=True)
+class _Person:
+    """One identity's faces, and the network's input that they make: x (N, 3, height, width), on the host."""
+
+    faces: storage.Faces
+    x: Tensor
+
+
+class _Writer:
+    """Finished identities on their way: to the journal, which a killed job leaves, and from there into the output.
+
+    Each step has a thread of its own, so that the device need not wait. The output gets the identities in the order of
+    the groups, however often the job was stopped.
+    """
+
+    def __init__(
+        self,
+        shard: h5py.File,
+        journal: Journal,
+        ready: Ready,
+        images: dict[str, list[str]],
+        groups: list[list[str]],
+        recording: Behind,
+        writing: Behind,
+    ):
+        self.journal = journal
+        self._shard, self._ready, self._recording, self._writing = shard, ready, recording, writing
+        self._images = images  # of every identity, those that get maps
+        self._coming = deque(name for group in groups for name in group)
+        self._discarded: dict[str, list[storage.Discarded]] = {}
+        writing.call(self._go_on)  # with what an earlier job has finished
+
+    def add(self, records: list[tuple[str, dict[str, np.ndarray]]]) -> None:
+        self._recording.call(self._record, records)
+        if self._ready.device.type == "cpu":  # which would do the recording too: a kill loses what is computed, no more
+            self._recording.wait()
+
+    def _record(self, records: list[tuple[str, dict[str, np.ndarray]]]) -> None:
+        self.journal.add_all(records)
+        self._writing.call(self._go_on)
+
+    def _go_on(self) -> None:
+        while self._coming and self._coming[0] in self.journal:
+            self._write(self._coming.popleft())
+
+    def _write(self, name: str) -> None:
+        facts, recogniser = self.journal.get(name), self._ready.recogniser
+        reasons = {str(image): NO_EMBEDDING for image in facts["dropped"]}
+        if len(facts["images"]):
+            _write_identity(self._shard, name, facts, self.journal, recogniser.layers, self._ready.settings.dtype)
+        else:
+            reasons = dict.fromkeys(["", *self._images[name]], storage.TOO_FEW) | reasons
+        self._discarded[name] = [storage.Discarded(name, image, reason) for image, reason in reasons.items()]
+
+    def finish(self) -> None:
+        """When all is written: what was left out, in the order of the identities."""
+        storage.write_discarded(self._shard, [each for name in self._images for each in self._discarded[name]])
+        self._shard.attrs["complete"] = True
+
+
+def _compute_groups(parsed: Parsed, job: Job, groups: list[list[str]], ready: Ready, writer: _Writer) -> None:
+    journal, model, total = writer.journal, ready.recogniser.name, sum(map(len, groups))
+    done = sum(name in journal for group in groups for name in group)
+    log.info("%s: %d identities, %d done before, on %s", model, total, done, ready.device)
+
+    def read(group: list[str]) -> list[_Person]:
         found = [parsed.read(name) for name in group]
+        return [_Person(faces, ready.inputs(faces)) for faces in found]
+
+    for number, group in job.unfinished_groups(groups, journal, model, read):
+        begun = time.monotonic()
         with arithmetic(ready.settings.precision, ready.device):
-            _compute_group(ready, found, journal)
-        seconds, sizes = time.monotonic() - begun, [len(faces.images) for faces in found]
-        rate = sum(n * (n - 1) for n in sizes) / seconds
-        log.info("%s (%d of %d): %d images, %.0f pairs/s", ", ".join(group), number, len(names), sum(sizes), rate)
+            _compute_group(ready, group, writer)
+        seconds, sizes = time.monotonic() - begun, [len(person.x) for person in group]
+        rate, names = sum(n * (n - 1) for n in sizes) / seconds, ", ".join(person.faces.identity for person in group)
+        log.info("%s (%d of %d): %d images, %.0f pairs/s", names, number, total, sum(sizes), rate)
 
 
-def _groups(parsed: Parsed, batch: int) -> list[list[str]]:
-    """The identities in groups of at most ``batch`` images, or of one identity, whose sizes are similar.
+def _groups(parsed: Parsed, batch: int, together: bool) -> list[list[str]]:
+    """The identities, each alone or together in groups of at most ``batch`` images, or of one, with similar sizes.
 
     They follow from the faces alone, so that a job that was stopped goes on with the same ones, to the same bits.
     """
+    if not together:
+        return [[name] for name in parsed.images]
     sizes = {name: len(images) for name, images in parsed.images.items()}
     groups: list[list[str]] = []
     room = 0
@@ -634,34 +703,33 @@ def _groups(parsed: Parsed, batch: int) -> list[list[str]]:
     return groups
 
 
-def _compute_group(ready: Ready, group: list[storage.Faces], journal: Journal) -> None:
-    """LEAM of identities that share a block, into the journal; by halves when memory runs out."""
+def _compute_group(ready: Ready, group: list[_Person], writer: _Writer) -> None:
+    """LEAM of identities that share a block, for the writer; by halves when memory runs out."""
     if len(group) == 1:
-        return _compute_identity(ready, group[0], journal)
+        return _compute_identity(ready, group[0], writer)
     blocks = None
     try:
         blocks, usable = _blocks_of(ready, group)
     except RuntimeError as error:
-        halve(sum(len(faces.images) for faces in group), error)
+        halve(sum(len(person.x) for person in group), error)
     if blocks is None:
         for half in (group[: len(group) // 2], group[len(group) // 2 :]):
-            _compute_group(ready, half, journal)
+            _compute_group(ready, half, writer)
         return None
-    for faces, found, use in zip(group, blocks, usable, strict=True):
-        if faces.identity not in journal:  # it may be there already from a job that was stopped within the group
-            _record(journal, faces, use, found)
+    found = zip(group, usable, blocks, strict=True)  # some may be recorded already by a job that was stopped
+    new = (each for each in found if each[0].faces.identity not in writer.journal)
+    writer.add([record for person, use, block in new for record in _records(person.faces, use, block)])
     return None
 
 
-def _blocks_of(ready: Ready, group: list[storage.Faces]) -> tuple[list[list[dict[str, np.ndarray]]], list[np.ndarray]]:
+def _blocks_of(ready: Ready, group: list[_Person]) -> tuple[list[list[dict[str, np.ndarray]]], list[np.ndarray]]:
     """Of each identity its one block, or none where fewer than two images are usable, and which of them are."""
-    xs = [ready.inputs(faces) for faces in group]
-    usable = [np.ones(len(x), bool) for x in xs]
-    blocks: list[list[dict[str, np.ndarray]]] = [[] for _ in xs]
+    usable = [np.ones(len(person.x), bool) for person in group]
+    blocks: list[list[dict[str, np.ndarray]]] = [[] for _ in group]
     while whole := [each for each, use in enumerate(usable) if use.sum() >= 2]:
         try:
-            chosen = [xs[each][usable[each]].to(ready.device) for each in whole]
-            regions = [group[each].regions[usable[each]] for each in whole]
+            chosen = [group[each].x[usable[each]].to(ready.device) for each in whole]
+            regions = [group[each].faces.regions[usable[each]] for each in whole]
             found = map_together(ready.network, ready.cells, chosen, regions, ready.settings, ready.grid)
         except UnusableImagesError as error:
             parts = np.split(error.usable, np.cumsum([usable[each].sum() for each in whole])[:-1])
@@ -674,75 +742,62 @@ def _blocks_of(ready: Ready, group: list[storage.Faces]) -> tuple[list[list[dict
     return blocks, usable
 
 
-def _compute_identity(ready: Ready, faces: storage.Faces, journal: Journal) -> None:
-    """LEAM of one identity into the journal, block by block."""
-    x, usable = ready.inputs(faces), np.ones(len(faces.images), bool)
+def _compute_identity(ready: Ready, person: _Person, writer: _Writer) -> None:
+    """LEAM of one identity for the writer, block by block."""
+    usable = np.ones(len(person.x), bool)
     while True:
         blocks: Iterable[dict[str, np.ndarray]] = []
         if usable.sum() >= 2:
-            chosen, regions = x[usable].to(ready.device), faces.regions[usable]
+            chosen, regions = person.x[usable].to(ready.device), person.faces.regions[usable]
             blocks = map_blocks(ready.network, ready.cells, chosen, regions, ready.settings, ready.grid)
         try:
-            return _record(journal, faces, usable, blocks)
+            for record in _records(person.faces, usable, blocks):
+                writer.add([record])
+            return
         except UnusableImagesError as error:
             usable[np.flatnonzero(usable)[~error.usable]] = False
 
 
-def _record(
-    journal: Journal, faces: storage.Faces, usable: np.ndarray, blocks: Iterable[dict[str, np.ndarray]]
-) -> None:
-    """Add an identity's blocks to the journal; the record under its own name says that it is whole.
+def _records(
+    faces: storage.Faces, usable: np.ndarray, blocks: Iterable[dict[str, np.ndarray]]
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """An identity's blocks, then the record under its own name, which says that it is whole.
 
     Images whose embedding is zero or not finite are left out and named in ``dropped``; of an identity with fewer than
     two others there are no ``images``.
     """
     images = np.array(faces.images)
     used = usable if usable.sum() >= 2 else np.zeros_like(usable)
-    facts = _add_blocks(journal, faces.identity, blocks) if used.any() else {"blocks": 0}
-    journal.add(faces.identity, images=images[used], dropped=images[~usable], **facts)
-
-
-def _add_blocks(journal: Journal, identity: str, blocks: Iterable[dict[str, np.ndarray]]) -> dict:
     embeddings, nonfinite = [], 0
     for number, block in enumerate(blocks):
         embeddings.append(block.pop("embeddings"))
         nonfinite += int(block["nonfinite"])
-        journal.add(_block_name(identity, number), **block)
-    return {"blocks": len(embeddings), "embeddings": np.concatenate(embeddings), "nonfinite": nonfinite}
+        yield _block_name(faces.identity, number), block
+    facts = {"images": images[used], "dropped": images[~usable], "blocks": np.array(len(embeddings))}
+    if embeddings:
+        facts |= {"embeddings": np.concatenate(embeddings), "nonfinite": np.array(nonfinite)}
+    yield faces.identity, facts
 
 
 def _block_name(identity: str, number: int) -> str:
     return f"{identity}\n{number}"  # no identity's own name has a line break
 
 
-def _write_shard(
-    parsed: Parsed, output: Path, journal: Journal, ready: Ready, attributes: dict[str, str | bool]
-) -> None:
-    """The journal's records, in the order of the identities, as one file."""
+def _attributes(ready: Ready, described: dict[str, str | bool]) -> dict[str, object]:
+    """Everything that a maps file says of itself; ``described`` : what its numbers depend on."""
     layers, settings = ready.recogniser.layers, ready.settings
-    described = {
+    found: dict[str, object] = {
         "layers": list(layers),
         "grid": settings.grid,
         "placement": settings.placement,
         "thresholds": [*(f"{percent:g}" for percent in settings.top_percents), FULL],
         "regions": list(REGIONS),
-        "config_digest": files.digest_value(attributes),
+        "config_digest": files.digest_value(described),
     }
     if ready.grid.lattices:
         lattices = [ready.grid.lattices[layer] for layer in layers]
-        described |= {name: np.array([getattr(each, name) for each in lattices]) for name in ("offsets", "strides")}
-    discarded = []
-    with storage.create_shard(output, "maps", **described, **attributes) as shard:
-        for name, images in parsed.images.items():
-            facts = journal.get(name)
-            reason_of = {str(image): NO_EMBEDDING for image in facts["dropped"]}
-            if len(facts["images"]):
-                _write_identity(shard, name, facts, journal, layers, settings.dtype)
-            else:
-                reason_of = dict.fromkeys(["", *images], storage.TOO_FEW) | reason_of
-            discarded += [storage.Discarded(name, image, reason) for image, reason in reason_of.items()]
-        storage.write_discarded(shard, discarded)
-        shard.attrs["complete"] = True
+        found |= {name: np.array([getattr(each, name) for each in lattices]) for name in ("offsets", "strides")}
+    return found | described
 
 
 def _write_identity(
