@@ -19,7 +19,7 @@ from leam.files import StorageError, room_for
 
 log = logging.getLogger(__name__)
 WAIT_S = 1  # between two tries to get a lock
-LAYOUT = "records 2"  # of the bytes; a journal of another layout is started anew
+_LAYOUT = "records 2"  # of the bytes; a journal of another layout is started anew
 ALIGNED = 16  # arrays begin at a multiple of this many bytes
 _LENGTH = struct.Struct("<Q")
 
@@ -96,7 +96,7 @@ class Journal(Records):
         self.offsets: dict[str, int] = {}
         self.waited = False
         self._file = self._locked(time.monotonic() + wait_s)
-        first = f"{LAYOUT} {work}".encode()
+        first = f"{_LAYOUT} {work}".encode()
         end = self._scan(first)
         self._file.truncate(end)
         if not end:
