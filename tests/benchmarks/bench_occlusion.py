@@ -100,7 +100,8 @@ class Work:
         occluder = occlusion_measure.Occluder(
             self.network, self.recogniser, x, fills, unit, threshold=0.3, batch=self.batch
         )
-        return occlusion_measure._measure(occluder, self.sources.orders(rankings, PEOPLE[0], self.images, x), rankings)
+        orders = self.sources.orders(rankings, self.sources.read(rankings, PEOPLE[0], self.images), PEOPLE[0], x)
+        return occlusion_measure._measure(occluder, orders, rankings)
 
 
 def measure(name: str, images: int, device: str, settings: occlusion_measure.OcclusionSettings, rounds: int) -> None:
@@ -193,7 +194,7 @@ def count_faces(folder: Path, paths: dict[str, Path], model: str, settings: occl
             unit = torch.from_numpy(storage.read_embeddings(opened[model], identity))
             fills = {fill: occlusion_measure.filling(fill, x, recogniser) for fill in settings.fills}
             occluder = occlusion_measure.Occluder(network, recogniser, x, fills, unit, threshold=0.3)
-            orders = sources.orders(rankings, identity, images, x)
+            orders = sources.orders(rankings, sources.read(rankings, identity, images), identity, x)
             total += occlusion_measure._measure(occluder, orders, rankings).forwards
     return total
 

@@ -57,6 +57,11 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
             owner.fp32_precision = setting
 
 
+def is_same_arithmetic(one: str, other: str, device: torch.device) -> bool:
+    """Whether two precisions are the same there: a CPU has no tf32 and computes in float32 instead."""
+    return one == other or (device.type == "cpu" and {one, other} == {"float32", "tf32"})
+
+
 def tune_cpu() -> None:
     """Process-wide settings that make maps on a CPU faster: denormals count as zero, and freed memory is kept.
 

@@ -65,12 +65,15 @@ class Job:
             raise
         journal.remove()
 
-    def unfinished(self, names: list[str], journal: Journal, what: str) -> Iterator[tuple[int, str]]:
-        """The identities that the journal has not, one after the other, each with its number among all from 1 on.
+    def unfinished(
+        self, names: list[str], journal: Journal, what: str, read: Callable[[str], Read]
+    ) -> Iterator[tuple[int, Read]]:
+        """What is read of each identity that the journal has not, one after the other, each with its number among all
+        from 1 on. The next one is read on another thread while one is computed.
 
         Raises OutOfTimeError when the next identity might not be done in time.
         """
-        yield from self.unfinished_groups([[name] for name in names], journal, what, lambda group: group[0])
+        yield from self.unfinished_groups([[name] for name in names], journal, what, lambda group: read(group[0]))
 
     def unfinished_groups(
         self, groups: list[list[str]], journal: Journal, what: str, read: Callable[[list[str]], Read]

@@ -87,7 +87,8 @@ def measure_ages(
                     grid=sources.grid,
                     batch=settings.batch_images,
                 )
-                cosines = measure_identity(occluder, planned, sources.orders(planned, identity, images, x))
+                orders = sources.orders(planned, sources.read(planned, identity, images), identity, x)
+                cosines = measure_identity(occluder, planned, orders)
             tables += [_pairs(cell, cosine, images, ages).assign(identity=identity) for cell, cosine in cosines.items()]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=AGE_COLUMNS)
     table = table.assign(model=recogniser.name, untrained=untrained)[AGE_COLUMNS]

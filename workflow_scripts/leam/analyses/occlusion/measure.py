@@ -62,7 +62,7 @@ from leam.analyses.occlusion import (
     paper_fill,
 )
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
-from leam.device import arithmetic, choose_device, tune_cpu
+from leam.device import arithmetic, choose_device, is_same_arithmetic, tune_cpu
 from leam.embedding import UnusableImagesError, embed, is_usable, normalise
 from leam.grid import Grid, centre_scores, input_pixels, set_size
 from leam.jobs import Job
@@ -94,6 +94,7 @@ class OcclusionSettings:
     headline_guide : the recogniser whose maps are tried at every percent on all others, under the paper's fill
     layers : "all" layers of the recogniser's own maps, or the "first"; other recognisers' maps: the first
     others : people of other_mean; repeats : random draws; batch_images : images per forward
+    precision : of the network's products, as in ``maps.MapSettings``; on a CPU tf32 is float32
     """
 
     percents: tuple[float, ...] = PAPER_PERCENTS
@@ -108,6 +109,7 @@ class OcclusionSettings:
     headline_guide: str | None = None
     masks: str = SHOWN_MASKS
     batch_images: int = 64
+    precision: str = "tf32"
 
 
 def occlusion_settings(section: dict) -> OcclusionSettings:
@@ -282,8 +284,9 @@ class Occluder:
         after another
         """
         sizes = [[size for _, size in each] for each in masks]
-        pixels = np.hstack([_at(order < self.grid**2, k) for order, k in zip(orders, sizes, strict=True)])
-        marks = np.hstack([_at(self.marks[order], k) for order, k in zip(orders, sizes, strict=True)])
+        given = list(zip(orders, sizes, strict=True))
+        pixels = torch.cat([_at(order < self.grid**2, k) for order, k in given], 1).cpu().numpy()
+        marks = torch.cat([_at(self.marks[order], k) for order, k in given], 1).cpu().numpy()
         of_fills = np.array([self.fill_marks[fill] for each in masks for fill, _ in each])
         image, mask, inverse = distinct(np.where(marks == 0, 0, marks + of_fills))
         drop, lost = self._embed(anchors, image, mask, orders, masks)
@@ -317,22 +320,29 @@ class Occluder:
         names = list(self.fills)
         fill, size = np.array([(names.index(fill), size) for each in masks for fill, size in each])[mask].T
         drop, lost = np.zeros(len(image) + 1), np.zeros(len(image) + 1)
+        if not len(image):
+            return drop, lost
         by_fill = np.argsort(fill, kind="stable")  # few batches have several
+        # Numbers go to the device, and results come from it, all at once: nothing waits between two batches.
+        on_device = [torch.from_numpy(each[by_fill]).to(anchors.device) for each in (image, ranking, fill, size)]
+        found = []
         for start in range(0, len(image), self.batch):
-            part = by_fill[start : start + self.batch]
-            i, r, f, k = (torch.from_numpy(each[part]).to(anchors.device) for each in (image, ranking, fill, size))
-            drop[part], lost[part] = self._compare(self._occluded(anchors[i], padded[i, r], k, f), anchors[i])
+            part = slice(start, start + self.batch)
+            i, r, f, k = (each[part] for each in on_device)
+            present = np.unique(fill[by_fill[part]]).tolist()
+            found.append(self._compare(self._occluded(anchors[i], padded[i, r], k, f, present), anchors[i]))
+        drop[by_fill], lost[by_fill] = torch.cat(found, 1).cpu().numpy()
         return drop, lost
 
-    def _occluded(self, anchors: Tensor, orders: Tensor, sizes: Tensor, fills: Tensor) -> Tensor:
+    def _occluded(self, anchors: Tensor, orders: Tensor, sizes: Tensor, fills: Tensor, present: list[int]) -> Tensor:
         """Embeddings (b, D) of the anchors (b,) without the first ``sizes`` (b,) pixels of their orders (b, K).
 
-        fills : (b,) numbers of what takes their place, in the order of ``self.fills``
+        fills : (b,) numbers of what takes their place, in the order of ``self.fills``; present : those among them
         """
         hidden = draw_masks(orders, sizes, self.grid, self.rows, self.columns)
         occluded = self.x[anchors]
         each = list(self.fills.values())
-        for number in fills.unique().tolist():
+        for number in present:
             occluded = torch.where(hidden & (fills == number).view(-1, 1, 1, 1), each[number][anchors], occluded)
         return embed(self.network, occluded, self.batch)
 
@@ -345,28 +355,31 @@ class Occluder:
         blocks = anchors.split(self.batch)
         number = list(self.fills).index(fill)
         found = torch.cat(
-            [self._occluded(b, order[b], torch.full_like(b, size), torch.full_like(b, number)) for b in blocks]
+            [
+                self._occluded(b, order[b], torch.full_like(b, size), torch.full_like(b, number), [number])
+                for b in blocks
+            ]
         )
         unusable = ~is_usable(found) | (order[:, 0] >= self.grid**2)
         cosines = normalise(found) @ self.unit.T
         return cosines.masked_fill(unusable[:, None], float("nan")).cpu().numpy()
 
-    def _compare(self, found: Tensor, anchors: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings (b, D) of the occluded anchors -> (b,) mean drop over the partners, (b,) how many are lost."""
+    def _compare(self, found: Tensor, anchors: Tensor) -> Tensor:
+        """Embeddings (b, D) of the occluded anchors -> (2, b): mean drop over the partners, and how many are lost."""
         partners = self._partners(anchors)
         before, after = self.unit[anchors] @ self.unit.T, normalise(found) @ self.unit.T
         drop = ((before - after).double() * partners).sum(1) / partners.sum(1)
         lost = ((before > self.threshold) & ~(after > self.threshold) & partners).sum(1).double()
-        drop, lost = (each.masked_fill(~is_usable(found), float("nan")) for each in (drop, lost))
-        return drop.cpu().numpy(), lost.cpu().numpy()
+        return torch.stack([drop, lost]).masked_fill(~is_usable(found), float("nan"))
 
 
-def _at(of_pixels: Tensor, sizes: list[int]) -> np.ndarray:
+def _at(of_pixels: Tensor, sizes: list[int]) -> Tensor:
     """Numbers (n, K) of ordered pixels, added up over the first ``sizes`` of them: (n, T), modulo 2**64.
 
     Of random numbers this is a fingerprint of the set: two different sets agree by chance once in 2**64.
     """
-    return of_pixels.long().cumsum(1)[:, [size - 1 for size in sizes]].cpu().numpy()
+    sums = of_pixels.long().cumsum(1)
+    return torch.stack([sums[:, size - 1] for size in sizes], 1)
 
 
 def distinct(marks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -392,6 +405,7 @@ class Sources:
 
     guides : {model: its maps file of this shard}, open; the recogniser's own among them
     averaged : what takes all shards; their maps files lie beside the recogniser's own; others : people of other_mean
+    precision : in which faces are embedded, by default that of the maps
     shuffled : the recogniser's network with permuted weights, needed by the kind of that name
     """
 
@@ -404,6 +418,7 @@ class Sources:
         others: int = 1,
         batch: int = 64,
         seed: int = 0,
+        precision: str | None = None,
     ):
         own = guides[recogniser.name]
         self.guides, self.averaged, self.batch, self.seed = guides, averaged, batch, seed
@@ -412,26 +427,42 @@ class Sources:
             identity: Path(own.filename).with_name(name)
             for identity, name in zip(averaged.identities, averaged.shards, strict=True)
         }
-        self.grid, self.precision = int(own.attrs["grid"]), json.loads(own.attrs["settings"])["precision"]
+        self.grid, self.maps_precision = int(own.attrs["grid"]), json.loads(own.attrs["settings"])["precision"]
+        self.precision = precision or self.maps_precision
         self.layers = {name: storage.read_layers(shard) for name, shard in guides.items()}
         self.placed = {name: storage.read_grid(shard) for name, shard in guides.items()}
         self.seen = seen_pixels(recogniser, self.grid)
         self.shuffled: nn.Module | None = None
         self._last: tuple[tuple, np.ndarray] = ((), EMPTY_MAP)  # the maps read last, which several kinds share
 
-    def orders(self, rankings: list[Ranking], identity: str, images: list[str], x: Tensor) -> list[Tensor]:
-        """Per ranking the pixels (N, K) of every image to occlude, largest first; x : (N, 3, h, w)."""
-        found, shuffled = [], self._shuffled_maps(rankings, identity, x)
+    def read(self, rankings: list[Ranking], identity: str, images: list[str]) -> list[np.ndarray]:
+        """Per ranking what its pixels are ordered by, from files and draws: (1 or N, h, w) maps at their native size,
+        or (1 or N, G, G) scores of the kinds that come from no map. Of SHUFFLED, which is computed, an empty map.
+        """
+        cells = {(each.polarity, each.layer): None for each in rankings if each.kind == OTHER_MEAN}
+        repeats = {each.repeat for each in rankings if each.kind == OTHER_MEAN}
+        others = {repeat: self._other_means(list(cells), identity, repeat, len(images) - 1) for repeat in repeats}
+        found = []
         for ranking in rankings:
             if ranking.kind in MAPLESS_KINDS:
-                scores = torch.from_numpy(self._free(ranking, identity, images)).to(x.device)
+                found.append(self._free(ranking, identity, images))
+            elif ranking.kind == OTHER_MEAN:
+                found.append(others[ranking.repeat][ranking.polarity, ranking.layer][None])
             else:
-                cell = ranking.polarity, ranking.layer
-                native = shuffled.get(cell, EMPTY_MAP) if ranking.kind == SHUFFLED else None
-                native = self._native(ranking, identity, images) if native is None else native
-                scores = self.placed[ranking.guide].place(torch.from_numpy(native).float().to(x.device), ranking.layer)
+                found.append(EMPTY_MAP if ranking.kind == SHUFFLED else self._native(ranking, identity, images))
+        return found
+
+    def orders(self, rankings: list[Ranking], read: list[np.ndarray], identity: str, x: Tensor) -> list[Tensor]:
+        """Per ranking the pixels (N, K) of every image to occlude, largest first; x : (N, 3, h, w)."""
+        found, shuffled = [], self._shuffled_maps(rankings, identity, x)
+        for ranking, native in zip(rankings, read, strict=True):
+            if ranking.kind == SHUFFLED:
+                native = shuffled.get((ranking.polarity, ranking.layer), EMPTY_MAP)
+            scores = torch.from_numpy(native).to(x.device)
+            if ranking.kind not in MAPLESS_KINDS:
+                scores = self.placed[ranking.guide].place(scores.float(), ranking.layer)
             longest = max(size for _, size in set_sizes(ranking, self.grid))
-            found.append(order_pixels(scores, longest).expand(len(images), -1))
+            found.append(order_pixels(scores, longest).expand(len(x), -1))
         return found
 
     def _free(self, ranking: Ranking, identity: str, images: list[str]) -> np.ndarray:
@@ -444,8 +475,6 @@ class Sources:
     def _native(self, ranking: Ranking, identity: str, images: list[str]) -> np.ndarray:
         """(1 or N, h, w): maps at their native size; an empty one for an image that the guide could not embed."""
         cell = ranking.polarity, ranking.layer
-        if ranking.kind == OTHER_MEAN:
-            return self._other_mean(cell, identity, self.others[identity][ranking.repeat], len(images) - 1)[None]
         found = self._image_maps(ranking.guide, identity, images, cell)
         if ranking.kind == OWN_MEAN:
             return averages.leave_one_out(found)
@@ -466,12 +495,16 @@ class Sources:
             self._last = key, np.stack([found.get(image, nothing) for image in images])
         return self._last[1]
 
-    def _other_mean(self, cell: tuple[str, str], identity: str, other: str, count: int) -> np.ndarray:
-        """(h, w): the mean over ``count`` images of the other, drawn with the seed, or over all where it has fewer."""
+    def _other_means(
+        self, cells: list[tuple[str, str]], identity: str, repeat: int, count: int
+    ) -> dict[tuple[str, str], np.ndarray]:
+        """{cell: (h, w)}: means over ``count`` images of another, drawn with the seed, or over all that there are."""
+        other = self.others[identity][repeat]
         with storage.open_shard(self.paths[other], "maps") as shard:
-            found = storage.read_layer_maps(shard, other, *cell)
-        rng = np.random.default_rng([self.seed, *f"{identity}/{other}".encode()])
-        return found[rng.permutation(len(found))[:count]].mean(0, dtype=np.float64)
+            found = {cell: storage.read_layer_maps(shard, other, *cell) for cell in cells}
+            images = len(storage.read_images(shard, other))
+        drawn = np.random.default_rng([self.seed, *f"{identity}/{other}".encode()]).permutation(images)[:count]
+        return {cell: maps[drawn].mean(0, dtype=np.float64) for cell, maps in found.items()}
 
     def _shuffled_maps(self, rankings: list[Ranking], identity: str, x: Tensor) -> dict[tuple[str, str], np.ndarray]:
         """{(polarity, layer): (N, h, w)} under permuted weights; {} where none are asked for, or there are none."""
@@ -534,7 +567,9 @@ def occlude_faces(
         check(opened, files.sha256(faces), recogniser)
         averaged = storage.read_averages(totals)
         batch, others = settings.batch_images, min(settings.others, len(averaged.identities) - 1)
-        sources = Sources(recogniser, opened, averaged, others=others, batch=batch, seed=seed)
+        sources = Sources(
+            recogniser, opened, averaged, others=others, batch=batch, seed=seed, precision=settings.precision
+        )
         planned = plan_rankings(settings, recogniser.name, sources.layers)
         rankings = [ranking for ranking in planned if ranking.kind not in OTHERS_MEANS or ranking.repeat < others]
         work = _work(opened, recogniser, settings, {"seed": seed}, totals)
@@ -601,17 +636,24 @@ def _occlude_identities(
     if done == len(names):
         return
     network = ready_networks(sources, rankings, recogniser, device)
-    for number, name in job.unfinished(names, journal, recogniser.name):
-        begun, images = time.monotonic(), storage.read_images(own, name)
-        crops = storage.read_faces(parsed, name).crops[storage.used_faces(own, parsed, name)]
+
+    def read(name: str) -> tuple[storage.Faces, np.ndarray, list[np.ndarray]]:
+        faces = storage.read_faces(parsed, name, storage.read_images(own, name))
+        return faces, storage.read_embeddings(own, name), sources.read(rankings, name, faces.images)
+
+    for number, (faces, embeddings, natives) in job.unfinished(names, journal, recogniser.name, read):
+        begun, name, images = time.monotonic(), faces.identity, faces.images
         with arithmetic(sources.precision, device):
-            x = networks.to_input(crops, recogniser).to(device)
-            unit = torch.from_numpy(storage.read_embeddings(own, name)).to(device)
+            x = networks.to_input(faces.crops, recogniser).to(device)
+            if is_same_arithmetic(sources.precision, sources.maps_precision, device):
+                unit = torch.from_numpy(embeddings).to(device)
+            else:  # a drop is a difference, of which both sides should be rounded alike
+                unit = normalise(embed(network, x, settings.batch_images))
             fills = {fill: filling(fill, x, recogniser, sources.seed) for fill in settings.fills}
             occluder = Occluder(
                 network, recogniser, x, fills, unit, sources.grid, sources.averaged.threshold, settings.batch_images
             )
-            found = _measure(occluder, sources.orders(rankings, name, images, x), rankings)
+            found = _measure(occluder, sources.orders(rankings, natives, name, x), rankings)
         journal.add(name, images=np.array(images), **dataclasses.asdict(found))
         rate = found.forwards / (time.monotonic() - begun)
         log.info("%s (%d of %d): %d images, %.0f occluded/s", name, number, len(names), len(images), rate)
