@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -248,27 +249,37 @@ def stages(bench: Bench) -> None:
                 (networks, "to_input"),
                 (storage, "read_faces"),
                 (Journal, "add_all"),
-                (maps, "_write_identity"),
             ]
             share(bench, f"{prefix}_maps", compute, functions, people)
         averages.average_maps([made], totals)
-        chosen = occlusion_measure.OcclusionSettings(batch_images=4 if bench.tiny else OCCLUSION_BATCH)
-
-        def occlude() -> None:
-            guides = {recogniser.name: made}
-            occlusion_measure.occlude_faces(
-                faces, guides, totals, folder / "drops.parquet", recogniser, chosen, device=str(bench.device)
+        drops = {}
+        for precision in bench.precisions[:2]:
+            chosen = occlusion_measure.OcclusionSettings(
+                batch_images=4 if bench.tiny else OCCLUSION_BATCH, precision=precision
             )
+            output = folder / f"{precision}.parquet"
 
-        functions = [
-            (occlusion_measure, "ready_networks"),
-            (occlusion_measure.Occluder, "_embed"),
-            (occlusion_measure.Sources, "orders"),
-            (storage, "read_faces"),
-            (Journal, "add_all"),
-            (occlusion_measure, "_table"),
-        ]
-        share(bench, f"{recogniser.name}_float32_occlusion", occlude, functions, people)
+            def occlude(output: Path = output, settings: occlusion_measure.OcclusionSettings = chosen) -> None:
+                guides = {recogniser.name: made}
+                occlusion_measure.occlude_faces(
+                    faces, guides, totals, output, recogniser, settings, device=str(bench.device)
+                )
+
+            functions = [
+                (occlusion_measure, "ready_networks"),
+                (occlusion_measure.Occluder, "measure"),
+                (occlusion_measure.Sources, "read"),
+                (occlusion_measure.Sources, "orders"),
+                (occlusion_measure, "_table"),
+            ]
+            share(bench, f"{recogniser.name}_{precision}_occlusion", occlude, functions, people)
+            drops[precision] = pd.read_parquet(output)["drop"].to_numpy()
+        if len(drops) == 2:
+            apart = np.abs(drops["tf32"] - drops["float32"])
+            bench.figure(f"{recogniser.name}_tf32_drops_apart", float(np.nanmax(apart)), "of cosine, at most")
+            bench.figure(
+                f"{recogniser.name}_drops", float(np.nanmean(np.abs(drops["float32"]))), "of cosine, mean size"
+            )
 
 
 def share(
