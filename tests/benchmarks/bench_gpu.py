@@ -26,6 +26,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ PARTS = ("env", "engine", "choices", "busy", "stages", "occlusion", "projection"
 PRECISIONS = ("float32", "tf32", "bf16")
 MASKS = 290  # of the default percents under nine guides
 FORWARDS = (64, 256, 1024)
-STAGE_PEOPLE, OCCLUSION_BATCH = 32, 256
+STAGE_PEOPLE, OCCLUSION_BATCH = 16, 256
 
 
 class Bench:
@@ -236,7 +237,7 @@ def stages(bench: Bench) -> None:
         folder = Path(kept)
         faces, made, totals = (folder / name for name in ("faces.h5", "maps.h5", "averages.h5"))
         write_faces(faces, (make_faces(f"p{number:02d}", bench.images) for number in range(people)))
-        for precision in bench.precisions[:2]:
+        for precision in bench.precisions[1::-1]:  # the coarser first
             settings = maps.MapSettings(batch_images=None, precision=precision)
 
             def compute(settings: maps.MapSettings = settings) -> None:
@@ -253,7 +254,7 @@ def stages(bench: Bench) -> None:
             share(bench, f"{prefix}_maps", compute, functions, people)
         averages.average_maps([made], totals)
         drops = {}
-        for precision in bench.precisions[:2]:
+        for precision in bench.precisions[1::-1]:  # the coarser first
             chosen = occlusion_measure.OcclusionSettings(
                 batch_images=4 if bench.tiny else OCCLUSION_BATCH, precision=precision
             )
@@ -272,7 +273,8 @@ def stages(bench: Bench) -> None:
                 (occlusion_measure.Sources, "orders"),
                 (occlusion_measure, "_table"),
             ]
-            share(bench, f"{recogniser.name}_{precision}_occlusion", occlude, functions, people)
+            with counted(bench, f"{recogniser.name}_{precision}_occlusion_forwards"):
+                share(bench, f"{recogniser.name}_{precision}_occlusion", occlude, functions, people)
             drops[precision] = pd.read_parquet(output)["drop"].to_numpy()
         if len(drops) == 2:
             apart = np.abs(drops["tf32"] - drops["float32"])
@@ -280,6 +282,23 @@ def stages(bench: Bench) -> None:
             bench.figure(
                 f"{recogniser.name}_drops", float(np.nanmean(np.abs(drops["float32"]))), "of cosine, mean size"
             )
+
+
+@contextlib.contextmanager
+def counted(bench: Bench, name: str) -> Iterator[None]:
+    """How many faces occlude_faces embeds of a person."""
+    inner, found = occlusion_measure._measure, []
+
+    def measured(*given: Any) -> occlusion_measure.Measured:
+        found.append(inner(*given))
+        return found[-1]
+
+    occlusion_measure._measure = measured
+    try:
+        yield
+    finally:
+        occlusion_measure._measure = inner
+    bench.figure(name, statistics.median(each.forwards for each in found), "per person")
 
 
 def share(
