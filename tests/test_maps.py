@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 import naive
-from leam import device, files, jobs, journal, maps, pixel_sets, storage
+from leam import device, files, jobs, journal, maps, maps_file, pixel_sets, storage
 from leam.grid import TOP_PERCENTS, Grid
 from leam.journal import Journal
 from leam.methods import INPUT, POLARITIES, Reduction, cells_of
@@ -494,7 +494,7 @@ def test_a_rerun_gives_the_same_bytes(tmp_path, faces_shard, narrow):
 
 KILLED = """
 import os, signal, sys
-from leam import maps, storage
+from leam import maps, maps_file, storage
 from leam.recognisers import registry
 maps.torch.set_num_threads({threads})  # sums are taken in another order by another number of threads
 recogniser = registry.recogniser("narrow", {entry!r})
@@ -607,10 +607,10 @@ def test_an_image_without_an_embedding_is_recorded_and_the_run_goes_on(tmp_path,
         assert storage.read_maps(shard, "a").images == ["00", "02"]
         discarded = [(row.identity, row.image, row.reason) for row in storage.read_discarded(shard)]
     assert discarded == [
-        ("a", "01", maps.NO_EMBEDDING),
+        ("a", "01", maps_file.NO_EMBEDDING),
         ("b", "", storage.TOO_FEW),
-        ("b", "00", maps.NO_EMBEDDING),
-        ("b", "01", maps.NO_EMBEDDING),
+        ("b", "00", maps_file.NO_EMBEDDING),
+        ("b", "01", maps_file.NO_EMBEDDING),
         ("b", "02", storage.TOO_FEW),
     ]
 
@@ -667,16 +667,14 @@ def test_stopped_within_a_group_and_started_again_gives_the_undisturbed_file(
     tmp_path, faces_shard, narrow, monkeypatch, records
 ):
     maps.compute_maps(faces_shard, tmp_path / "undisturbed.h5", narrow, settings(batch_images=7), together=True)
-    add, added = Journal.add, []
+    add = Journal.add_all
 
-    def stop(journal, name, **arrays):
-        if len(added) == records:
-            raise KeyboardInterrupt
-        added.append(name)
-        add(journal, name, **arrays)
+    def stop(journal, found):
+        add(journal, found[:records])
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Journal, "add", stop)
+        patched.setattr(Journal, "add_all", stop)
         maps.compute_maps(faces_shard, tmp_path / "m.h5", narrow, settings(batch_images=7), together=True)
     maps.compute_maps(faces_shard, tmp_path / "m.h5", narrow, settings(batch_images=7), together=True)
     assert files.sha256(tmp_path / "m.h5") == files.sha256(tmp_path / "undisturbed.h5")
@@ -695,6 +693,35 @@ def test_finished_groups_are_not_computed_again_and_time_is_kept(tmp_path, faces
     monkeypatch.undo()
     maps.compute_maps(*given, together=True, progress=lambda names: computed.extend(names) or names)
     assert computed == ["d"]  # and b with it
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_output_that_cannot_be_written_is_said_in_one_sentence(tmp_path, faces_shard, narrow, together):
+    """Whichever process writes it; what is computed is kept, and a later run takes it."""
+    output, computed = tmp_path / "m.h5", []
+    output.mkdir()
+    with pytest.raises((files.StorageError, OSError), match=r"m\.h5"):
+        maps.compute_maps(faces_shard, output, narrow, settings(batch_images=7), together=together)
+    output.rmdir()
+    maps.compute_maps(
+        faces_shard,
+        output,
+        narrow,
+        settings(batch_images=7),
+        together=together,
+        progress=lambda names: computed.extend(names) or names,
+    )
+    assert computed == [] and list(read(output)) == list("abcd")
+
+
+def test_a_writer_that_dies_stops_the_job_and_loses_nothing(tmp_path, faces_shard, narrow, monkeypatch):
+    monkeypatch.setattr(maps_file.sys, "executable", "/bin/false")
+    with pytest.raises(files.StorageError, match=r"m\.h5: the process that writes it was killed"):
+        maps.compute_maps(faces_shard, tmp_path / "m.h5", narrow, settings(batch_images=7), together=True)
+    monkeypatch.undo()
+    assert not (tmp_path / "m.h5").exists() and (tmp_path / "m.h5.journal").exists()
+    maps.compute_maps(faces_shard, tmp_path / "m.h5", narrow, settings(batch_images=7), together=True)
+    assert list(read(tmp_path / "m.h5")) == list("abcd")
 
 
 def test_out_of_memory_halves_the_group(tmp_path, faces_shard, narrow, monkeypatch, caplog):

@@ -191,6 +191,38 @@ def test_a_journal_goes_on_after_the_last_whole_record(tmp_path):
         assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(["ä/b", ""]),
+        np.array([], np.str_),
+        np.array(7),
+        np.float32([[1.5, np.nan]])[:, ::-1],
+        np.zeros((3, 0, 2), np.float16),
+        np.array([True, False]),
+        np.arange(6, dtype=np.uint16).reshape(2, 3).T,
+    ],
+)
+def test_a_record_keeps_kinds_shapes_and_values(tmp_path, array):
+    journal = Journal(tmp_path / "j", "work")
+    journal.add("ü\n0", first=np.arange(3), array=array)
+    journal.close()
+    found = Journal(tmp_path / "j", "work").get("ü\n0")
+    np.testing.assert_array_equal(found["first"], np.arange(3))
+    np.testing.assert_array_equal(found["array"], array, strict=True)
+    with pytest.raises(TypeError, match="other of Python objects"):
+        Journal(tmp_path / "k", "work").add("a", other=np.array([None]))
+
+
+def test_a_journal_of_another_layout_is_emptied(tmp_path):
+    journal = Journal(tmp_path / "j", "work")
+    journal._append(b"work of an older layout")
+    whole = (tmp_path / "j").read_bytes()
+    journal.close()
+    (tmp_path / "j").write_bytes(whole[-(Journal.FRAME.size + len("work of an older layout")) :])
+    assert len(Journal(tmp_path / "j", "of an older layout")) == 0
+
+
 def test_records_added_together_are_read_one_by_one_and_the_last_counts(tmp_path):
     journal = Journal(tmp_path / "j", "work")
     journal.add_all([(name, {"values": np.array([number])}) for number, name in enumerate("abca")])

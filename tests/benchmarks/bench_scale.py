@@ -26,7 +26,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from leam import config as settings
-from leam import device, links, maps, regions, scale, storage
+from leam import device, links, maps, maps_file, regions, scale, storage
 from leam.analyses.occlusion import averages
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.analyses.similarity import measure as similarity_measure
@@ -264,7 +264,7 @@ def made_up_shards(
 ) -> None:
     """Files of the right shapes; embeddings of 512 numbers. The last threshold is the full activation."""
     rng = np.random.default_rng(0)
-    names, pairs = [f"{number:02d}" for number in range(images)], maps.ordered_pairs(images)
+    names, pairs = [f"{number:02d}" for number in range(images)], maps_file.ordered_pairs(images)
     sets = [*(f"{percent:g}" for percent in TOP_PERCENTS), regions.FULL][-thresholds:]
     counts = rng.integers(0, 900, (len(pairs), layers, thresholds, len(regions.REGIONS)), dtype=np.uint16)
     points = np.zeros((images, 68, 2), np.float32)

@@ -19,7 +19,7 @@ from leam.files import StorageError, room_for
 
 log = logging.getLogger(__name__)
 WAIT_S = 1  # between two tries to get a lock
-LAYOUT = "records 2"  # of the bytes; a journal of another layout is started anew
+_LAYOUT = "records 2"  # of the bytes; a journal of another layout is started anew
 ALIGNED = 16  # arrays begin at a multiple of this many bytes
 _LENGTH = struct.Struct("<Q")
 
@@ -29,7 +29,57 @@ def journal_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.journal")
 
 
-class Journal:
+class Records:
+    """Records of a journal at known places (``offsets``), to be read, also while another process adds more."""
+
+    FRAME = struct.Struct("<Q32s")
+
+    def __init__(self, path: str | Path):
+        """Raises OSError when there is no such file."""
+        self.path = Path(path)
+        self.offsets: dict[str, int] = {}
+        self._file: io.BufferedReader | io.BufferedRandom = open(self.path, "rb")  # noqa: SIM115  (as long as this)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.offsets
+
+    def get(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a finished record, read-only.
+
+        Raises StorageError when the file was damaged since it was opened.
+        """
+        payload = self._read(self.offsets[name])
+        if payload is None:
+            raise StorageError(f"{self.path} was damaged: the record of {name!r} is not what was written; run again")
+        return _unpack(payload)[1]
+
+    def _read(self, offset: int) -> bytes | None:
+        head = self._bytes(offset, self.FRAME.size)
+        if len(head) < self.FRAME.size:
+            return None
+        size, checksum = self.FRAME.unpack(head)
+        if size > os.fstat(self._file.fileno()).st_size:
+            return None
+        payload = self._bytes(offset + self.FRAME.size, size)
+        return payload if hashlib.sha256(payload).digest() == checksum else None
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        """At most ``size`` bytes from there, without moving where the other thread appends."""
+        parts: list[bytes] = []
+        while size and (part := os.pread(self._file.fileno(), size, offset)):  # one call gives 2 GB at most
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what could not be written has been said
+            self._file.close()
+
+
+class Journal(Records):
     """What a job that may be killed at any moment has finished: records appended to one side file.
 
     A record is a name and its arrays, framed by its length and SHA-256; reading stops at the first frame that is cut
@@ -39,8 +89,6 @@ class Journal:
     One thread may add while another reads what is there.
     """
 
-    _FRAME = struct.Struct("<Q32s")
-
     def __init__(self, path: str | Path, work: str, wait_s: float = 0):
         """wait_s : how long to wait while another process holds this journal, seconds; ``waited`` says if it did."""
         self.path = Path(path)
@@ -48,7 +96,7 @@ class Journal:
         self.offsets: dict[str, int] = {}
         self.waited = False
         self._file = self._locked(time.monotonic() + wait_s)
-        first = f"{LAYOUT} {work}".encode()
+        first = f"{_LAYOUT} {work}".encode()
         end = self._scan(first)
         self._file.truncate(end)
         if not end:
@@ -93,32 +141,14 @@ class Journal:
                 return 0
             if not first:
                 self.offsets[_unpack(payload)[0]] = offset
-            end, first = offset + self._FRAME.size + len(payload), False
+            end, first = offset + self.FRAME.size + len(payload), False
         return end
 
     def _records(self) -> Iterator[tuple[int, bytes]]:
         offset = 0
         while (payload := self._read(offset)) is not None:
             yield offset, payload
-            offset += self._FRAME.size + len(payload)
-
-    def _read(self, offset: int) -> bytes | None:
-        head = self._bytes(offset, self._FRAME.size)
-        if len(head) < self._FRAME.size:
-            return None
-        size, checksum = self._FRAME.unpack(head)
-        if size > os.fstat(self._file.fileno()).st_size:
-            return None
-        payload = self._bytes(offset + self._FRAME.size, size)
-        return payload if hashlib.sha256(payload).digest() == checksum else None
-
-    def _bytes(self, offset: int, size: int) -> bytes:
-        """At most ``size`` bytes from there, without moving where the other thread appends."""
-        parts: list[bytes] = []
-        while size and (part := os.pread(self._file.fileno(), size, offset)):  # one call gives 2 GB at most
-            parts.append(part)
-            offset, size = offset + len(part), size - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            offset += self.FRAME.size + len(payload)
 
     def _append(self, *payloads: bytes) -> list[int]:
         """Write records, whole or not at all; returns where they begin. They are on disk when this returns."""
@@ -126,7 +156,7 @@ class Journal:
         frames, offsets = [], []
         for payload in payloads:
             offsets.append(end)
-            frames.append(self._FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
+            frames.append(self.FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload)
             end += len(frames[-1])
         try:
             with room_for(self.path):
@@ -143,12 +173,6 @@ class Journal:
             left = left[os.write(self._file.fileno(), left) :]
         os.fsync(self._file.fileno())
 
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.offsets
-
     def add(self, name: str, **arrays: np.ndarray) -> None:
         """Append a finished record; it is on disk when this returns."""
         self.add_all([(name, arrays)])
@@ -158,20 +182,6 @@ class Journal:
         payloads = [_pack(name, arrays) for name, arrays in records]
         names = [name for name, _ in records]
         self.offsets.update(zip(names, self._append(*payloads), strict=True))
-
-    def get(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a finished record, read-only.
-
-        Raises StorageError when the file was damaged since it was opened.
-        """
-        payload = self._read(self.offsets[name])
-        if payload is None:
-            raise StorageError(f"{self.path} was damaged: the record of {name!r} is not what was written; run again")
-        return _unpack(payload)[1]
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # what could not be written has been said
-            self._file.close()
 
     def remove(self) -> None:
         """Close and delete the side file: its records stand in the output now."""

@@ -19,7 +19,6 @@ import dataclasses
 import json
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from leam.faces.duplicates import kept_images, leave_out
 from leam.grid import CENTRED, TOP_PERCENTS, Grid, Lattice
 from leam.jobs import Behind, Job
 from leam.journal import Journal
+from leam.maps_file import Planned, Tell, block_name, ordered_pairs, write_beside, write_here
 from leam.methods import INPUT, Cell, Reduction, cells_of
 from leam.methods.leam import LEAM
 from leam.pixel_sets import QuickCounter, RegionCounter
@@ -47,7 +47,6 @@ from leam.regions import FULL, REGIONS, resize_regions
 log = logging.getLogger(__name__)
 
 NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
-NO_EMBEDDING = "embedding is zero or not finite"
 EQUAL = 1e-6  # 1 - cos below which a pair's gradient is what rounding leaves of 0
 
 
@@ -428,11 +427,6 @@ def _fill(
     return block.arrays(), block.counter.is_settled()
 
 
-def ordered_pairs(n: int) -> np.ndarray:
-    """(P, 2) int16: every anchor with every other image, sorted."""
-    return np.array([(i, j) for i in range(n) for j in range(n) if i != j], np.int16)
-
-
 def explain(
     network: nn.Module,
     layers: tuple[str, ...],
@@ -510,11 +504,20 @@ def compute_maps(
             joined = where.type == "cuda" if together is None else together
             ready = make_ready(recogniser, settings, where, seed)
             groups = _groups(parsed, settings.batch_images or images_at_once(where), joined)
-            with storage.create_shard(job.output, "maps", **_attributes(ready, described)) as created:
-                with Behind("write") as writing, Behind("record") as recording:
-                    writer = _Writer(created, journal, ready, parsed.images, groups, recording, writing)
-                    _compute_groups(parsed, job, groups, ready, writer)
-                writer.finish()
+            planned = Planned(
+                job.output,
+                _attributes(ready, described),
+                [name for group in groups for name in group],
+                recogniser.layers,
+                settings.dtype,
+            )
+            if not joined:
+                with write_here(planned, journal) as tell:
+                    _compute_groups(parsed, job, groups, ready, journal, _Recorder(journal, tell).add)
+                return
+            with write_beside(planned, journal) as tell, Behind("record") as behind:
+                recorder = _Recorder(journal, tell)
+                _compute_groups(parsed, job, groups, ready, journal, lambda records: behind.call(recorder.add, records))
 
 
 @dataclass(frozen=True)
@@ -614,60 +617,25 @@ class _Person:
     x: Tensor
 
 
-class _Writer:
-    """Finished identities on their way: to the journal, which a killed job leaves, and from there into the output.
-
-    Each step has a thread of its own, so that the device need not wait. The output gets the identities in the order of
-    the groups, however often the job was stopped.
-    """
-
-    def __init__(
-        self,
-        shard: h5py.File,
-        journal: Journal,
-        ready: Ready,
-        images: dict[str, list[str]],
-        groups: list[list[str]],
-        recording: Behind,
-        writing: Behind,
-    ):
-        self.journal = journal
-        self._shard, self._ready, self._recording, self._writing = shard, ready, recording, writing
-        self._images = images  # of every identity, those that get maps
-        self._coming = deque(name for group in groups for name in group)
-        self._discarded: dict[str, list[storage.Discarded]] = {}
-        writing.call(self._go_on)  # with what an earlier job has finished
-
-    def add(self, records: list[tuple[str, dict[str, np.ndarray]]]) -> None:
-        self._recording.call(self._record, records)
-        if self._ready.device.type == "cpu":  # which would do the recording too: a kill loses what is computed, no more
-            self._recording.wait()
-
-    def _record(self, records: list[tuple[str, dict[str, np.ndarray]]]) -> None:
-        self.journal.add_all(records)
-        self._writing.call(self._go_on)
-
-    def _go_on(self) -> None:
-        while self._coming and self._coming[0] in self.journal:
-            self._write(self._coming.popleft())
-
-    def _write(self, name: str) -> None:
-        facts, recogniser = self.journal.get(name), self._ready.recogniser
-        reasons = {str(image): NO_EMBEDDING for image in facts["dropped"]}
-        if len(facts["images"]):
-            _write_identity(self._shard, name, facts, self.journal, recogniser.layers, self._ready.settings.dtype)
-        else:
-            reasons = dict.fromkeys(["", *self._images[name]], storage.TOO_FEW) | reasons
-        self._discarded[name] = [storage.Discarded(name, image, reason) for image, reason in reasons.items()]
-
-    def finish(self) -> None:
-        """When all is written: what was left out, in the order of the identities."""
-        storage.write_discarded(self._shard, [each for name in self._images for each in self._discarded[name]])
-        self._shard.attrs["complete"] = True
+Record = tuple[str, dict[str, np.ndarray]]
+Add = Callable[[list[Record]], None]
 
 
-def _compute_groups(parsed: Parsed, job: Job, groups: list[list[str]], ready: Ready, writer: _Writer) -> None:
-    journal, model, total = writer.journal, ready.recogniser.name, sum(map(len, groups))
+class _Recorder:
+    """Puts finished records into the journal, which a killed job leaves, and tells the output's writer of them."""
+
+    def __init__(self, journal: Journal, tell: Tell):
+        self._journal, self._tell = journal, tell
+
+    def add(self, records: list[Record]) -> None:
+        self._journal.add_all(records)
+        self._tell({name: self._journal.offsets[name] for name, _ in records})
+
+
+def _compute_groups(
+    parsed: Parsed, job: Job, groups: list[list[str]], ready: Ready, journal: Journal, add: Add
+) -> None:
+    model, total = ready.recogniser.name, sum(map(len, groups))
     done = sum(name in journal for group in groups for name in group)
     log.info("%s: %d identities, %d done before, on %s", model, total, done, ready.device)
 
@@ -678,7 +646,7 @@ def _compute_groups(parsed: Parsed, job: Job, groups: list[list[str]], ready: Re
     for number, group in job.unfinished_groups(groups, journal, model, read):
         begun = time.monotonic()
         with arithmetic(ready.settings.precision, ready.device):
-            _compute_group(ready, group, writer)
+            _compute_group(ready, group, journal, add)
         seconds, sizes = time.monotonic() - begun, [len(person.x) for person in group]
         rate, names = sum(n * (n - 1) for n in sizes) / seconds, ", ".join(person.faces.identity for person in group)
         log.info("%s (%d of %d): %d images, %.0f pairs/s", names, number, total, sum(sizes), rate)
@@ -703,10 +671,10 @@ def _groups(parsed: Parsed, batch: int, together: bool) -> list[list[str]]:
     return groups
 
 
-def _compute_group(ready: Ready, group: list[_Person], writer: _Writer) -> None:
-    """LEAM of identities that share a block, for the writer; by halves when memory runs out."""
+def _compute_group(ready: Ready, group: list[_Person], journal: Journal, add: Add) -> None:
+    """LEAM of identities that share a block; by halves when memory runs out."""
     if len(group) == 1:
-        return _compute_identity(ready, group[0], writer)
+        return _compute_identity(ready, group[0], add)
     blocks = None
     try:
         blocks, usable = _blocks_of(ready, group)
@@ -714,11 +682,11 @@ def _compute_group(ready: Ready, group: list[_Person], writer: _Writer) -> None:
         halve(sum(len(person.x) for person in group), error)
     if blocks is None:
         for half in (group[: len(group) // 2], group[len(group) // 2 :]):
-            _compute_group(ready, half, writer)
+            _compute_group(ready, half, journal, add)
         return None
     found = zip(group, usable, blocks, strict=True)  # some may be recorded already by a job that was stopped
-    new = (each for each in found if each[0].faces.identity not in writer.journal)
-    writer.add([record for person, use, block in new for record in _records(person.faces, use, block)])
+    new = (each for each in found if each[0].faces.identity not in journal)
+    add([record for person, use, block in new for record in _records(person.faces, use, block)])
     return None
 
 
@@ -742,8 +710,8 @@ def _blocks_of(ready: Ready, group: list[_Person]) -> tuple[list[list[dict[str, 
     return blocks, usable
 
 
-def _compute_identity(ready: Ready, person: _Person, writer: _Writer) -> None:
-    """LEAM of one identity for the writer, block by block."""
+def _compute_identity(ready: Ready, person: _Person, add: Add) -> None:
+    """LEAM of one identity, block by block."""
     usable = np.ones(len(person.x), bool)
     while True:
         blocks: Iterable[dict[str, np.ndarray]] = []
@@ -752,19 +720,17 @@ def _compute_identity(ready: Ready, person: _Person, writer: _Writer) -> None:
             blocks = map_blocks(ready.network, ready.cells, chosen, regions, ready.settings, ready.grid)
         try:
             for record in _records(person.faces, usable, blocks):
-                writer.add([record])
+                add([record])
             return
         except UnusableImagesError as error:
             usable[np.flatnonzero(usable)[~error.usable]] = False
 
 
-def _records(
-    faces: storage.Faces, usable: np.ndarray, blocks: Iterable[dict[str, np.ndarray]]
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+def _records(faces: storage.Faces, usable: np.ndarray, blocks: Iterable[dict[str, np.ndarray]]) -> Iterator[Record]:
     """An identity's blocks, then the record under its own name, which says that it is whole.
 
-    Images whose embedding is zero or not finite are left out and named in ``dropped``; of an identity with fewer than
-    two others there are no ``images``.
+    Images whose embedding is zero or not finite are left out and named in ``dropped``; where that leaves fewer than two
+    others, there are no ``images``, and the other is ``alone``.
     """
     images = np.array(faces.images)
     used = usable if usable.sum() >= 2 else np.zeros_like(usable)
@@ -772,15 +738,12 @@ def _records(
     for number, block in enumerate(blocks):
         embeddings.append(block.pop("embeddings"))
         nonfinite += int(block["nonfinite"])
-        yield _block_name(faces.identity, number), block
-    facts = {"images": images[used], "dropped": images[~usable], "blocks": np.array(len(embeddings))}
+        yield block_name(faces.identity, number), block
+    facts = {"images": images[used], "dropped": images[~usable], "alone": images[usable & ~used]}
+    facts["blocks"] = np.array(len(embeddings))
     if embeddings:
         facts |= {"embeddings": np.concatenate(embeddings), "nonfinite": np.array(nonfinite)}
     yield faces.identity, facts
-
-
-def _block_name(identity: str, number: int) -> str:
-    return f"{identity}\n{number}"  # no identity's own name has a line break
 
 
 def _attributes(ready: Ready, described: dict[str, str | bool]) -> dict[str, object]:
@@ -798,32 +761,3 @@ def _attributes(ready: Ready, described: dict[str, str | bool]) -> dict[str, obj
         lattices = [ready.grid.lattices[layer] for layer in layers]
         found |= {name: np.array([getattr(each, name) for each in lattices]) for name in ("offsets", "strides")}
     return found | described
-
-
-def _write_identity(
-    shard: h5py.File,
-    name: str,
-    facts: dict[str, np.ndarray],
-    journal: Journal,
-    layers: tuple[str, ...],
-    dtype: str,
-) -> None:
-    images, unit = [str(image) for image in facts["images"]], facts["embeddings"]
-    pairs = ordered_pairs(len(images))
-    cosine = (unit @ unit.T)[tuple(pairs.T)]
-    group = storage.start_maps(shard, name, images, pairs, cosine, unit, int(facts["nonfinite"]))
-    for number in range(int(facts["blocks"])):
-        block = journal.get(_block_name(name, number))
-        counts = dict(zip(LEAM.signs, block["counts"], strict=True))
-        maps, pair_maps = (_by_polarity(block, kind, layers) for kind in ("maps", "pair_maps"))
-        storage.add_maps(group, int(block["anchors"][0]), counts, maps, pair_maps, dtype)
-
-
-def _by_polarity(block: dict[str, np.ndarray], kind: str, layers: tuple[str, ...]) -> dict[str, dict[str, np.ndarray]]:
-    """{polarity: {layer: maps}} of a block; {} where this kind of map is not kept."""
-    if f"{kind}.0" not in block:
-        return {}
-    return {
-        polarity: {layer: block[f"{kind}.{number}"][sign] for number, layer in enumerate(layers)}
-        for sign, polarity in enumerate(LEAM.signs)
-    }
