@@ -1,7 +1,7 @@
 """The maps file of a shard, written from its job's journal while the job computes.
 
-Where a GPU computes, a process beside it writes. On a thread, writing and starting the GPU's kernels would wait for
-one another, for Python's lock: on an H200 either took half as long again, and the GPU worked a seventh of the time.
+Where a GPU computes, a process beside it writes: on threads of one process, writing and starting the GPU's kernels wait
+for one another, for Python's lock, and on an H200 both took half as long again.
 """
 
 import contextlib
