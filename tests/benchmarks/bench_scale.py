@@ -209,8 +209,8 @@ def per_image_and_pair(totals: list[float]) -> tuple[float, float]:
 
 JOB = """
 import re
-from leam import {module}
-{module}.{call}
+import leam.analyses.{module}
+leam.analyses.{module}.{call}
 print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1)) / 1024)
 """
 
@@ -226,27 +226,27 @@ def all_shards_costs(folder: Path) -> dict:
         maps_path, faces_path, counts, per_image = (str(folder / f"{number}_{name}") for name in names)
         made_up_shards(maps_path, faces_path, number, images=4, layers=9, thresholds=15)
         peaks["count_regions"].append(
-            peak_mb(f"regions.count_regions([{maps_path!r}], [{faces_path!r}], {counts!r}, {per_image!r}, 'm')")
+            peak_mb(f"regions.measure.count_regions([{maps_path!r}], [{faces_path!r}], {counts!r}, {per_image!r}, 'm')")
         )
-        peaks["tabulate_regions"].append(peak_mb(f"tables.tabulate_regions({{'m': {counts!r}}}, {outputs!r})"))
+        peaks["tabulate_regions"].append(peak_mb(f"regions.table.tabulate_regions({{'m': {counts!r}}}, {outputs!r})"))
         sizes.append(Path(counts).stat().st_size + Path(per_image).stat().st_size)
         of_nine = dict.fromkeys(NINE, counts), dict.fromkeys(NINE, per_image)
         call = f"tabulate_individuals({of_nine[0]!r}, {of_nine[1]!r}, {outputs!r})"
-        peaks["tabulate_individuals"].append(peak_mb(f"individuals.{call}"))
+        peaks["tabulate_individuals"].append(peak_mb(f"individuals.table.{call}"))
         pairs, null, occluded = (
             {SAMPLE[0]: multiply(folder / f"own_{name}", folder, number)} for name in ("pairs", "null", "occlusion")
         )
         call = f"tabulate_similarity({pairs!r}, {null!r}, {outputs!r})"
-        peaks["tabulate_similarity"].append(peak_mb(f"tables.{call}"))
-        headline = {"polarity": "loss", "fill": "mean", "percent": 1.0}
+        peaks["tabulate_similarity"].append(peak_mb(f"similarity.table.{call}"))
+        headline = {"fill": "mean", "percent": 1.0}
         options = f"guide={SAMPLE[0]!r}, fill='black', primary={headline!r}"
         call = f"tabulate_occlusion({occluded!r}, {checked!r}, {outputs!r}, {options})"
-        peaks["tabulate_occlusion"].append(peak_mb(f"occlusion_tables.{call}"))
+        peaks["tabulate_occlusion"].append(peak_mb(f"occlusion.table.{call}"))
     for number in MADE_UP["verification"]:  # enough images for the sample of impostor pairs to be as large as it gets
         made_up_shards(maps_path, faces_path, number, images=14, layers=1, thresholds=1)
-        call = f"verification.tabulate_verification({{'m': [{maps_path!r}]}}, {str(folder / 'v.csv')!r})"
+        call = f"verification.table.tabulate_verification({{'m': [{maps_path!r}]}}, {str(folder / 'v.csv')!r})"
         peaks["tabulate_verification"].append(peak_mb(call))
-        peaks["average_maps"].append(peak_mb(f"averages.average_maps([{maps_path!r}], {str(folder / 'a.h5')!r})"))
+        peaks["average_maps"].append(peak_mb(f"occlusion.averages.average_maps([{maps_path!r}], {str(folder / 'a.h5')!r})"))
     one, two = MADE_UP["regions"]
     return {
         "regions_bytes_per_identity": (sizes[1] - sizes[0]) / (two - one),
@@ -289,9 +289,9 @@ def made_up_shards(
 
 
 def peak_mb(call: str) -> float:
-    """Peak memory, MB, of a process that makes one call of a module of the library."""
-    module, call = call.split(".", 1)
-    code = JOB.format(module=module, call=call)
+    """Peak memory, MB, of a process that makes one call of a module of an analysis."""
+    analysis, module, call = call.split(".", 2)
+    code = JOB.format(module=f"{analysis}.{module}", call=call)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow_scripts"), "OMP_NUM_THREADS": "1"}
     found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(found.stdout)
