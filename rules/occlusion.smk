@@ -130,6 +130,7 @@ rule tabulate_occlusion:
         guide=OCCLUSION["headline_guide"],
         fill=OCCLUSION["paper_fill"],
         primary={
+            "polarity": config["analysis"]["polarity"],
             "fill": OCCLUSION["headline_fill"],
             "percent": OCCLUSION["headline_percent"],
         },

@@ -238,7 +238,7 @@ def all_shards_costs(folder: Path) -> dict:
         )
         call = f"tabulate_similarity({pairs!r}, {null!r}, {outputs!r})"
         peaks["tabulate_similarity"].append(peak_mb(f"similarity.table.{call}"))
-        headline = {"fill": "mean", "percent": 1.0}
+        headline = {"polarity": "loss", "fill": "mean", "percent": 1.0}
         options = f"guide={SAMPLE[0]!r}, fill='black', primary={headline!r}"
         call = f"tabulate_occlusion({occluded!r}, {checked!r}, {outputs!r}, {options})"
         peaks["tabulate_occlusion"].append(peak_mb(f"occlusion.table.{call}"))

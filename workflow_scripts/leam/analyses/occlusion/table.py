@@ -137,9 +137,9 @@ def _compare(more: np.ndarray, less: np.ndarray, confidence: float) -> dict[str,
 def correct_steps(steps: pd.DataFrame, primary: dict[str, str | float]) -> pd.DataFrame:
     """Adds the family of each test, and ``statistics.CORRECTED`` within it.
 
-    primary : the fill and percent of the question that is decided before looking: PRIMARY_STEP there, under each
-    recogniser's first layer in each polarity, is the family "primary". All other tests are secondary: those of one
-    polarity, fill, percent and layer number, steps and recognisers together, are a family each.
+    primary : the polarity, fill and percent of the question that is decided before looking: PRIMARY_STEP under each
+    recogniser's first layer there is the family "primary". All other tests are secondary: those of one polarity, fill,
+    percent and layer number, steps and recognisers together, are a family each.
     """
     return correct(steps.assign(family=_families(steps, primary)), ["family"], ["identities"])
 
