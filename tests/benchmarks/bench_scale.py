@@ -246,7 +246,9 @@ def all_shards_costs(folder: Path) -> dict:
         made_up_shards(maps_path, faces_path, number, images=14, layers=1, thresholds=1)
         call = f"verification.table.tabulate_verification({{'m': [{maps_path!r}]}}, {str(folder / 'v.csv')!r})"
         peaks["tabulate_verification"].append(peak_mb(call))
-        peaks["average_maps"].append(peak_mb(f"occlusion.averages.average_maps([{maps_path!r}], {str(folder / 'a.h5')!r})"))
+        peaks["average_maps"].append(
+            peak_mb(f"occlusion.averages.average_maps([{maps_path!r}], {str(folder / 'a.h5')!r})")
+        )
     one, two = MADE_UP["regions"]
     return {
         "regions_bytes_per_identity": (sizes[1] - sizes[0]) / (two - one),

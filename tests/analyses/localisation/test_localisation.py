@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import wilcoxon
 
 from leam import storage
 from leam.analyses import localisation
@@ -203,8 +204,18 @@ def test_a_region_that_any_one_control_finds_as_well_is_not_found(tmp_path, stro
     failed = claims.get(stronger, "above_recognisers")
     assert not row["found"] and not row[failed] and row["nearest"] == stronger
     assert row[["above_chance", "above_mean", *({*claims.values(), "above_recognisers"} - {failed})]].all()
+    assert row["p"] == 1  # two-sided, and as sure as six people can be: that it lies below
     kind = "general" if stronger == "second_general" else stronger
     assert row[f"under_{kind}"] > row["enrichment"] > 5
+
+
+def test_p_is_the_largest_over_all_controls_and_not_that_of_the_nearest(tmp_path):
+    """The nearest by its mean is surely below; another, lower in the mean, is below in three of six people alone."""
+    nearest, uncertain = [value - 1 for value in OWN], [value + (2 if n % 2 else -30) for n, value in enumerate(OWN)]
+    row, _ = find(tmp_path, shuffled=nearest, random=[max(value, 0.1) for value in uncertain])
+    assert row["nearest"] == "shuffled" and row["difference_low"] > 0
+    apart = np.array(OWN) - [max(value, 0.1) for value in uncertain]
+    assert row["p"] == pytest.approx(wilcoxon(apart).pvalue) and row["p"] > 2 / 2**6
 
 
 def test_the_mean_map_is_told_apart_from_the_controls(tmp_path):

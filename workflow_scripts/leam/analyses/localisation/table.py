@@ -13,7 +13,7 @@ from leam import files, regions
 from leam.analyses.localisation import CONTROLS, MEAN, PIXEL_CONTROLS, RECOGNISER_CONTROLS, TRAINED
 from leam.analyses.regions import table as regions_table
 from leam.regions import FULL
-from leam.statistics import Estimates, correct, interval, means, ratio, signed_rank
+from leam.statistics import Estimates, correct, interval, means, rank_biserial, ratio, signed_rank
 
 
 def tabulate_localisation(
@@ -43,7 +43,7 @@ def tabulate_localisation(
 
 
 def share_models(counts: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """``tables.share_regions`` of every recogniser and control of a world, with world, kind and auc."""
+    """``share_regions`` of every recogniser and control of a world, with world, kind and auc."""
     shares = []
     for model, rows in counts.groupby("model", observed=True, sort=False):
         first = rows.iloc[0]
@@ -61,7 +61,9 @@ def find_region(counts: pd.DataFrame, shares: pd.DataFrame, confidence: float) -
 
     under_general (the higher of the two), under_shuffled, ... : the region's enrichment under the controls and ``mean``
     nearest, difference : the control that comes closest, and enrichment minus its enrichment, with an interval
-        over identities, who are the same under both; p : of the shares under both, Wilcoxon's signed-rank test
+        over identities, who are the same under both
+    p : that the shares lie above those under every control: the largest p of Wilcoxon's signed-rank tests against each
+        (an intersection-union test, so which control is the nearest may be chosen after looking)
     above_chance : the interval of the enrichment lies above 1
     above_recognisers, above_random, above_centre, above_mean : the interval of the difference to each of them lies
         above 0 (to general, shuffled and untrained: all three)
@@ -80,6 +82,7 @@ def find_region(counts: pd.DataFrame, shares: pd.DataFrame, confidence: float) -
     table["nearest"] = np.array(list(controls))[np.argmin([gaps[key].value for key in controls.values()], axis=0)]
     tests = [_compare(trained, under[key], gaps[key], confidence) for key in controls.values()]
     table = table.join(_choose(pd.concat(tests, keys=controls), table["nearest"]))
+    table["p"] = np.max([each["p"] for each in tests], axis=0)
     table["above_chance"] = table["enrichment_low"] > 1
     table["above_recognisers"] = np.all([of for (kind, _), of in above.items() if kind in RECOGNISER_CONTROLS], axis=0)
     for kind in (*PIXEL_CONTROLS, MEAN):
@@ -111,7 +114,9 @@ def estimate_enrichment(counts: pd.DataFrame) -> dict[tuple[str, str], Enrichmen
 
 
 def _compare(trained: Enrichment, control: Enrichment, gap: Estimates, confidence: float) -> pd.DataFrame:
-    """difference, its interval, p of the shares, paired, and the deviation of their differences: one row per cell."""
+    """difference and its interval; of the shares, paired, p that the recogniser's lie above (1 where they do not), and
+    the deviation of their differences: one row per cell.
+    """
     low, high = interval(gap, confidence)
     apart = trained.percent - control.percent
     known = [column[~np.isnan(column)] for column in apart.T]
@@ -121,11 +126,18 @@ def _compare(trained: Enrichment, control: Enrichment, gap: Estimates, confidenc
             "difference": gap.value,
             "difference_low": low,
             "difference_high": high,
-            "p": [signed_rank(column) for column in known],
+            "p": [_p_above(column) for column in known],
             "deviation": ratio(np.array(spread), trained.area_percent),
             "compared": [len(column) for column in known],
         }
     )
+
+
+def _p_above(difference: np.ndarray) -> float:
+    """p of the signed-rank test, 1 where the differences do not lie above 0, NaN without any."""
+    if not len(difference):
+        return float("nan")
+    return signed_rank(difference) if rank_biserial(difference) > 0 else 1.0
 
 
 def _choose(tests: pd.DataFrame, nearest: pd.Series) -> pd.DataFrame:
