@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import mannwhitneyu, wilcoxon
+from scipy.stats import mannwhitneyu, norm, wilcoxon
 from scipy.stats import t as t_distribution
 
 from leam import statistics
@@ -161,6 +161,22 @@ def test_where_nothing_varies_there_is_no_correlation():
     assert np.isnan(statistics.intraclass_correlation(np.arange(3.0)[:, None], np.array(list("aaa")), 0.95)).all()
 
 
+def test_images_that_are_alike_within_people_correlate_fully_without_an_interval():
+    """And where people's means are alike, the correlation is the lowest that k images allow, -1 / (k - 1)."""
+    identities = np.repeat(list("abc"), 2)
+    values = np.array([[1, 1, 2, 2, 5, 5], [1, 3, 0, 4, 2.5, 1.5], [1, 1, 1, 1, 3, 3], [0, 0, 0, 0, 3, 4]]).T
+    for moved in (values, 1000 + values / 7):  # in floating point, squares within people do not vanish there
+        found, low, high = statistics.intraclass_correlation(moved, identities, 0.95)
+        expected = naive_icc(values[:, 3], identities)[0]
+        np.testing.assert_allclose(found, [1, -1, 1, expected], atol=1e-9)
+        assert np.isnan(low).all() and np.isnan(high).all()  # without person c, nothing varies in the last
+
+
+def test_the_standard_deviation_of_one_value_is_unknown():
+    assert statistics.standard_deviation(np.array([1.0, 2, 6])) == pytest.approx(7**0.5)
+    assert np.isnan([statistics.standard_deviation(np.ones(n)) for n in (0, 1)]).all()
+
+
 # ------------------------------------------------------------------------------------------------ what tests could show
 
 
@@ -210,6 +226,64 @@ def test_so_is_one_between_two_groups(first, second, tests):
     (size,) = statistics.detectable_difference(np.array([3.0]), np.array([tests]), *sizes)
     p = mannwhitneyu(size + 3 * rng.normal(size=(1500, first)), 3 * rng.normal(size=(1500, second)), axis=1).pvalue
     assert (p * tests < 0.05).mean() == pytest.approx(0.8, abs=0.04)
+
+
+@pytest.mark.parametrize("sizes", [(500,), (500, 700), (20, 6000)])
+def test_of_many_values_it_is_computed_and_seen_as_often(sizes):
+    """2,000 draws: 0.8 has a standard error of 0.009, and 3 percent of the difference are 0.03."""
+    rng, tests = np.random.default_rng(13), 9
+    (size,) = statistics.detectable_difference(np.ones(1), np.array([tests]), *(np.array([n]) for n in sizes))
+    seen = 0
+    for _ in range(20):
+        samples = [rng.normal(size=(100, n)) for n in sizes]
+        samples[0] += size
+        p = (wilcoxon if len(sizes) == 1 else mannwhitneyu)(*samples, axis=1).pvalue
+        seen += (p * tests < 0.05).sum()
+    assert seen / 2000 == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize("sizes", [(500,), (500, 500), (500, 900)])
+def test_what_is_computed_and_what_is_simulated_meet(sizes, monkeypatch):
+    computed = statistics._detectable_shift.__wrapped__(0.005, *sizes)
+    monkeypatch.setattr(statistics, "MANY", 10**6)
+    assert statistics._detectable_shift.__wrapped__(0.005, *sizes) == pytest.approx(computed, rel=0.03)
+
+
+def test_of_images_of_a_large_collection():
+    many, tests = np.array([140_000] * 2), np.array([40, 1])
+    found = statistics.detectable_difference(np.ones(2), tests, many, np.array([90_000, 6]))
+    t_test = (norm.ppf(1 - 0.05 / 80) + norm.ppf(0.8)) * (1 / 140_000 + 1 / 90_000) ** 0.5
+    assert found[0] == pytest.approx(t_test * (np.pi / 3) ** 0.5)
+    # six values among 140,000: their ranks are the normal distribution's own
+    rng = np.random.default_rng(14)
+    least = np.quantile(rng.random((100_000, 6)).sum(1), 0.975)
+    assert (norm.cdf(found[1] + rng.normal(size=(100_000, 6))).sum(1) > least).mean() == pytest.approx(0.8, abs=0.04)
+
+
+def test_a_test_of_few_people_beside_those_of_more_says_so():
+    """Six people have p of 2/64 at least: below 0.05 where the others' are lower, and not below a third of it."""
+    table = pd.DataFrame({"p": [0.2, 0.3, 0.4], "people": [12, 12, 6], "deviation": 1.0, "family": "one"})
+    found = statistics.correct(table, ["family"], ["people"])
+    np.testing.assert_allclose(found["p_attainable"], [6 / 2**12, 6 / 2**12, 2 / 2**6])
+    assert found["detectable_difference"].isna().tolist() == [False, False, True]
+    seen = found["detectable_difference"][0]
+    words = [statistics.verdict(found.iloc[[k]]) for k in range(3)]
+    assert words == [f"would have seen {seen:.2g}"] * 2 + ["too few people by itself"]
+    assert statistics.verdict(found) == f"2 would have seen {seen:.2g}; 1 too few people by itself"
+
+
+def test_what_tests_say_in_words():
+    rows = [(0.01, 0.01, 1.0, 2.0), (0.04, 0.01, 1.0, -2.0), (0.2, 0.01, 0.031, 1.0), (0.06, 0.02, 1.26, -1.0)]
+    rows += [(0.05, 0.05, np.nan, 1.0), (np.nan, np.nan, np.nan, np.nan)]
+    tests = pd.DataFrame(rows, columns=["p_holm", *statistics.CORRECTED[2:], "difference"])
+    each = ["holds", "reversed", "would have seen 0.031", "would have seen 1.3", "too few people", "not tested"]
+    assert [statistics.verdict(tests.iloc[[k]]) for k in range(6)] == each
+    assert (
+        statistics.verdict(tests)
+        == "1 holds; 1 reversed; 2 would have seen 0.031 to 1.3; 1 too few people; 1 not tested"
+    )
+    assert statistics.verdict(tests.iloc[:2].drop(columns="difference")) == "2 hold"
+    assert statistics.verdict(tests.iloc[:0]) == ""
 
 
 def test_families_are_corrected_apart_and_rows_keep_their_places():

@@ -52,8 +52,8 @@ def mean_coverage(draw: Draw, people: int, repeats: int, rng: np.random.Generato
     found = statistics.means(values)
     low, high = statistics.interval(found, CONFIDENCE)
     quantile, error = t_distribution.ppf((1 + CONFIDENCE) / 2, people - 1), found.standard_error()
-    scaled = statistics._skewness(found.influence, np.full(repeats, people)) / np.sqrt(people)
-    ends = [statistics._unskewed(sign * quantile, scaled) for sign in (-1, 1)]
+    scaled = statistics.skewness(found.influence, np.full(repeats, people)) / np.sqrt(people)
+    ends = [statistics.unskewed(sign * quantile, scaled) for sign in (-1, 1)]
     result = {
         "mean": covered(low, high, 0),
         "width_of_mean": float(np.median((high - low) / (2 * quantile * error))),
@@ -129,7 +129,7 @@ def family_rates(people: int, tests: int, repeats: int, rng: np.random.Generator
         values[0] += shift
         if not np.isnan(shift):
             p = statistics.holm(np.array([statistics.signed_rank(row) for row in values]))
-            seen += p[0] <= statistics.LEVEL
+            seen += p[0] < statistics.LEVEL
     return wrong / repeats, seen / repeats if not np.isnan(shift) else float("nan")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import mannwhitneyu, rankdata, wilcoxon
+from scipy.stats import mannwhitneyu, norm, rankdata, wilcoxon
 from scipy.stats import t as t_distribution
 
 LEVEL = 0.05  # of Holm's adjusted p, below which a difference counts as shown
@@ -22,6 +22,11 @@ CORRECTED = ("p_holm", "tests", "p_attainable", "detectable_difference")  # colu
 PERCENTS = (0.0, 100.0)  # bounds of a share
 FARTHEST = 2.5  # times Student's t: beyond, Hall's transformation of few people has no more to say
 LARGEST_SHIFT = 16.0  # standard deviations among which the detectable difference is searched
+EFFICIENCY = 3 / np.pi  # asymptotic, relative to the t test, of both tests of normal values
+MANY = 500  # values from which on a test's power is taken as that of normal rank sums
+NO_WEIGHT, NO_VARIANCE = 1e-9, 1e-12  # of all of it: less is rounding
+HOLDS, REVERSED, UNTESTED = "holds", "reversed", "not tested"
+TOO_FEW, TOO_FEW_ALONE = "too few people", "too few people by itself"
 
 
 # ------------------------------------------------------------------------------------------- estimates and intervals
@@ -93,7 +98,8 @@ def means_over_pairs(
     firsts = known.sum(0)
     value = ratio(np.where(known, own, 0).sum(0), firsts)
     moved = np.where(known, own - value, 0) + partner_total - value * partner_weight
-    influence = ratio(moved, firsts - known - partner_weight)
+    left = firsts - known - partner_weight
+    influence = ratio(moved, np.where(left > NO_WEIGHT * firsts, left, 0))
     shared = ratio(moments[2] - 2 * value * moments[1] + value**2 * moments[0], firsts**2)
     return Estimates(value, influence, np.maximum(shared, 0), (known | (partner_weight > 0)).sum(0))
 
@@ -109,23 +115,26 @@ def interval(
     """
     n, error = _several(found.people), found.standard_error()
     quantile = t_distribution.ppf((1 + confidence) / 2, n - 1)
-    scaled = _skewness(found.influence, n) / np.sqrt(n)
+    scaled = skewness(found.influence, n) / np.sqrt(n)
     below, above = (
-        np.clip(sign * _unskewed(sign * quantile, scaled), quantile, FARTHEST * quantile) for sign in (1, -1)
+        np.clip(sign * unskewed(sign * quantile, scaled), quantile, FARTHEST * quantile) for sign in (1, -1)
     )
     low, high = found.value - below * error, found.value + above * error
     return np.clip(low, *bounds), np.clip(high, *bounds)
 
 
-def _skewness(influence: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Adjusted Fisher-Pearson coefficient of the n people behind each column; 0 for two, and where all are alike."""
+def skewness(influence: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Adjusted Fisher-Pearson coefficient (K,) of influences (I, K) of the n (K,) people behind each column.
+
+    0 for two people, and where all are alike.
+    """
     mean, square, cube = (ratio((influence**power).sum(0), n) for power in (1, 2, 3))
     skewness = ratio(cube - 3 * mean * square + 2 * mean**3, np.maximum(square - mean**2, 0) ** 1.5)
     factor = ratio(np.sqrt(n * (n - 1)), n - 2)
     return np.nan_to_num(skewness * factor)
 
 
-def _unskewed(t: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+def unskewed(t: np.ndarray, scaled: np.ndarray) -> np.ndarray:
     """Hall's (1992) inverse transformation: where t would lie under skewness; scaled : skewness / sqrt(n)."""
     scaled = np.where(np.abs(scaled) < 1e-8, 1e-8, scaled)
     return 3 / scaled * (np.cbrt(1 + scaled * (t - scaled / 6)) - 1)
@@ -150,6 +159,11 @@ def mean_interval(
     return found.value, *interval(found, confidence, bounds)
 
 
+def standard_deviation(values: np.ndarray) -> float:
+    """Of (n,), with n - 1 in the denominator; NaN of fewer than two."""
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Broadcast division; NaN where the denominator is not above 0."""
     shape = np.broadcast_shapes(numerator.shape, denominator.shape)
@@ -163,8 +177,9 @@ def intraclass_correlation(
 
     values (M, K) : per image, NaN left out; identities (M,) : whose it is. 1: images of a person are alike and people
     differ; 0: images of a person are no more alike than those of different people; it can lie below. The interval is
-    ``interval`` of log F, which does not ask for normal values as the F distribution does. NaN where nothing varies,
-    with one identity, or without a second image of anybody.
+    ``interval`` of log F, which does not ask for normal values as the F distribution does. There is none where F is 0
+    or infinite, or would be without one of the people: people's means are alike, or the images of each. All three are
+    NaN where nothing varies, with one identity, or without a second image of anybody.
     """
     order = np.argsort(identities, kind="stable")
     starts = np.flatnonzero(np.r_[True, identities[order][1:] != identities[order][:-1]])
@@ -175,24 +190,34 @@ def intraclass_correlation(
     explained = total * np.nan_to_num(ratio(total, images))
     parts = np.stack([images > 0, images, total, explained, square - explained])  # (5, I, K)
     whole = parts.sum(1)
-    logarithm = _log_f(*whole)
-    influence = np.where(parts[0] > 0, logarithm - _log_f(*(whole[:, None] - parts)), 0)
+    rounding = NO_VARIANCE * (whole[3] + whole[4])
+    logarithm = _log_f(rounding, *whole)
+    with np.errstate(invalid="ignore"):
+        influence = np.where(parts[0] > 0, logarithm - _log_f(rounding, *(whole[:, None] - parts)), 0)
+    influence[~np.isfinite(influence)] = np.nan
     found = Estimates(logarithm, influence, np.zeros_like(logarithm), whole[0])
     size = ratio(whole[1] - ratio((images**2).sum(0), whole[1]), whole[0] - 1)  # images of each, as if equally many
     f = (np.exp(each) for each in (logarithm, *interval(found, confidence)))
-    return tuple((each - 1) / (each + size - 1) for each in f)
+    return tuple(1 - size / (each + size - 1) for each in f)
 
 
 def _log_f(
-    people: np.ndarray, images: np.ndarray, total: np.ndarray, explained: np.ndarray, within: np.ndarray
+    rounding: np.ndarray,
+    people: np.ndarray,
+    images: np.ndarray,
+    total: np.ndarray,
+    explained: np.ndarray,
+    within: np.ndarray,
 ) -> np.ndarray:
-    """log of the mean square between people over that within them; NaN where either is 0.
+    """log of the mean square between people over that within them; NaN where both are 0.
 
-    explained : sum over people of total^2 / images; within : sum of squares around each one's mean
+    rounding : sum of squares that is taken for 0; explained : sum over people of total^2 / images; within : sum of
+    squares around each one's mean
     """
     between = explained - np.nan_to_num(ratio(total**2, images))
-    f = ratio(ratio(between, people - 1), ratio(within, images - people))
-    return np.log(np.where(f > 0, f, np.nan))
+    between, within = (np.where(each > rounding, each, 0) for each in (between, within))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(ratio(between, people - 1) / ratio(within, images - people))
 
 
 # ------------------------------------------------------------------------------------------------------------- tests
@@ -270,7 +295,9 @@ def attainable_p(p: np.ndarray, *sizes: np.ndarray) -> np.ndarray:
     """The smallest p of each test of a family (T,) that its numbers of people allow after Holm's correction.
 
     p : as found, NaN where there was no test; sizes (T,) : differences of a signed-rank test, or values of both groups.
-    Every test of the family takes its smallest p at once. Where ties let a test go lower, that is its smallest.
+    Every test of the family takes its smallest p at once, so that one of few people, beside tests of more, can have a
+    ``detectable_difference`` of NaN, which is of that test by itself. Where ties let a test go lower, that is its
+    smallest.
     """
     known = ~np.isnan(p)
     least = np.full(len(p), np.nan)
@@ -282,11 +309,18 @@ def attainable_p(p: np.ndarray, *sizes: np.ndarray) -> np.ndarray:
 def _detectable_shift(level: float, *sizes: int) -> float:
     """The shift of normal values, in standard deviations, that the test sees at this level with POWER; NaN if none is.
 
-    By simulation with a seed of its own, as approximations fail with few values.
+    By simulation with a seed of its own, as approximations fail with few values; of MANY or more, all by the normal
+    approximation. Where only one of two groups is that large, it is simulated by fewer values.
     """
     if _least_p(*sizes) >= level:
         return float("nan")
-    rng, draws = np.random.default_rng(0), int(np.clip(400_000 // sum(sizes), 200, 2000))
+    error = np.sqrt(sum(1 / size for size in sizes))
+    if min(sizes) >= MANY:
+        return float((norm.ppf(1 - level / 2) + norm.ppf(POWER)) * error / np.sqrt(EFFICIENCY))
+    if max(sizes) > 2 * MANY:
+        fewer = [min(size, 2 * MANY) for size in sizes]
+        return _detectable_shift(level, *fewer) * float(error / np.sqrt(sum(1 / size for size in fewer)))
+    rng, draws = np.random.default_rng(0), int(np.clip(400_000 // sum(sizes), 1000, 2000))
     noise = [rng.normal(size=(draws, size)) for size in sizes]
     low, high = 0.0, LARGEST_SHIFT
     for _ in range(13):  # to 0.002
@@ -300,7 +334,7 @@ def detectable_difference(deviation: np.ndarray, tests: np.ndarray, *sizes: np.n
     """The smallest true differences (T,) that would have been seen with POWER after Holm's correction at LEVEL.
 
     The minimum detectable effect: of normal values with the ``deviation`` that was found, at the first step of the
-    correction, LEVEL / tests. NaN where no difference could have been seen. sizes : as in ``attainable_p``
+    correction, LEVEL / tests. NaN where the test could have seen none by itself. sizes : as in ``attainable_p``
     """
     cells = zip(tests, *sizes, strict=True)
     shifts = [
@@ -323,3 +357,40 @@ def correct(table: pd.DataFrame, family: list[str], sizes: list[str]) -> pd.Data
         found = holm(p), tests, attainable_p(p, *of_people), np.where(np.isnan(p), np.nan, difference)
         table.loc[rows.index, list(CORRECTED)] = np.column_stack(found)
     return table.astype({"tests": int})
+
+
+def verdict(tests: pd.DataFrame) -> str:
+    """One test or several, rows of ``correct``, in words: whether they hold after Holm's correction, or could have.
+
+    "holds" or, where there is a column ``difference`` and it is below 0, "reversed"; "too few people": no difference
+    could have been shown; "too few people by itself": only other tests of the family could have; "would have seen
+    0.02": the detectable difference, or the least and the largest one. Several are counted: "2 hold; 3 too few people".
+    """
+    words = _verdicts(tests)
+    found = []
+    for word in dict.fromkeys([HOLDS, REVERSED, "", TOO_FEW_ALONE, TOO_FEW, UNTESTED]):
+        here = words == word
+        count = np.count_nonzero(here)
+        if count:
+            said = word or _would_have_seen(tests["detectable_difference"].to_numpy(float)[here])
+            found.append(f"{count} {'hold' if word == HOLDS and count > 1 else said}" if len(tests) > 1 else said)
+    return "; ".join(found)
+
+
+def _verdicts(tests: pd.DataFrame) -> np.ndarray:
+    """A word of each test; "" where one would have seen a difference, and did not."""
+    p, attainable, detectable = (tests[name].to_numpy(float) for name in ("p_holm", *CORRECTED[2:]))
+    below = tests["difference"].to_numpy(float) < 0 if "difference" in tests else np.zeros(len(p), bool)
+    cases = {
+        UNTESTED: np.isnan(p),
+        REVERSED: (p < LEVEL) & below,
+        HOLDS: p < LEVEL,
+        TOO_FEW: attainable >= LEVEL,
+        TOO_FEW_ALONE: np.isnan(detectable),
+    }
+    return np.select(list(cases.values()), list(cases), default="")
+
+
+def _would_have_seen(differences: np.ndarray) -> str:
+    ends = dict.fromkeys(f"{end:.2g}" for end in (differences.min(), differences.max()))
+    return "would have seen " + " to ".join(ends)

@@ -448,6 +448,18 @@ def test_a_hand_worked_table():
     assert (bc["pairs_same"], bc["pairs_different"], bc["no_landmarks"], bc["identities"]) == (3, 3, 1, 2)
 
 
+@pytest.mark.parametrize("pairs", [1, 3, 49, 98, 103])
+def test_two_people_have_no_interval_however_many_pairs(pairs):
+    """Without either one no pair is left; 49 times 1/49 is not 1 in floating point."""
+    rng = np.random.default_rng(pairs)
+    rows = [(*two, rng.uniform(0.1, 0.9), 5.0) for two in (("a", "different", "b"), ("b", "different", "a")) * pairs]
+    rows += [(name, "same", name, rng.uniform(0.1, 0.9), 4.0) for name in "ab" for _ in range(2)]
+    bc = similarity_table.compare_pairings([pair_rows(rows)]).set_index("measure").loc["bc"]
+    assert bc["different"] == pytest.approx(np.mean([row[3] for row in rows if row[1] == "different"]))
+    ends = [f"{name}_{end}" for name in ("different", "ratio") for end in ("low", "high")]
+    assert bc[ends].isna().all() and bc[["same_low", "same_high"]].notna().all()
+
+
 def test_both_people_of_a_pair_are_left_out_in_turn():
     """Against the sums over all pairs; BC has no value for some, and people lie in two shards."""
     rng, names = np.random.default_rng(0), list("abcdefgh")

@@ -6,7 +6,7 @@ import pandas as pd
 from leam import files, paper
 from leam.analyses.ages import AGE_KEYS, PAPER_PERCENT
 from leam.controls import IMAGE
-from leam.statistics import correct, mean_interval, signed_rank
+from leam.statistics import correct, mean_interval, signed_rank, standard_deviation
 
 
 def tabulate_ages(
@@ -83,7 +83,7 @@ def average_slopes(rows: pd.DataFrame, confidence: float) -> dict[str, float]:
         "falling_percent": 100 * float((slopes < 0).mean()) if len(slopes) else float("nan"),
         "identities": len(slopes),
         "p": signed_rank(slopes),
-        "deviation": slopes.std(ddof=1) if len(slopes) > 1 else float("nan"),
+        "deviation": standard_deviation(slopes),
     }
 
 

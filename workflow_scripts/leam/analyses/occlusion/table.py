@@ -21,6 +21,7 @@ from leam.statistics import (
     mean_interval,
     rank_biserial,
     signed_rank,
+    standard_deviation,
 )
 
 DROP_KEYS = ["guide", "layer", "kind", "polarity", "fill", "percent"]
@@ -129,7 +130,7 @@ def _compare(more: np.ndarray, less: np.ndarray, confidence: float) -> dict[str,
         "greater_percent": 100 * float((difference > 0).mean()) if len(difference) else np.nan,
         "rank_biserial": rank_biserial(difference),
         "p": signed_rank(difference),
-        "deviation": difference.std(ddof=1) if len(difference) > 1 else np.nan,
+        "deviation": standard_deviation(difference),
         "identities": len(difference),
     }
 
