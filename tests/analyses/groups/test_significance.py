@@ -6,9 +6,11 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from leam import paper
+from leam.analyses.groups import figure as groups_figure
 from leam.analyses.groups import table as groups_table
 from leam.analyses.occlusion.table import DROP_KEYS
 from leam.regions import REGIONS
+from leam.statistics import CORRECTED
 from planted import make_counts, make_drops, make_image_shares
 
 
@@ -189,6 +191,20 @@ def test_holm_within_a_measure_attribute_unit_and_fill(assessed):
     assert (drops["detectable_difference"] == "").all()  # so none could have been seen
     images = assessed[(assessed["unit"] == "image") & (assessed["measure"] == "drop")]
     assert (numbers(images["p_attainable"]) < 0.05).all() and (numbers(images["detectable_difference"]) > 0).all()
+
+
+def test_the_figure_says_what_differences_that_are_not_shown_could_have_been(assessed):
+    tested = assessed[(assessed["unit"] == "image") & (assessed["p"] != "")]
+    tests = tested.assign(**{name: numbers(tested[name]) for name in CORRECTED})
+    lost = tests[tests["p_holm"] >= 0.05]
+    assert 0 < len(lost) < len(tests)
+    few = tests.assign(p_attainable=np.where(tests.index == lost.index[0], 0.6, tests["p_attainable"]))
+    said = groups_figure._say_what_is_not_shown(few)  # one with too few people beside others that have enough
+    seen = lost["detectable_difference"].iloc[1:]
+    expected = f"{len(seen)} would have seen {seen.min():.2g} to {seen.max():.2g}; 1 too few people"
+    assert said == f"not shown: {expected}"
+    assert groups_figure._say_what_is_not_shown(tests.drop(lost.index)) == "all differences hold"
+    assert groups_figure._say_what_is_not_shown(tests.iloc[:0]) == "not tested"
 
 
 def test_tables_22_and_23_are_means_of_their_own_people_beside_the_paper(files):

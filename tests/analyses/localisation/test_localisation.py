@@ -10,6 +10,7 @@ from scipy.stats import wilcoxon
 
 from leam import storage
 from leam.analyses import localisation
+from leam.analyses.localisation import figure as localisation_figure
 from leam.analyses.localisation import measure as localisation_measure
 from leam.analyses.localisation import table as localisation_table
 from leam.analyses.regions import table as regions_table
@@ -195,6 +196,19 @@ def test_enrichment_and_differences_against_plain_computations(tmp_path):
     assert (row["p"], row["tests"]) == (2 / 2**6, tests) and row["p_attainable"] == row["p_holm"] == tests * 2 / 2**6
     assert np.isnan(row["detectable_difference"])  # six people cannot show any after the correction
     assert row["found"] and row["above_mean"] and len(shares) == 7 * 2 * 2 * 2 * 19
+
+
+def test_the_figure_says_how_many_layers_hold(tmp_path):
+    """Six people and four tests: none can. Were they a family of one, the layer would."""
+    find(tmp_path)
+    rows = pd.read_csv(tmp_path / "found.csv", dtype={"threshold": str})
+    rows = rows[(rows["polarity"] == "loss") & (rows["threshold"] == "1") & (rows["layer"] == "conv1")]
+    start = (
+        "of 1 layers 1 above all recognisers, 1 above the disc\nabove the nearest control, after Holm's correction: "
+    )
+    for table, words in ((rows, "too few people"), (rows.assign(p_holm=rows["p"]), "holds")):
+        said = localisation_figure._say_what_holds(table)
+        assert said.replace("\n", " ") == f"{start}{words}".replace("\n", " ")
 
 
 @pytest.mark.parametrize("stronger", [*localisation.CONTROLS, "second_general"])

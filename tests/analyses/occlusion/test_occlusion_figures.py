@@ -1,9 +1,11 @@
 """The figures of occlusion are drawn from the tables alone, say what is untrained, and are the same to the byte."""
 
+import pandas as pd
 import pytest
 from matplotlib import pyplot
 
 from leam.analyses.occlusion import figure as occlusion_figure
+from leam.statistics import CORRECTED
 from test_occlusion_tables import NAMES, folder  # noqa: F401  (folder is a fixture)
 
 
@@ -71,9 +73,13 @@ def test_curves_show_the_guide_the_controls_and_the_paper(paths):
         (0.02, 0.01, 0.001, "holds"),
         (-0.02, 0.01, 0.001, "reversed"),
         (0.02, 0.2, 0.001, "would have seen 0.031"),
+        (0.02, 0.2, 0.03, "too few people by itself"),
         (0.02, 0.75, 0.75, "too few people"),
         (0.02, float("nan"), float("nan"), "not tested"),
     ],
 )
 def test_a_step_is_said_in_words(difference, p, attainable, words):
-    assert words in occlusion_figure._verdict(difference, p, attainable, 0.0312)
+    detectable = 0.0312 if attainable < 0.01 else float("nan")
+    step = pd.DataFrame([(difference, p, attainable, detectable)], columns=["difference", "p_holm", *CORRECTED[2:]])
+    said = occlusion_figure._describe_step(step)
+    assert said.endswith(words) and said.startswith(f"{difference:+}") and "nan" not in said

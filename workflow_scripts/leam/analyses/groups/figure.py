@@ -1,5 +1,6 @@
 """Drops by group of people beside the paper's (tables 22 and 23)."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from leam.analyses.occlusion.figure import (
 )
 from leam.controls import IMAGE, RANDOM
 from leam.demographics import ALLOWED
-from leam.plotting import MUTED, STYLE, legend_above, save
-from leam.statistics import LEVEL
+from leam.plotting import STYLE, legend_above, save
+from leam.statistics import LEVEL, UNTESTED, verdict
 
 COLOURS = ("#c2410c", "#2a6fb0", "#5b8c5a", "#8b63b8")  # of the groups of an attribute, in its order
+LINES = {IMAGE: ("-", "guide's maps"), RANDOM: (":", "random pixels")}
 PAPER_TABLES = {group: table for table, group in GENDER_TABLES.items()}
 
 
@@ -40,14 +42,15 @@ def plot_groups(
 
     fill : what hides the pixels
     drops, significance : drops_by_group.csv and significance.csv. A filled marker: the groups differ at this percent,
-    by the test over identities after Holm's correction (any two of several groups). The paper's genders are dashed.
+    by the test over identities after Holm's correction (any two of several groups). A line beneath the title says what
+    the others could have shown. The paper's genders are dashed.
     """
     table, tests = read_guided_table(drops), read_guided_table(significance)
     table = table[(table["attribute"] == attribute) & table["group"].isin(ALLOWED[attribute])]
     image = (table["kind"] == IMAGE) & (table["guide"] == guide)
     table = table[(image | (table["kind"] == RANDOM)) & (table["fill"] == fill)]
     tests = tests[(tests["attribute"] == attribute) & (tests["unit"] == "identity") & (tests["measure"] == "drop")]
-    tests = tests[tests["fill"] == fill]
+    tests = tests[(tests["fill"] == fill) & tests["kind"].isin(LINES)]
     with pyplot.rc_context(STYLE):
         figure, panels = model_panels(table, 5.2, 3.1)
         for (model, _, polarity), axis in panels.items():
@@ -57,9 +60,8 @@ def plot_groups(
             for group, colour in zip(ALLOWED[attribute], COLOURS, strict=False):
                 _plot_group(axis, rows[rows["group"] == group], of_panel, group, colour)
                 _plot_paper(axis, model, group, colour)
-            if not (of_panel["p_attainable"] < LEVEL).any():
-                words = "too few people to show a difference"
-                axis.text(0.99, 0.02, words, transform=axis.transAxes, ha="right", fontsize=7, color=MUTED)
+            words = textwrap.fill(_say_what_is_not_shown(of_panel), 60)
+            axis.set_title(f"{axis.get_title(loc='left')}\n{words}", loc="left")
             scale_percents(axis, rows["percent"], confidence)
             axis.set_xlim(rows["percent"].min() * 0.85, rows["percent"].max() * 1.15)
         label_models(panels, DROP_LABELS["drop"])
@@ -67,8 +69,16 @@ def plot_groups(
         save(figure, png, pdf)
 
 
+def _say_what_is_not_shown(tests: pd.DataFrame) -> str:
+    """Of a panel's tests, both kinds and all percents: what those that do not hold could have shown."""
+    others = tests[~(tests["p_holm"] < LEVEL)]
+    if len(others):
+        return f"not shown: {verdict(others)}"
+    return "all differences hold" if len(tests) else UNTESTED
+
+
 def _plot_group(axis: Axes, rows: pd.DataFrame, tests: pd.DataFrame, group: str, colour: str) -> None:
-    for kind, (line, label) in {IMAGE: ("-", "guide's maps"), RANDOM: (":", "random pixels")}.items():
+    for kind, (line, label) in LINES.items():
         of_kind = rows[rows["kind"] == kind].sort_values("percent")
         if not len(of_kind):
             continue

@@ -1,5 +1,6 @@
 """Enrichment of the true region by layer, and maps over faces of the world."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from leam.analyses.localisation import GENERAL, MEAN, TRAINED, UNTRAINED
 from leam.controls import CENTRE, RANDOM, SHUFFLED
 from leam.methods import POLARITIES
 from leam.regions import REGIONS, WHOLE_MODEL
+from leam.statistics import verdict
 
 LINES = {  # kind: label, colour, line style
     TRAINED: ("trained in this world", "#c2410c", "-"),
@@ -57,12 +59,7 @@ def plot_localisation(
             for axis, polarity in zip(axes, POLARITIES, strict=True):
                 _plot_layers(axis, by_region[by_region["world"] == world], world, polarity)
                 here = of_world[of_world["polarity"] == polarity]
-                above = [here[f"above_{control}"].sum() for control in ("recognisers", CENTRE)]
-                axis.set_title(
-                    f"{polarity}: of {len(here)} layers {above[0]} above all recognisers, {above[1]} above the disc",
-                    loc="left",
-                    fontsize=8.5,
-                )
+                axis.set_title(f"{polarity}: {_say_what_holds(here)}", loc="left", fontsize=8)
             axes[0].set_ylabel("enrichment of the region")
             title = paper.REGION_TITLES[REGIONS.index(world)]
             left.suptitle(
@@ -76,6 +73,14 @@ def plot_localisation(
         unique = dict(zip(labels, handles, strict=True))
         figure.legend(unique.values(), unique.keys(), loc="outside lower left", ncols=4, frameon=False)
         plotting.save(figure, png, pdf)
+
+
+def _say_what_holds(found: pd.DataFrame) -> str:
+    """Of one panel's rows of localisation.csv: how many layers are above controls, by intervals and by tests."""
+    above = [found[f"above_{control}"].sum() for control in ("recognisers", CENTRE)]
+    counts = f"of {len(found)} layers {above[0]} above all recognisers, {above[1]} above the disc"
+    tested = f"above the nearest control, after Holm's correction: {verdict(found)}"
+    return f"{counts}\n{textwrap.fill(tested, 66)}"
 
 
 def _plot_layers(axis: Axes, shares: pd.DataFrame, world: str, polarity: str) -> None:

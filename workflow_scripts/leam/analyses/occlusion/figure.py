@@ -15,7 +15,7 @@ from leam import paper
 from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, legend_above, save, short_name, sparse_ticks
-from leam.statistics import LEVEL
+from leam.statistics import HOLDS, LEVEL, REVERSED, UNTESTED, verdict
 
 # Kinds in the order of the chain, what a reader calls them, and a colour each: warm for one's own, blue for others'.
 KIND_LOOKS = {
@@ -30,6 +30,7 @@ KIND_LOOKS = {
 GUIDE = ("guide {}: its image", "#7a1f5c")
 PAPER_LOOKS = {paper.PAPER_LEAM: ("guide IR_CASIA", INK), paper.PAPER_RANDOM: (paper.PAPER_RANDOM, MUTED)}
 READING = "If it is, each line drops more than the next; what decides is one's own mean against another's (bold)."
+ARROWS = {HOLDS: "↑ ", REVERSED: "↓ "}
 BESIDE = 1.05  # how far points of the same percent stand apart
 DROP_LABELS = {"drop": "drop of the cosine", "lost_percent": "accepted genuine pairs lost, percent"}
 
@@ -252,14 +253,13 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
     axis.tick_params(axis="y", length=0)
     axis.axvline(0, color=MUTED, lw=0.6)
     axis.margins(x=0.02)
-    for step in steps.itertuples():
+    for number, step in enumerate(steps.itertuples()):
         adjacent = step.less in place and abs(place[step.more] - place[step.less]) == 1
         between = (place[step.more] + place[step.less]) / 2 if adjacent else place[step.less]
         axis.text(
             1.02,
             between,
-            ("" if adjacent else "own image: ")
-            + _verdict(step.difference, step.p_holm, step.p_attainable, step.detectable_difference),
+            ("" if adjacent else "own image: ") + _describe_step(steps.iloc[[number]]),
             transform=axis.get_yaxis_transform(),
             va="center",
             fontsize=7,
@@ -269,19 +269,12 @@ def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
     axis.set_ylim(min(place.values()) - 0.5, 0.5)
 
 
-def _verdict(difference: float, p: float, attainable: float, detectable: float) -> str:
-    """A step in words: its size, and whether it holds after Holm's correction, which gave ``p``.
-
-    Where it does not, whether it could have: ``attainable`` is the smallest p that there could have been,
-    ``detectable`` the difference that would have been seen.
-    """
-    if np.isnan(p):
-        return f"{difference:+.3f}  not tested"
-    if p < LEVEL:
-        words = "↑ holds" if difference > 0 else "↓ reversed"
-    else:
-        words = "too few people" if attainable >= LEVEL else f"≈ would have seen {detectable:.2g}"
-    return f"{difference:+.3f} (p {p:.2g})\n{words}"
+def _describe_step(step: pd.DataFrame) -> str:
+    """One row of person_specific.csv in words: the step's size, and what its test says."""
+    words, (difference, p) = verdict(step), step[["difference", "p_holm"]].iloc[0]
+    if words == UNTESTED:
+        return f"{difference:+.3f}  {words}"
+    return f"{difference:+.3f} (p {p:.2g})\n{ARROWS.get(words, '')}{words}"
 
 
 def _plot_layers(own: pd.DataFrame, percent: float, png: str, pdf: str) -> None:
