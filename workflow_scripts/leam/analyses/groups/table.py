@@ -19,6 +19,8 @@ from leam.demographics import ALLOWED, read_demographics
 from leam.regions import FULL, TOP_1, WHOLE_MODEL
 from leam.statistics import CORRECTED, correct, mann_whitney, ratio
 
+log = logging.getLogger(__name__)
+
 GENDER_TABLES = {"table22": "female", "table23": "male"}
 FAMILY = ["measure", "attribute", "unit", "fill"]  # what Holm's correction is made within
 TEST_KEYS = [
@@ -183,9 +185,6 @@ def tabulate_drops(
 def _gender_table(table: pd.DataFrame, guide: str, fill: str, name: str) -> pd.DataFrame:
     chosen = table[(table["attribute"] == "gender") & (table["group"] == GENDER_TABLES[name])]
     return model_drop_table(chosen, guide, fill, paper.read_table(name)).assign(gender=GENDER_TABLES[name])
-
-
-log = logging.getLogger(__name__)
 
 
 def tabulate_groups(

@@ -19,7 +19,7 @@ FULL_PLACE = 40.0  # where the full activation stands on a scale of percents up 
 def plot_regions(regions: str | Path, png: str | Path, pdf: str | Path, *, polarity: str, confidence: float) -> None:
     """Shares per region against the regions' area, and enrichment per layer, one row of panels per model.
 
-    regions : regions.csv of ``tables.tabulate_regions``. A region without any area in these images is left out.
+    regions : regions.csv of ``tabulate_regions``. A region without any area in these images is left out.
     """
     table = pd.read_csv(regions, dtype={"threshold": str})
     table = table[(table["polarity"] == polarity) & (table["area_percent"] > 0)]
@@ -94,7 +94,7 @@ def plot_thresholds(
 ) -> None:
     """Share of each region against the size of the pixel set, both polarities, the paper's tables 12-20 dashed.
 
-    regions : regions.csv of ``tables.tabulate_regions``. A region without any area in these images is left out.
+    regions : regions.csv of ``tabulate_regions``. A region without any area in these images is left out.
     """
     table = pd.read_csv(regions, dtype={"threshold": str})
     table = table[(table["model"] == model) & (table["layer"] == WHOLE_MODEL) & (table["area_percent"] > 0)]

@@ -18,7 +18,7 @@ REASONS = ("#c2410c", "#e08e45", "#7a5195", "#4d7c0f", "#b0413e", "#0f766e", "#a
 def plot_retention(retention: str | Path, discarded: str | Path, png: str | Path, pdf: str | Path) -> None:
     """Images kept and discarded by reason: in total beside the paper's 97.2 %, and of every identity.
 
-    retention, discarded : the tables of ``tables.tabulate_retention``
+    retention, discarded : the tables of ``tabulate_retention``
     """
     table = pd.read_csv(retention, dtype={"identity": str}, keep_default_na=False).set_index("identity")
     reasons = count_reasons(pd.read_csv(discarded, dtype=str, keep_default_na=False), table.index.drop("all"))

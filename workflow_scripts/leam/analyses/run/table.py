@@ -62,7 +62,7 @@ def _facts(config: dict, people: int, words: str) -> dict[str, str]:
 def tabulate_run(retention: str | Path, output: str | Path, config: dict, words: str) -> None:
     """run.csv: fact, paper, this_run; what was run, and how much of it, beside the paper's run.
 
-    retention : retention.csv of ``tables.tabulate_retention``; config : the merged configuration, its faces decided
+    retention : retention.csv of ``tabulate_retention``; config : the merged configuration, its faces decided
     words : how captions name the people of its source
     """
     import pandas as pd

@@ -26,7 +26,7 @@ def plot_similarity(
 ) -> None:
     """BC and EMD of the top 1 % by layer, same against different people, frames side by side, a row per model.
 
-    similarity : similarity.csv of ``tables.tabulate_similarity``. Dashed lines are the null: the population's mean map
+    similarity : similarity.csv of ``tabulate_similarity``. Dashed lines are the null: the population's mean map
     on the same faces. Crosses are the paper's numbers, where it has the model and layer, in the paper's frame.
     """
     table = pd.read_csv(similarity)

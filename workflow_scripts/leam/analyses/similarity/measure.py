@@ -1,7 +1,7 @@
 """How alike are two images' maps, of the same person and of different people? (paper 3.3 and RQ3; docs/method.md 4)
 
     BC(P, Q) = sum over pixels of sqrt(P Q)          (6), in [0, 1]
-    EMD(P, Q), exact, in pixels of the common grid   (leam.transport)
+    EMD(P, Q), exact, in pixels of the common grid   (``transport``)
 
 of the top 1 % of the maps, made to sum to 1 again (the paper's tables 3-6), and of the full maps. "Same" are the
 unordered image pairs of an identity, "different" as many pairs of one of its images and one of another identity's,

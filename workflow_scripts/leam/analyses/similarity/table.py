@@ -21,7 +21,7 @@ PAPER_SIMILARITY = {  # paper table: our pairing and measure, and the paper's na
 
 
 def compare_pairings(pairs: Iterable[pd.DataFrame], confidence: float = 0.95) -> pd.DataFrame:
-    """Same against different people under one model, from tables of ``similarity.measure_similarity``.
+    """Same against different people under one model, from tables of ``measure_similarity``.
 
     One row per cell (SIMILARITY_CELL): ``same`` and ``different``, the means over identities of an identity's mean over
     its pairs; ``ratio``, same / different; each with its interval over identities (NaN with one identity). A pair of
@@ -63,10 +63,11 @@ MOMENTS = ("weight_square", "weighted_total", "total_square")  # as in ``statist
 
 
 def _sum_by_identity(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """What an interval needs of a shard's pairs, one row per measure and
+    """What intervals need of a shard's pairs: three tables, each with a row per cell (SIMILARITY_CELL) and
 
-    pairing and identity : the mean over its pairs, and the counts; second person of different pairs : total and weight
-    over these; cell : MOMENTS of different pairs
+    pairing and identity : the mean over its pairs, and the counts;
+    second person of different pairs, as ``identity`` : total and weight over these pairs;
+    nothing more : MOMENTS of different pairs.
     """
     keys = [*(key for key in SIMILARITY_CELL if key != "measure"), "pairing", "identity"]
     pairs = pairs if "kind" in pairs else pairs.assign(kind=LEAM_MAPS, region="")  # the maps' own files have neither
