@@ -26,7 +26,7 @@ EFFICIENCY = 3 / np.pi  # asymptotic, relative to the t test, of both tests of n
 MANY = 500  # values from which on a test's power is taken as that of normal rank sums
 NO_WEIGHT, NO_VARIANCE = 1e-9, 1e-12  # of all of it: less is rounding
 HOLDS, REVERSED, UNTESTED = "holds", "reversed", "not tested"
-TOO_FEW, TOO_FEW_ALONE = "too few people", "too few people by itself"
+TOO_FEW_PEOPLE, TOO_FEW_BY_ITSELF = "too few people", "too few people by itself"
 
 
 # ------------------------------------------------------------------------------------------- estimates and intervals
@@ -368,7 +368,7 @@ def verdict(tests: pd.DataFrame) -> str:
     """
     words = _verdicts(tests)
     found = []
-    for word in dict.fromkeys([HOLDS, REVERSED, "", TOO_FEW_ALONE, TOO_FEW, UNTESTED]):
+    for word in dict.fromkeys([HOLDS, REVERSED, "", TOO_FEW_BY_ITSELF, TOO_FEW_PEOPLE, UNTESTED]):
         here = words == word
         count = np.count_nonzero(here)
         if count:
@@ -385,8 +385,8 @@ def _verdicts(tests: pd.DataFrame) -> np.ndarray:
         UNTESTED: np.isnan(p),
         REVERSED: (p < LEVEL) & below,
         HOLDS: p < LEVEL,
-        TOO_FEW: attainable >= LEVEL,
-        TOO_FEW_ALONE: np.isnan(detectable),
+        TOO_FEW_PEOPLE: attainable >= LEVEL,
+        TOO_FEW_BY_ITSELF: np.isnan(detectable),
     }
     return np.select(list(cases.values()), list(cases), default="")
 

@@ -203,9 +203,7 @@ def test_the_figure_says_how_many_layers_hold(tmp_path):
     find(tmp_path)
     rows = pd.read_csv(tmp_path / "found.csv", dtype={"threshold": str})
     rows = rows[(rows["polarity"] == "loss") & (rows["threshold"] == "1") & (rows["layer"] == "conv1")]
-    start = (
-        "of 1 layers 1 above all recognisers, 1 above the disc\nabove the nearest control, after Holm's correction: "
-    )
+    start = "of 1 layers 1 above all recognisers, 1 above the disc\nabove every control, after Holm's correction: "
     for table, words in ((rows, "too few people"), (rows.assign(p_holm=rows["p"]), "holds")):
         said = localisation_figure._say_what_holds(table)
         assert said.replace("\n", " ") == f"{start}{words}".replace("\n", " ")

@@ -23,7 +23,7 @@ from leam.plotting import STYLE, legend_above, save
 from leam.statistics import LEVEL, UNTESTED, verdict
 
 COLOURS = ("#c2410c", "#2a6fb0", "#5b8c5a", "#8b63b8")  # of the groups of an attribute, in its order
-LINES = {IMAGE: ("-", "guide's maps"), RANDOM: (":", "random pixels")}
+KIND_LINES = {IMAGE: ("-", "guide's maps"), RANDOM: (":", "random pixels")}
 PAPER_TABLES = {group: table for table, group in GENDER_TABLES.items()}
 
 
@@ -50,7 +50,7 @@ def plot_groups(
     image = (table["kind"] == IMAGE) & (table["guide"] == guide)
     table = table[(image | (table["kind"] == RANDOM)) & (table["fill"] == fill)]
     tests = tests[(tests["attribute"] == attribute) & (tests["unit"] == "identity") & (tests["measure"] == "drop")]
-    tests = tests[(tests["fill"] == fill) & tests["kind"].isin(LINES)]
+    tests = tests[(tests["fill"] == fill) & tests["kind"].isin(KIND_LINES)]
     with pyplot.rc_context(STYLE):
         figure, panels = model_panels(table, 5.2, 3.1)
         for (model, _, polarity), axis in panels.items():
@@ -78,7 +78,7 @@ def _say_what_is_not_shown(tests: pd.DataFrame) -> str:
 
 
 def _plot_group(axis: Axes, rows: pd.DataFrame, tests: pd.DataFrame, group: str, colour: str) -> None:
-    for kind, (line, label) in LINES.items():
+    for kind, (line, label) in KIND_LINES.items():
         of_kind = rows[rows["kind"] == kind].sort_values("percent")
         if not len(of_kind):
             continue

@@ -79,7 +79,7 @@ def _say_what_holds(found: pd.DataFrame) -> str:
     """Of one panel's rows of localisation.csv: how many layers are above controls, by intervals and by tests."""
     above = [found[f"above_{control}"].sum() for control in ("recognisers", CENTRE)]
     counts = f"of {len(found)} layers {above[0]} above all recognisers, {above[1]} above the disc"
-    tested = f"above the nearest control, after Holm's correction: {verdict(found)}"
+    tested = f"above every control, after Holm's correction: {verdict(found.drop(columns='difference'))}"
     return f"{counts}\n{textwrap.fill(tested, 66)}"
 
 
