@@ -170,6 +170,9 @@ def test_images_that_are_alike_within_people_correlate_fully_without_an_interval
         expected = naive_icc(values[:, 3], identities)[0]
         np.testing.assert_allclose(found, [1, -1, 1, expected], atol=1e-9)
         assert np.isnan(low).all() and np.isnan(high).all()  # without person c, nothing varies in the last
+    people = np.repeat(np.random.default_rng(15).random((9, 50)), 7, axis=0)
+    found, low, high = statistics.intraclass_correlation(people, np.repeat(np.arange(9), 7), 0.95)
+    assert (found == 1).all() and np.isnan(low).all() and np.isnan(high).all()
 
 
 def test_the_standard_deviation_of_one_value_is_unknown():
