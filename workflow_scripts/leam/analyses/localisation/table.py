@@ -13,7 +13,16 @@ from leam import files, regions
 from leam.analyses.localisation import CONTROLS, MEAN, PIXEL_CONTROLS, RECOGNISER_CONTROLS, TRAINED
 from leam.analyses.regions import table as regions_table
 from leam.regions import FULL
-from leam.statistics import Estimates, correct, interval, means, rank_biserial, ratio, signed_rank
+from leam.statistics import (
+    Estimates,
+    correct,
+    interval,
+    means,
+    rank_biserial,
+    ratio,
+    signed_rank,
+    standard_deviation,
+)
 
 
 def tabulate_localisation(
@@ -120,7 +129,7 @@ def _compare(trained: Enrichment, control: Enrichment, gap: Estimates, confidenc
     low, high = interval(gap, confidence)
     apart = trained.percent - control.percent
     known = [column[~np.isnan(column)] for column in apart.T]
-    spread = [column.std(ddof=1) if len(column) > 1 else np.nan for column in known]
+    spread = [standard_deviation(column) for column in known]
     return pd.DataFrame(
         {
             "difference": gap.value,
