@@ -1,5 +1,7 @@
 """Files that appear only when whole, names that cannot break them, and a journal that survives being cut."""
 
+import hashlib
+import io
 import subprocess
 import sys
 import threading
@@ -214,13 +216,23 @@ def test_a_record_keeps_kinds_shapes_and_values(tmp_path, array):
         Journal(tmp_path / "k", "work").add("a", other=np.array([None]))
 
 
-def test_a_journal_of_another_layout_is_emptied(tmp_path):
+def test_records_of_an_earlier_version_are_read_and_more_are_added(tmp_path):
+    """Downloads are kept in journals for years; then a record was an .npz file with its name in it."""
+
+    def frame(payload):
+        return Journal.FRAME.pack(len(payload), hashlib.sha256(payload).digest()) + payload
+
+    packed = io.BytesIO()
+    np.savez(packed, name=np.array("http://a/1.jpg"), facts=np.array('{"status": "ok"}'), encoded=np.arange(5))
+    (tmp_path / "j").write_bytes(frame(b"work") + frame(packed.getvalue()))
     journal = Journal(tmp_path / "j", "work")
-    journal._append(b"work of an older layout")
-    whole = (tmp_path / "j").read_bytes()
+    journal.add("http://a/2.jpg", encoded=np.arange(3))
     journal.close()
-    (tmp_path / "j").write_bytes(whole[-(Journal.FRAME.size + len("work of an older layout")) :])
-    assert len(Journal(tmp_path / "j", "of an older layout")) == 0
+    journal = Journal(tmp_path / "j", "work")
+    assert list(journal.offsets) == ["http://a/1.jpg", "http://a/2.jpg"]
+    found = journal.get("http://a/1.jpg")
+    assert str(found["facts"]) == '{"status": "ok"}' and set(found) == {"facts", "encoded"}
+    np.testing.assert_array_equal(journal.get("http://a/2.jpg")["encoded"], np.arange(3))
 
 
 def test_records_added_together_are_read_one_by_one_and_the_last_counts(tmp_path):
