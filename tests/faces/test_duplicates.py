@@ -93,26 +93,97 @@ def test_copies_are_alike_and_other_pictures_are_not(rendered):
     assert apart.max() < duplicates.ALIKE - 0.05
 
 
-@pytest.mark.parametrize("compared", [2**25, 20])
+def joined(alike):
+    """Union-find, one pair after another: (n, n) of what is directly alike -> sets of what is alike."""
+    parent = list(range(len(alike)))
+
+    def root(i):
+        return i if parent[i] == i else root(parent[i])
+
+    for i in range(len(alike)):
+        for j in range(i):
+            if alike[i][j]:
+                parent[root(i)] = root(j)
+    return [{j for j in range(len(alike)) if root(j) == root(i)} for i in range(len(alike))]
+
+
+def check_compared(crops, pictures, people, alike):
+    """The comparison against a loop over each image and those that are alike to it; what stays is returned."""
+    others, number = duplicates.compare(crops, pictures, people)
+    for i, together in enumerate(joined(alike)):
+        across = sorted(j for j in together if people[j] != people[i])
+        earlier = sorted(j for j in together if j < i)
+        assert others[i] == [*across, *earlier, -1][0] and number[i] == len(together) - 1
+        if others[i] >= 0 and people[others[i]] == people[i]:
+            assert others[others[i]] < 0  # what stays of this person
+    return np.flatnonzero(others < 0).tolist()
+
+
+@pytest.mark.parametrize("compared", [2**25, 90, 20])
 def test_the_comparison_against_a_double_loop(monkeypatch, compared):
     """Pictures alike and crops at least of one face, or crops alike: correlations of 0, 0.7 and 1 of each."""
-    monkeypatch.setattr(duplicates, "COMPARED", compared)  # rows at a time: all, or one
+    monkeypatch.setattr(duplicates, "COMPARED", compared)  # rows at a time: all, a few, or one
     rng = np.random.default_rng(3)
-    people, places, n = rng.integers(0, 4, 30), rng.integers(0, 9, (2, 30)), 30
-    crops, pictures = (np.eye(10, dtype=np.float32)[place] for place in places)
-    crops[::3] = 0.7 * crops[::3] + 0.51**0.5 * np.eye(10, dtype=np.float32)[9]
-    others, number = duplicates.compare(crops, pictures, people)
-    for i in range(n):
-        same_face = [crops[i] @ crops[j] > 0.6 for j in range(n)]
+    n, stay = 40, set()
+    for people_count in (1, 4, 30):
+        people, places = rng.integers(0, people_count, n), rng.integers(0, (10, 4), (n, 2)).T
+        crops, pictures = (np.eye(11, dtype=np.float32)[place] for place in places)
+        crops[::3] = 0.7 * crops[::3] + 0.51**0.5 * np.eye(11, dtype=np.float32)[10]
+        same_face, same_crop = ([[a @ b > least for b in crops] for a in crops] for least in (0.6, 0.9))
         alike = [
-            j
-            for j in range(n)
-            if j != i and (crops[i] @ crops[j] > 0.9 or (places[1][i] == places[1][j] and same_face[j]))
+            [same_crop[i][j] or (places[1][i] == places[1][j] and same_face[i][j]) for j in range(n)] for i in range(n)
         ]
-        across = [j for j in alike if people[j] != people[i]]
-        earlier = [j for j in alike if people[j] == people[i] and j < i]
-        assert others[i] == [*across, *earlier, -1][0] and number[i] == len(alike)
-    assert (others >= 0).any() and (others < 0).any()
+        assert any(len(each) > sum(row) for each, row in zip(joined(alike), alike, strict=True))  # there is a chain
+        stay.add(len(check_compared(crops, pictures, people, alike)))
+    assert max(stay) > min(stay) > 0
+
+
+def turned(*degrees):
+    """Fingerprints on a circle: those 18.19 degrees apart correlate by 0.95."""
+    return np.array([[np.cos(np.radians(angle)), np.sin(np.radians(angle))] for angle in degrees], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "people", "others", "copies"),
+    [
+        (
+            (0, 15, 30),
+            "aaa",
+            [-1, 0, 0],
+            [2, 2, 2],
+        ),  # a chain: the third is not alike to the first but through the second
+        ((30, 0, 15), "aaa", [-1, 0, 0], [2, 2, 2]),  # the last one joins two that stood apart
+        ((0, 15, 30), "aab", [2, 2, 0], [2, 2, 2]),  # whose end is another person's
+        ((0, 30, 15), "aab", [2, 2, 0], [2, 2, 2]),
+        ((0, 90, 15, 30, 105), "abbaa", [2, 4, 0, 2, 1], [2, 1, 2, 2, 1]),
+        ((0, 20, 40), "aaa", [-1, -1, -1], [0, 0, 0]),
+    ],
+)
+def test_chains_of_copies_are_one(degrees, people, others, copies):
+    prints = turned(*degrees)
+    found = duplicates.compare(prints, prints, np.array(list(people)))
+    assert (found[0].tolist(), found[1].tolist()) == (others, copies)
+    near = [[abs(a - b) < 18.19 for b in degrees] for a in degrees]
+    check_compared(prints, prints, np.array(list(people)), near)
+
+
+def test_a_picture_that_is_dropped_is_named_for_no_other(tmp_path):
+    """Chains of near pictures of one person: all rows name the one that stays."""
+    base, last = np.random.default_rng(1).normal(0, 1, (2, 16, 16))
+    steps = [128 + 25 * (np.cos(angle) * base + np.sin(angle) * last) for angle in np.radians([0, 14, 28, 90])]
+    pictures = [
+        np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[:, :, None], 3, 2).repeat(7, 0).repeat(7, 1) for grey in steps
+    ]
+    prints = prints_of(pictures)
+    assert prints[0] @ prints[2] < duplicates.ALIKE < min(prints[0] @ prints[1], prints[1] @ prints[2])
+    faces = write_faces(tmp_path / "faces.h5", [person("ann", *pictures)])
+    duplicates.find_duplicates([], [faces], tmp_path / "found.csv")
+    found = duplicates.read_duplicates(tmp_path / "found.csv")
+    assert found == {("ann", "01"): "duplicate of 00", ("ann", "02"): "duplicate of 00"}
+    with storage.open_shard(faces, "faces") as shard:
+        assert duplicates.kept_images(shard, duplicates.leave_out(shard, tmp_path / "found.csv")) == {
+            "ann": ["00", "03"]
+        }
 
 
 def person(identity, *crops):

@@ -36,7 +36,7 @@ from leam.grid import CENTRED, TOP_PERCENTS, Grid, Lattice
 from leam.jobs import Behind, Job
 from leam.journal import Journal
 from leam.maps_file import Planned, Tell, block_name, ordered_pairs, write_beside, write_here
-from leam.methods import INPUT, Cell, Reduction, cells_of
+from leam.methods import EQUAL, INPUT, Cell, Reduction, cells_of
 from leam.methods.leam import LEAM
 from leam.pixel_sets import QuickCounter, RegionCounter
 from leam.recognisers import folding, networks
@@ -47,7 +47,6 @@ from leam.regions import FULL, REGIONS, resize_regions
 log = logging.getLogger(__name__)
 
 NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
-EQUAL = 1e-6  # 1 - cos below which a pair's gradient is what rounding leaves of 0
 
 
 class MapsError(Exception):

@@ -98,7 +98,7 @@ class Averages:
 
     identities : (I,) str, sorted; shards : (I,) str, the name of the maps file that each stands in
     totals : {(polarity, layer): (h, w) float64}, the sum over identities of the identity's mean image map
-    threshold : cosine at a false match rate of 1e-3 among the impostor pairs; NaN where there are fewer than 1,000
+    threshold : the lowest cosine that at most 0.001 of the impostor pairs exceed; NaN where there are fewer than 1,000
     """
 
     identities: list[str]

@@ -1,5 +1,6 @@
 """Ages in names, occluded pairs against a naive loop, and what the tables say of planted slopes."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -20,7 +21,7 @@ from small_recognisers import make_narrow
 
 GRID = 28
 NAMES = {"001": ["001A02.JPG", "001A10.JPG", "001A10a.JPG"], "002": ["002A05.JPG", "002a43b.jpg"]}
-SETTINGS = occlusion_measure.OcclusionSettings(polarities=("loss",), repeats=2, batch_images=2)
+SETTINGS = occlusion_measure.OcclusionSettings(polarities=("loss",), repeats=2, batch_images=2, masks="all")
 CELL = ["kind", "fill", "percent"]
 
 
@@ -108,6 +109,39 @@ def test_unoccluded_and_random_pairs(measured):
     random = table[table["kind"] == "random"].set_index(["fill", "percent", "image", "partner"])["cosine"].sort_index()
     assert not np.allclose(random.loc["black", 0.1], random.loc["black", 1.0])
     assert not np.allclose(random.loc["black", 1.0], random.loc["mean", 1.0])
+
+
+def test_what_is_shown_is_what_is_tried_and_the_same_numbers(measured, tmp_path):
+    """Black at both percents, mean at 1 %; of blur, which nothing shows, nothing."""
+    people, tested, paths, everything = measured
+    faces = write_faces(tmp_path / "faces.h5", people)
+    settings = dataclasses.replace(SETTINGS, masks="shown", fills=("black", "mean", "blur"))
+    output = tmp_path / "ages.parquet"
+    ages_measure.measure_ages(faces, paths, output, tested, settings, guide="guide", pattern=Fgnet.age_pattern)
+    shown, masks = pd.read_parquet(output), {("black", 0.1), ("black", 1.0), ("mean", 1.0)}
+    assert {*zip(shown["kind"], shown["fill"], shown["percent"], strict=True)} == {
+        ("none", "", 0.0),
+        *((kind, *mask) for kind in ("image", "random") for mask in masks),
+    }
+    places = [cell in masks | {("", 0.0)} for cell in zip(everything["fill"], everything["percent"], strict=True)]
+    keys = [*ages.AGE_KEYS, "identity", "image", "partner"]
+    expected = everything[places].set_index(keys)["cosine"]
+    pd.testing.assert_series_equal(shown.set_index(keys)["cosine"].sort_index(), expected.sort_index())
+
+
+@pytest.mark.parametrize(
+    ("fills", "headline", "masks"),
+    [
+        (("mean", "blur"), "mean", {("mean", 0.1), ("mean", 1.0)}),  # the paper's fill is the first
+        (("black",), "black", {("black", 0.1), ("black", 1.0)}),
+        (("blur", "black"), "blur", {("black", 0.1), ("black", 1.0), ("blur", 1.0)}),
+    ],
+)
+def test_shown_masks_of_other_fills(fills, headline, masks):
+    settings = dataclasses.replace(SETTINGS, masks="shown", fills=fills, headline_fill=headline)
+    rankings = ages_measure.plan_age_rankings("guide", "conv1", settings)
+    assert len(rankings) == 1 + 2 and all(set(ranking.masks) == masks for ranking in rankings)
+    assert all(len(ranking.masks) == len(masks) for ranking in rankings)
 
 
 KINDS = (

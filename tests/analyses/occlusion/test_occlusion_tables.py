@@ -100,8 +100,9 @@ def test_without_a_threshold_losses_are_unknown():
     lost = centre.set_index("identity")["lost"]
     cell = (drops["kind"] == "centre") & (drops["percent"] == 1) & (drops["fill"] == "black") & ~unknown
     assert np.isnan(lost["p00"]) and lost["p01"] == drops.loc[cell, "lost"].item()
-    found = occlusion_table.summarise(occlusion_table._average_shard(drops.assign(lost=np.nan)), 0.95)
-    assert found[["lost", "lost_percent", "pooled_lost_percent"]].isna().all(axis=None)
+    found = occlusion_table.summarise(occlusion_table._average_shard(drops.assign(lost=np.nan, accepted=np.nan)), 0.95)
+    assert (found["images"] > 0).all() and (found["pairs"] > 0).all()
+    assert found[["accepted", "lost", "lost_percent", "pooled_lost_percent"]].isna().all(axis=None)
 
 
 def test_without_accepted_pairs_there_is_no_share():

@@ -104,6 +104,33 @@ def test_the_table_says_which_rate_there_is(tmp_path):
     assert row["true_match_rate"] == np.mean([cosine > impostor[1] for cosine in genuine])
 
 
+def test_impostor_pairs_of_equal_embeddings_are_counted_and_left_out(tmp_path, caplog):
+    """Three people, b03 among them, have one picture; another has one twice. The highest scores would be these."""
+    embeddings = people(20)
+    embeddings[3, 0] = embeddings[8, 1] = embeddings[15, 2]
+    embeddings[5, 2] = embeddings[5, 0]
+    maps = [write_embeddings(tmp_path / "m.h5", {f"b{k:02d}": person for k, person in enumerate(embeddings)})]
+    verification_table.tabulate_verification({"m": maps}, tmp_path / "out.csv")
+    row = pd.read_csv(tmp_path / "out.csv").iloc[0]
+    flat, impostor, genuine = embeddings.reshape(60, -1), [], []
+    for i in range(60):
+        for j in range(i):
+            same = np.array_equal(flat[i], flat[j])
+            (genuine if i // 3 == j // 3 else impostor).append(None if same else float(flat[i] @ flat[j]))
+    apart = sorted((cosine for cosine in impostor if cosine is not None), reverse=True)
+    assert (row["impostor_pairs"], row["equal_pairs"], row["equal_genuine_pairs"]) == (1707, 3, 1)
+    assert len(apart) == 1707 and apart[0] == pytest.approx(apart[1])  # that picture against another one, twice
+    assert (
+        row["false_match_rate"] == 0
+        and row["threshold"] == pytest.approx(apart[1], rel=1e-5)
+        and row["threshold"] < 1 - 1e-3
+    )
+    rate = np.mean([cosine is None or cosine > apart[1] for cosine in genuine])
+    assert row["genuine_pairs"] == 60 and row["true_match_rate"] == pytest.approx(rate)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("m: 3 impostor pairs of equal embeddings are left out, the first of b03 and b")
+
+
 def test_no_usable_identity_is_a_row_of_zeros(tmp_path):
     with storage.create_shard(tmp_path / "m.h5", "maps"):
         pass

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from leam import files, reasons, storage
-from leam.faces.fingerprints import fingerprints, thumbnail
+from leam.faces.fingerprints import NUMBERS, fingerprints, thumbnail
 
 log = logging.getLogger(__name__)
 ALIKE, SAME_FACE = 0.95, 0.6  # docs/method.md 2.1 says what lies on either side
-COMPARED = 2**25  # correlations held at a time
+COMPARED = 2**24  # correlations held at a time
 DUPLICATE_COLUMNS = ("identity", "image", "other_identity", "other_image", "alike", "correlation", "copies")
 SAME_FILE, SAME_PIXELS, NEAR = "file", "pixels", "near"
 Duplicate = tuple[str, str, str, str, str, float, int]  # the values of DUPLICATE_COLUMNS
@@ -43,9 +45,10 @@ def find_duplicates(images: Sequence[str | Path], faces: Sequence[str | Path], o
 
     images, faces : the shards' files
 
-    Of the images of one person that are alike the first stays; images that are alike under several people all go, as
-    nothing says whose they are. ``other_identity`` and ``other_image`` are the first of those that an image is alike
-    to, under another person where there is one, and ``copies`` is the number of all of them. Images that the import
+    Images are alike directly, or through others that are. Of those of one person the first stays; images that are alike
+    under several people all go, as nothing says whose they are. ``other_identity`` and ``other_image`` are the first of
+    those that an image is alike to, under another person where there is one, and ``copies`` is the number of all of
+    them. Images that the import
     has left out, since their file came twice under one person, have a row too.
     """
     ledger = [row for path in images for row in _read_ledger(path)]
@@ -77,42 +80,70 @@ def _packed_once(ledger: list[dict[str, str]]) -> Iterator[Duplicate]:
 def _compared(faces: Sequence[str | Path], sha256: dict[tuple[str, str], str]) -> list[Duplicate]:
     """The rows of the images that are alike, from the faces of all shards; sha256 : of each image's file."""
     found: list[Digests] = []
-    crops, pictures = [], []
+    crops, pictures = np.empty((2, sum(map(_count_faces, faces)), NUMBERS), np.float32)
     for path in faces:
         with storage.open_shard(path, "faces") as shard:
             for identity in storage.identities(shard):
                 person = storage.read_faces(shard, identity)
+                own = slice(len(found), len(found) + len(person.images))
                 thumbnails = np.stack([thumbnail(crop) for crop in person.crops])
-                crops.append(fingerprints(thumbnails))
-                pictures.append(fingerprints(thumbnails if person.thumbnails is None else person.thumbnails))
+                crops[own] = fingerprints(thumbnails)
+                pictures[own] = fingerprints(thumbnails if person.thumbnails is None else person.thumbnails)
                 found += [
                     Digests(identity, image, sha256.get((identity, image), ""), hashlib.sha256(crop).hexdigest())
                     for image, crop in zip(person.images, person.crops, strict=True)
                 ]
     log.info("%d faces are compared", len(found))
-    return _rows(found, np.concatenate(crops), np.concatenate(pictures)) if found else []
+    return _rows(found, crops, pictures)
+
+
+def _count_faces(path: str | Path) -> int:
+    with storage.open_shard(path, "faces") as shard:
+        return sum(len(storage.read_images(shard, identity)) for identity in storage.identities(shard))
 
 
 def compare(crops: np.ndarray, pictures: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fingerprints (M, D) of crops and of pictures, and whose they are (M,) -> of each image the one that it is a
-    duplicate of (M,), -1 of none, and how many it is alike to (M,).
+    duplicate of (M,), -1 of none, and how many it is alike to (M,), directly or through others.
 
-    It is a duplicate of the first that is alike under another person, else of the first before it under its own.
+    It is a duplicate of the first that is alike under another person; where there is none, of the first of all, which
+    itself is a duplicate of none.
     """
-    total = len(people)
-    others, copies = np.full(total, -1), np.zeros(total, int)
-    step = max(1, COMPARED // max(total, 1))
-    for start in range(0, total, step):
-        rows = np.arange(start, min(start + step, total))
-        of_crops, of_pictures = crops[rows] @ crops.T, pictures[rows] @ pictures.T
+    first = _first_alike(crops, pictures)
+    places = np.arange(len(people))
+    across = people != people[first]
+    second = np.full(len(people), -1)  # at a first one, the first under another person than its own
+    starts, found = np.unique(first[across], return_index=True)
+    second[starts] = places[across][found]
+    others = np.where(across, first, np.where(second[first] >= 0, second[first], first))
+    copies = np.bincount(first, minlength=len(people))[first] - 1
+    return np.where(others == places, -1, others), copies
+
+
+def _first_alike(crops: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+    """(M,) of each image the first that it is alike to, directly or through others; itself where no earlier one is.
+
+    Every two are compared once: the rows of a block with themselves and those that follow.
+    """
+    total, start = len(crops), 0
+    first = np.arange(total)
+    while start < total:
+        stop = min(total, start + max(1, COMPARED // (total - start)))
+        of_crops, of_pictures = (prints[start:stop] @ prints[start:].T for prints in (crops, pictures))
         alike = (of_crops >= ALIKE) | ((of_pictures >= ALIKE) & (of_crops >= SAME_FACE))
-        alike[np.arange(len(rows)), rows] = False
-        own = people[rows, None] == people
-        across, earlier = alike & ~own, alike & own & (np.arange(total) < rows[:, None])
-        chosen = np.where(across.any(1, keepdims=True), across, earlier)
-        others[rows] = np.where(chosen.any(1), chosen.argmax(1), -1)
-        copies[rows] = alike.sum(1)
-    return others, copies
+        pairs = np.nonzero(np.triu(alike, 1))
+        if len(pairs[0]):
+            first = _joined(first, *(start + each for each in pairs))
+        start = stop
+    return first
+
+
+def _joined(first: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """``first`` (M,) of ``_first_alike``, when further pairs of images are alike."""
+    ends = np.concatenate((np.arange(len(first)), one)), np.concatenate((first, other))
+    graph = coo_array((np.ones(len(ends[0]), bool), ends), shape=(len(first), len(first)))
+    component = connected_components(graph, directed=False)[1]
+    return np.unique(component, return_index=True)[1][component]
 
 
 def _rows(found: list[Digests], crops: np.ndarray, pictures: np.ndarray) -> list[Duplicate]:

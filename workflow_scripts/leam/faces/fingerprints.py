@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 SIDE_CELLS = 16  # down and across
+NUMBERS = 2 * SIDE_CELLS * (SIDE_CELLS - 1)  # of a fingerprint
 FLAT = 1e-3  # grey levels: what float32 leaves of a fingerprint of 0
 
 

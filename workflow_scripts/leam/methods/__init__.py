@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 POLARITIES = ("loss", "similarity")  # which is differentiated; the order of the first axis of maps and counts
+EQUAL = 1e-6  # 1 - cos below which two embeddings are the same: a pair's gradient is what rounding leaves of 0
 LAYERS, INPUT = "layers", "input"  # where a method looks; INPUT is also the name of that place
 
 

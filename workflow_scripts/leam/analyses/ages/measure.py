@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from leam import files, storage
-from leam.analyses.ages import AGE_COLUMNS, AGE_KEYS, AGE_PERCENTS, UNOCCLUDED
+from leam.analyses.ages import AGE_COLUMNS, AGE_KEYS, AGE_PERCENTS, PAPER_PERCENT, UNOCCLUDED
+from leam.analyses.occlusion import ALL_MASKS, paper_fill
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.controls import IMAGE, RANDOM
 from leam.device import arithmetic, choose_device
@@ -34,8 +35,18 @@ def read_age(image: str, pattern: str) -> float:
 def plan_age_rankings(
     guide: str, layer: str, settings: occlusion_measure.OcclusionSettings
 ) -> list[occlusion_measure.Ranking]:
-    """What is occluded, under every fill: the top of the image map of each polarity, and as many random pixels."""
+    """What is occluded: the top of the image map of each polarity, and as many random pixels.
+
+    masks "shown" : under the paper's fill at every percent, as table 24 and the figure show, and under the headline's
+    fill at the paper's percent, so that the slopes have both; "all" : under every fill at every percent.
+    """
     masks, draws = tuple(itertools.product(settings.fills, AGE_PERCENTS)), range(settings.repeats)
+    if settings.masks != ALL_MASKS:
+        shown = {
+            *itertools.product([paper_fill(settings.fills)], AGE_PERCENTS),
+            (settings.headline_fill, PAPER_PERCENT),
+        }
+        masks = tuple(mask for mask in masks if mask in shown)
     own = [occlusion_measure.Ranking(IMAGE, guide, layer, polarity, masks) for polarity in settings.polarities]
     return [*own, *(occlusion_measure.Ranking(RANDOM, masks=masks, repeat=number) for number in draws)]
 
@@ -57,8 +68,8 @@ def measure_ages(
     faces : the shard's faces; guides : {model: its maps file of this shard}, of the recogniser and of ``guide``
     One row per kind, guide, layer, polarity, fill, percent and ordered pair of images that both have an age:
     ``cosine`` with the anchor (``image``) occluded, the mean over the draws of random pixels; kind "none" is
-    unoccluded. Images without an age in their name, and anchors whose guide has no map of them, are left out, with a
-    line in the log.
+    unoccluded. ``plan_age_rankings`` says what is tried. Images without an age in their name, and anchors whose guide
+    has no map of them, are left out, with a line in the log.
     """
     where, tables = choose_device(device), []
     with contextlib.ExitStack() as stack:
@@ -69,6 +80,7 @@ def measure_ages(
         sources = occlusion_measure.Sources(recogniser, opened, storage.Averages([], [], {}), seed=seed)
         planned = plan_age_rankings(guide, sources.layers[guide][0], settings)
         network = occlusion_measure.ready_networks(sources, planned, recogniser, where)
+        fills = dict.fromkeys(fill for ranking in planned for fill, _ in ranking.masks)
         untrained = recogniser.untrained or storage.is_untrained(opened[guide])
         for identity in storage.identities(own):
             images = storage.read_images(own, identity)
@@ -82,7 +94,7 @@ def measure_ages(
                     network,
                     recogniser,
                     x,
-                    {fill: occlusion_measure.filling(fill, x, recogniser, seed) for fill in settings.fills},
+                    {fill: occlusion_measure.filling(fill, x, recogniser, seed) for fill in fills},
                     torch.from_numpy(storage.read_embeddings(own, identity)).to(where),
                     grid=sources.grid,
                     batch=settings.batch_images,

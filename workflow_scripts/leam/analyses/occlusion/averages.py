@@ -21,12 +21,12 @@ def average_maps(maps: list[str | Path], output: str | Path, seed: int = 0) -> N
     """The sum over all identities of the identity's mean image map, per polarity and layer of one model.
 
     maps : the model's files of all shards, in order; output : averages/{model}.h5 (``storage.Averages``), with the
-    cosine at a false match rate of 1e-3, so that the jobs of a shard need not read all others
+    threshold of ``verification.measure.threshold_at``, so that the jobs of a shard need not read all others
     The mean of everyone but one identity is (total - its own mean) / (I - 1): identities weigh the same whatever the
     number of their images. Maps are added in the crop's frame, as they are. One identity at a time is in memory.
     """
     averages, attributes = storage.Averages([], [], {}), {}
-    averages.threshold = float(verification_measure.score_verification("", maps, seed)["threshold"])
+    averages.threshold = float(verification_measure.score_verification(Path(output).stem, maps, seed)["threshold"])
     for path in maps:
         with storage.open_shard(path, "maps") as shard:
             attributes = {name: shard.attrs[name] for name in ("model", "layers", "grid", "recogniser", "untrained")}

@@ -237,7 +237,7 @@ class Measured:
     pixels : (n, M) of the grid that are occluded; drop, lost : (n, M) mean drop over the N-1 partners, and how many of
     the accepted ones fall below the threshold, both NaN where the map is empty or the occluded face has no embedding,
     and ``lost`` where there is no threshold
-    cosine, accepted : (n,) unoccluded mean over the partners, and how many lie above the threshold
+    cosine, accepted : (n,) unoccluded mean over the partners, and how many lie above the threshold, NaN without one
     forwards : faces that were embedded
     """
 
@@ -292,12 +292,13 @@ class Occluder:
         drop, lost = self._embed(anchors, image, mask, orders, masks)
         before = self.unit[anchors] @ self.unit.T
         partners = self._partners(anchors)
+        accepted = (before > self.threshold) & partners
         return Measured(
             pixels=pixels,
             drop=np.where(pixels == 0, np.nan, drop[inverse]),
             lost=np.where((pixels == 0) | np.isnan(self.threshold), np.nan, lost[inverse]),
             cosine=((before.double() * partners).sum(1) / partners.sum(1)).cpu().numpy(),
-            accepted=((before > self.threshold) & partners).sum(1).cpu().numpy(),
+            accepted=np.full(len(anchors), np.nan) if np.isnan(self.threshold) else accepted.sum(1).cpu().numpy(),
             forwards=len(image),
         )
 
@@ -552,10 +553,10 @@ def occlude_faces(
 
     One row per image, kind, guide, layer, polarity, fill and percent: pixels (of the grid, occluded), pairs (N-1
     partners), cosine (unoccluded, mean over the partners), drop (mean; NaN where there is no map), accepted (partners
-    above the threshold at FMR 1e-3, from the run's own impostor pairs), lost (of those, no longer so; NaN where there
-    is no threshold), untrained (the recogniser or the guide). The draws of ``random`` and the people of ``other_mean``
-    are averaged, those without a drop left out. Of ``settings.others`` there are those that the run has; without a
-    second identity OTHERS_MEANS are left out.
+    above the threshold that at most 0.001 of the run's own impostor pairs exceed), lost (of those, no longer so; both
+    NaN where there is no threshold), untrained (the recogniser or the guide). The draws of ``random`` and the people of
+    ``other_mean`` are averaged, those without a drop left out. Of ``settings.others`` there are those that the run has;
+    without a second identity OTHERS_MEANS are left out.
 
     Finished identities go to a journal beside the output, as in ``maps.compute_maps``, with the same errors; and
     OcclusionError when the maps are of other faces or of another recogniser.
@@ -711,7 +712,9 @@ def _table(
             table[key] = np.repeat(found[key], m)
         tables.append(table.assign(pairs=n - 1))
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=DROP_COLUMNS)
-    table = table.assign(model=recogniser.name)[DROP_COLUMNS].astype({"pixels": int, "pairs": int, "accepted": int})
+    table = table.assign(model=recogniser.name)[DROP_COLUMNS].astype({"pixels": int, "pairs": int})
+    if table["accepted"].notna().all():  # there is a threshold
+        table = table.astype({"accepted": int})
     for key in ("model", *RANKING_KEYS[:-1], "identity", "image"):
         table[key] = pd.Categorical(table[key], categories=table[key].unique())
     return table

@@ -41,8 +41,8 @@ STEP = "{} > {}"
 def average_images(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Drops per image of one model's shards -> one row per cell and identity, one shard at a time in memory.
 
-    drop, cosine, pixels : means over the identity's images; accepted, lost : sums of pairs over them, ``lost`` NaN
-    where no threshold says it, and lost_percent : of the accepted ones (NaN where there are none); images : those with
+    drop, cosine, pixels : means over the identity's images; accepted, lost : sums of pairs over them, NaN where
+    no threshold says them, and lost_percent : of the accepted ones (NaN where there are none); images : those with
     a drop; pairs : theirs
     """
     found = pd.concat([_average_shard(pd.read_parquet(path)) for path in paths], ignore_index=True)
@@ -63,7 +63,7 @@ def _average_shard(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _add(grouped: DataFrameGroupBy) -> pd.DataFrame:
-    """What is counted, added up; ``lost`` is NaN where it is known of none."""
+    """What is counted, added up; ``accepted`` and ``lost`` are NaN where they are known of none."""
     return grouped[["accepted", "lost", "images", "pairs"]].sum(min_count=1)
 
 

@@ -3,6 +3,7 @@
 LEAM of a recogniser that fails here says little. Shape letters: N images, D embedding size.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 from scipy.stats import rankdata
 
 from leam import storage
+from leam.methods import EQUAL
 
+log = logging.getLogger(__name__)
 FALSE_MATCH_RATE = 1e-3  # docs/method.md 5, decision view
 MAX_IMPOSTORS = 2_000_000  # impostor pairs drawn at most; all of them when there are fewer
 
@@ -23,21 +26,31 @@ def split_pairs(
 
     embeddings : (N, D) of unit norm; identities : (N,), whose image each is
     """
-    n = len(embeddings)
+    pairs = impostor_pairs(identities, seed, limit)
+    return genuine_cosines(embeddings, identities), _cosines(embeddings, *pairs)
+
+
+def genuine_cosines(embeddings: np.ndarray, identities: np.ndarray) -> np.ndarray:
+    """Cosines of all unordered genuine pairs, identity by identity."""
     numbers = np.unique(identities, return_inverse=True)[1]
     grouped = np.argsort(numbers, kind="stable")  # one sort instead of a search per identity, which would be quadratic
     genuine = []
     for members in np.split(grouped, np.flatnonzero(np.diff(numbers[grouped])) + 1):
         own = embeddings[members]
         genuine.append((own @ own.T)[np.triu_indices(len(own), 1)])
+    return np.concatenate(genuine or [np.empty(0, embeddings.dtype)])
+
+
+def impostor_pairs(identities: np.ndarray, seed: int = 0, limit: int = MAX_IMPOSTORS) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the first and of the second image of each impostor pair, at most ``limit`` of them."""
+    n, numbers = len(identities), np.unique(identities, return_inverse=True)[1]
     if n * (n - 1) // 2 <= limit:
         first, second = np.triu_indices(n, 1)
     else:
         rng = np.random.default_rng(seed)
         first, second = rng.integers(0, n, (2, limit))
     other = numbers[first] != numbers[second]
-    impostor = _cosines(embeddings, first[other], second[other])
-    return np.concatenate(genuine or [np.empty(0, embeddings.dtype)]), impostor
+    return first[other], second[other]
 
 
 def _cosines(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray, block: int = 100_000) -> np.ndarray:
@@ -71,9 +84,19 @@ def threshold_at(impostor: np.ndarray, false_match_rate: float = FALSE_MATCH_RAT
 
 
 def score_verification(model: str, paths: Sequence[str | Path], seed: int = 0) -> dict[str, str | bool | int | float]:
-    """The row of one model in verification.csv, from its maps files of all shards; NaN where pairs are too few."""
+    """The row of one model in verification.csv, from its maps files of all shards; NaN where pairs are too few.
+
+    Impostor pairs of equal embeddings are left out: one picture under two people would set the threshold to 1.
+    """
     embeddings, identities, untrained = _embeddings(paths)
-    genuine, impostor = split_pairs(embeddings, identities, seed)
+    genuine, pairs = genuine_cosines(embeddings, identities), impostor_pairs(identities, seed)
+    impostor = _cosines(embeddings, *pairs)
+    equal = 1 - impostor < EQUAL
+    if equal.any():
+        first, second = (identities[each[equal]][0] for each in pairs)
+        words = "%s: %d impostor pairs of equal embeddings are left out, the first of %s and %s"
+        log.warning(words, model, equal.sum(), first, second)
+    impostor = impostor[~equal]
     threshold, achieved = threshold_at(impostor)
     accepts = len(genuine) > 0 and not math.isnan(threshold)
     return {
@@ -83,6 +106,8 @@ def score_verification(model: str, paths: Sequence[str | Path], seed: int = 0) -
         "images": len(identities),
         "genuine_pairs": len(genuine),
         "impostor_pairs": len(impostor),
+        "equal_pairs": int(equal.sum()),
+        "equal_genuine_pairs": int((1 - genuine < EQUAL).sum()),
         "auc": area_under_curve(genuine, impostor),
         "false_match_rate": achieved,
         "threshold": threshold,

@@ -11,8 +11,9 @@ from leam.analyses.verification.measure import score_verification
 def tabulate_verification(maps: dict[str, list[str]], output: str | Path, seed: int = 0) -> None:
     """verification.csv: one row per model, from the embeddings in its maps files; NaN where there are no pairs.
 
-    Columns: model, untrained, identities, images, genuine_pairs, impostor_pairs, auc, false_match_rate, threshold
-    (cosine), true_match_rate.
+    Columns: model, untrained, identities, images, genuine_pairs, impostor_pairs (without those of
+    equal embeddings), equal_pairs (how many these are), equal_genuine_pairs (of the genuine ones, kept), auc,
+    false_match_rate, threshold (cosine), true_match_rate.
     """
     rows = [score_verification(model, paths, seed) for model, paths in maps.items()]
     with files.whole_file(output) as part:
