@@ -68,6 +68,7 @@ if AGE_PATTERN:
             code=code_of("tabulate_ages"),
             models=MODELS,
             fill=OCCLUSION["paper_fill"],
+            fill_words=run_table.describe_fill(OCCLUSION["paper_fill"]),
             analysis=lookup(within=config, dpath="analysis"),
             run=RUN,
         script:

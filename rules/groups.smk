@@ -98,6 +98,7 @@ if ATTRIBUTES:
             models=MODELS,
             guide=OCCLUSION["headline_guide"],
             fill=OCCLUSION["paper_fill"],
+            fill_words=run_table.describe_fill(OCCLUSION["paper_fill"]),
             analysis=lookup(within=config, dpath="analysis"),
             run=RUN,
         script:

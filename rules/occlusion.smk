@@ -129,6 +129,10 @@ rule tabulate_occlusion:
         models=MODELS,
         guide=OCCLUSION["headline_guide"],
         fill=OCCLUSION["paper_fill"],
+        fill_words=run_table.describe_fill(OCCLUSION["paper_fill"]),
+        why_fills=run_table.describe_fills(
+            OCCLUSION["fills"], OCCLUSION["headline_fill"]
+        ),
         primary={
             "polarity": config["analysis"]["polarity"],
             "fill": OCCLUSION["headline_fill"],
@@ -168,6 +172,9 @@ rule plot_person_specific:
         code=code_of("plot_person_specific"),
         percent=OCCLUSION["headline_percent"],
         fill=OCCLUSION["headline_fill"],
+        why_fills=run_table.describe_fills(
+            OCCLUSION["fills"], OCCLUSION["headline_fill"]
+        ),
         analysis=lookup(within=config, dpath="analysis"),
     script:
         "../workflow_scripts/plot_person_specific.py"
@@ -202,6 +209,7 @@ rule plot_occlusion:
         code=code_of("plot_occlusion"),
         guide=OCCLUSION["headline_guide"],
         fill=OCCLUSION["paper_fill"],
+        fill_words=run_table.describe_fill(OCCLUSION["paper_fill"]),
         analysis=lookup(within=config, dpath="analysis"),
     script:
         "../workflow_scripts/plot_occlusion.py"

@@ -129,6 +129,14 @@ def test_every_estimate_is_linear_in_identities(times):
             assert scale.estimate_core_hours(more, nine, costs)[rule][model] == pytest.approx(times * hour)
 
 
+def test_duplicates_cost_every_two_faces():
+    hours, mb = scale.estimate_duplicates(4)
+    assert hours == pytest.approx((4 * 1e-3 + 6 * 2.8e-8) / 3600) and mb == pytest.approx(505 + 4 * 0.00535)
+    assert scale.estimate_duplicates(2_000_000)[0] == pytest.approx(
+        4 * scale.estimate_duplicates(1_000_000)[0], rel=0.05
+    )
+
+
 def test_every_built_in_recogniser_has_been_measured():
     costs = scale.unit_costs()
     assert set(costs["models"]) == set(registry.REGISTRY)

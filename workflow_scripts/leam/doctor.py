@@ -206,6 +206,7 @@ def look_at_costs(config: dict, planned: scale.Plan, images: list[int]) -> list[
     stored = scale.estimate_bytes(images, config, costs)
     hours = {rule: sum(found.values()) for rule, found in scale.estimate_gpu_hours(images, config, costs).items()}
     on_cores = {rule: sum(found.values()) for rule, found in scale.estimate_core_hours(images, config, costs).items()}
+    compared, duplicates_mb = scale.estimate_duplicates(sum(images))
     most = sorted(planned.jobs.items(), key=lambda job: -job[1])[:4]
     return [
         *look_at_room(Path(config["results"]).absolute(), sum(stored.values()), planned.files),
@@ -221,7 +222,8 @@ def look_at_costs(config: dict, planned: scale.Plan, images: list[int]) -> list[
         Finding(
             "core-hours",
             NOTE,
-            f"about {on_cores['measure_similarity']:.2g} for measure_similarity; without a GPU "
+            f"about {on_cores['measure_similarity']:.2g} for measure_similarity, {compared:.2g} for find_duplicates "
+            f"(one job, {scale.in_words(duplicates_mb * 1e6)} of memory); without a GPU "
             f"{sum(on_cores[rule] for rule in hours):.2g} more",
         ),
     ]

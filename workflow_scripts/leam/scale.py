@@ -1,7 +1,8 @@
 """What a run costs before it runs: files, bytes, memory and GPU-hours, from unit costs that were measured once.
 
 ``unit_costs.json`` beside this file holds them; tests/benchmarks/bench_scale.py measures them, and writes the table of
-docs/scale.md from the same functions. Every cost is linear in identities.
+docs/scale.md from the same functions. Every cost is linear in identities but that of finding duplicates, which
+compares every two images.
 
 Symbols: n images of one identity, n (n - 1) ordered pairs.
 """
@@ -18,6 +19,9 @@ from leam.controls import SHUFFLED
 
 UNIT_COSTS = Path(__file__).with_name("unit_costs.json")
 ASSUMED_TFLOPS = 4.7  # float32 on a V100: 30 % of its 15.7 TFLOP/s; an assumption, no GPU has been measured
+# find_duplicates on one thread (AVX-512), 14,000 and 42,000 made-up faces of which one in fifty is a copy.
+DUPLICATES_MB, DUPLICATES_MB_PER_FACE = 505, 0.00535  # of which two fingerprints are 0.00384
+SECONDS_PER_FACE, SECONDS_PER_TWO_FACES = 1e-3, 2.8e-8  # reading one, comparing two
 PLANNED_FILES = ("output", "log", "benchmark")
 
 
@@ -148,6 +152,12 @@ def estimate_core_hours(images: Sequence[int], config: dict, costs: dict) -> dic
 def estimate_memory(identities: int, costs: dict) -> dict[str, float]:
     """Peak memory, MB, of the jobs whose memory grows with the identities: they read all shards of a model."""
     return {rule: cost["mb"] + identities * cost["mb_per_identity"] for rule, cost in costs["all_shards"].items()}
+
+
+def estimate_duplicates(faces: int) -> tuple[float, float]:
+    """Core-hours and peak memory, MB, of ``find_duplicates``: its time grows with the square of the faces."""
+    seconds = faces * SECONDS_PER_FACE + faces * (faces - 1) / 2 * SECONDS_PER_TWO_FACES
+    return seconds / 3600, DUPLICATES_MB + faces * DUPLICATES_MB_PER_FACE
 
 
 def in_words(number: float, unit: str = "B") -> str:

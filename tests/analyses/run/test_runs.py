@@ -38,3 +38,11 @@ def test_the_table_counts_what_was_kept(tmp_path):
     assert found.loc["people without usable images"].tolist() == ["0", "1"]
     assert found.loc["people", "this_run"].startswith("2 rendered people")
     assert found.loc["layers per recogniser"].tolist() == ["9", "9"]
+
+
+def test_captions_say_under_which_fill_they_are():
+    assert run_table.describe_fill("black") == "The fill is ``black``, as the paper's."
+    found = run_table.describe_fill("blur")
+    assert found == "The fill is ``blur``; the paper's is black, which is not among this run's."
+    why = run_table.describe_fills(["black", "blur"], "blur")
+    assert "(``black``, ``blur``)" in why and "stands beside ``blur``, the headline's" in why

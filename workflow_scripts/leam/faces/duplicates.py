@@ -1,7 +1,7 @@
 """The same picture twice: under one person or under two, as the same file, re-encoded, or in another size.
 
 Two images are alike when the fingerprints of their pictures correlate by ALIKE or more, and those of their crops by
-SAME_FACE, as one photograph of two people is no copy; or those of their crops by ALIKE.
+SAME_FACE, as one photograph of two people is no copy; or those of their crops by ALIKE; or through others that are.
 
 Shape letters: N images of one identity, M of all, S side of a crop, D numbers of a fingerprint.
 """
@@ -48,8 +48,7 @@ def find_duplicates(images: Sequence[str | Path], faces: Sequence[str | Path], o
     Images are alike directly, or through others that are. Of those of one person the first stays; images that are alike
     under several people all go, as nothing says whose they are. ``other_identity`` and ``other_image`` are the first of
     those that an image is alike to, under another person where there is one, and ``copies`` is the number of all of
-    them. Images that the import
-    has left out, since their file came twice under one person, have a row too.
+    them. Images that the import has left out, since their file came twice under one person, have a row too.
     """
     ledger = [row for path in images for row in _read_ledger(path)]
     rows = [
