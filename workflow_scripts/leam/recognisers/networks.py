@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
     from torch import Tensor, nn
-from leam.recognisers import architectures
+from leam.recognisers import architectures, onnx_files
 from leam.recognisers.registry import ARCHITECTURES, ModelError, Recogniser, existing_weights
 from leam.regions import CROP_UNITS
 
@@ -53,7 +52,7 @@ def shuffle_convolutions(network: "nn.Module", seed: int) -> None:
 def _architecture(recogniser: Recogniser) -> "nn.Module":
     name, arguments = recogniser.architecture, recogniser.arguments
     if name == "onnx":
-        return _onnx(recogniser)
+        return onnx_files.read_onnx(recogniser)
     if ":" in name:
         return _function(recogniser)
 
@@ -67,38 +66,6 @@ def _architecture(recogniser: Recogniser) -> "nn.Module":
         f"recogniser {recogniser.name}: architecture is {name!r}; expected one of {', '.join(ARCHITECTURES)}, onnx, "
         f"or module:function"
     )
-
-
-def _onnx(recogniser: Recogniser) -> "nn.Module":
-    """An ONNX file as a PyTorch network; its layers carry the names of the ONNX nodes."""
-    import onnx
-    import onnx2torch
-
-    if not recogniser.weights:
-        raise ModelError(f"recogniser {recogniser.name}: architecture onnx needs weights: the path of the .onnx file")
-    try:
-        return onnx2torch.convert(_without_identities(onnx.load(existing_weights(recogniser))))
-    except ModelError:
-        raise
-    except Exception as error:  # a damaged file, or a node that onnx2torch does not know, ends in almost any error
-        reason = " ".join(str(error).split())
-        raise ModelError(
-            f"recogniser {recogniser.name}: {recogniser.weights} cannot be turned into a PyTorch network: "
-            f"{type(error).__name__}: {reason[:300]}"
-        ) from error
-
-
-def _without_identities(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Exporters share equal weights through Identity nodes, which onnx2torch does not follow: give each its own."""
-    graph = model.graph
-    weights = {weight.name: weight for weight in graph.initializer}
-    for node in [node for node in graph.node if node.op_type == "Identity" and node.input[0] in weights]:
-        copied = graph.initializer.add()
-        copied.CopyFrom(weights[node.input[0]])
-        copied.name = node.output[0]
-        weights[copied.name] = copied
-        graph.node.remove(node)
-    return model
 
 
 def _function(recogniser: Recogniser) -> "nn.Module":
@@ -182,20 +149,21 @@ def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.
 
     Raises ModelError, listing the convolutions there are, when one does not exist.
     """
-    import torch.fx
     from torch import nn
 
-    modules = dict(network.named_modules())
+    modules, in_file = dict(network.named_modules()), onnx_files.module_names(network)
     found = {}
     for layer in layers:
         node = layer.strip("/").replace(".", "/")  # how onnx2torch writes the name of an ONNX node
-        known = [modules[name] for name in (f"{layer}.conv", layer, node) if name in modules]
+        names = [in_file[name] for name in (layer, node) if name in in_file] if in_file else [f"{layer}.conv", layer]
+        known = [modules[name] for name in names if name in modules]
         if not known:
-            convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
+            shown = {name: name for name in modules} | {module: name for name, module in in_file.items()}
+            convolutions = [shown[name] for name, module in modules.items() if isinstance(module, nn.Conv2d)]
             folded = (
                 "; an ONNX export folds some modules (BatchNorm into convolutions) away, which can then not be looked "
                 "into"
-                if isinstance(network, torch.fx.GraphModule)
+                if in_file
                 else ""
             )
             raise ModelError(f"no layer is called {layer!r}; convolutions are {', '.join(convolutions)}{folded}")
