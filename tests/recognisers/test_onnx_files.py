@@ -1,5 +1,6 @@
 """ONNX files that were made to do harm: nothing that stands in one is run, whatever it is called."""
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -79,7 +80,8 @@ def described(path, layer="conv", name="mine"):
 def test_the_attack_is_real(tmp_path, monkeypatch):
     """Converted as it is, the file runs its own name: else the tests below would show nothing."""
     monkeypatch.chdir(tmp_path)
-    onnx2torch.convert(write_model(tmp_path / "m.onnx", relu=REAL))(torch.zeros(2, 3, 32, 32))
+    with contextlib.suppress(RuntimeError):  # then it takes one step for another
+        onnx2torch.convert(write_model(tmp_path / "m.onnx", relu=REAL))(torch.zeros(2, 3, 32, 32))
     assert (tmp_path / MARK).exists()
 
 

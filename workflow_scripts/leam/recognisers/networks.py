@@ -105,22 +105,26 @@ def _load(network: "nn.Module", recogniser: Recogniser) -> None:
             f"recogniser {recogniser.name}: {recogniser.weights} is not a file for {recogniser.architecture}: "
             f"it {faults[0]}" + (f" (and {len(faults) - 1} more differences)" if len(faults) > 1 else "")
         )
+    for key, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ModelError(
+                f"recogniser {recogniser.name}: {recogniser.weights}: {key} has numbers that are not finite"
+            )
     network.load_state_dict(state)
 
 
 def read_state(path: Path) -> dict[str, "Tensor"]:
     """A state dict from .safetensors or a PyTorch file, read with ``weights_only``: pickled code is refused."""
-    import pickle
-
     import torch
     from safetensors.torch import load_file
 
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a wrong or damaged file ends in almost any error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{path} is not a plain PyTorch state dict, and nothing else is loaded: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(f"{path} holds a {type(state).__name__}; expected a flat state dict of tensors")
@@ -130,9 +134,14 @@ def read_state(path: Path) -> dict[str, "Tensor"]:
 def _check_input(network: "nn.Module", recogniser: Recogniser) -> None:
     import torch
 
+    from leam.embedding import is_usable
+
     try:
         with torch.inference_mode():
-            shape = tuple(network(torch.zeros(2, 3, *recogniser.input_size)).shape)
+            count = 3 * recogniser.input_size[0] * recogniser.input_size[1]
+            picture = torch.linspace(0, 100, count).sin().view(1, 3, *recogniser.input_size)
+            embeddings = network(picture.expand(2, -1, -1, -1))
+            shape = tuple(embeddings.shape)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
@@ -140,6 +149,8 @@ def _check_input(network: "nn.Module", recogniser: Recogniser) -> None:
         ) from error
     if len(shape) != 2 or shape[0] != 2:
         raise ModelError(f"recogniser {recogniser.name} gives {shape} for two images; expected (2, D)")
+    if not is_usable(embeddings).all():
+        raise ModelError(f"recogniser {recogniser.name} gives an embedding that is zero or not finite: wrong weights?")
 
 
 def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.Module"]:
