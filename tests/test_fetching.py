@@ -180,10 +180,24 @@ def test_a_name_that_resolves_differently_the_second_time_leads_nowhere(server, 
         (["otherbot: noai", "noindex"], "noindex"),
         (["unavailable_after: 25 Jun 2099 15:00:00 PST, noindex"], "noindex"),
         (["max-image-preview: none"], ""),
+        (["leam/0.2: noai"], "noai"),
+        (["LEAM/0.2.0: nofollow, noimageai"], "noimageai"),
+        (["leamington: noai"], ""),
+        (["otherbot/2: noai", "leam: all"], ""),
+        (["unavailable_after: 25 Jun 2099 15:00:00 PST"], ""),
+        (["unavailable_after: Thu, 25 Jun 2099 15:00:00 GMT, nofollow"], ""),
+        (["unavailable_after: 25 Jun 2010 15:00:00 PST"], "unavailable_after"),
+        (["unavailable_after: Fri, 25 Jun 2010 15:00:00 GMT"], "unavailable_after"),
+        (["nofollow, unavailable_after: 2010-06-25"], "unavailable_after"),
+        (["unavailable_after: 2099-06-25T15:00:00+02:00, noarchive"], ""),
+        (["leam: unavailable_after: 2010-06-25"], "unavailable_after"),
+        (["otherbot: unavailable_after: 2010-06-25"], ""),
+        (["unavailable_after: some day"], "unavailable_after"),
+        (["unavailable_after: 99 Xyz 99999999999999999999"], "unavailable_after"),
     ],
 )
 def test_opt_outs(values, expected):
-    assert fetching.opt_out(values, "leam") == expected
+    assert fetching.opt_out(values, "leam", now=1.8e9) == expected
 
 
 def test_retry_after_is_seconds_or_a_date():
@@ -215,6 +229,25 @@ def test_a_definite_no_is_not_asked_again(server, code):
 def test_what_may_pass_is_asked_again(server, code):
     assert status(server, first(answer(b"no", code), answer(picture()))) == ("ok", 2)
     assert status(server, answer(b"no", code)) == (f"http {code}", 3)
+
+
+@pytest.mark.parametrize(
+    "line", ["HTTP/1.1 000 no", "HTTP/1.1 042 no", "HTTP/1.1 099 no", "HTTP/1.1 600 no", "HTTP/1.1 999 no"]
+)
+def test_an_answer_that_is_no_status_of_http_is_a_failed_connection(server, line):
+    def route(handler, _earlier):
+        handler.wfile.write(f"{line}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+
+    found, asked = status(server, route)
+    assert (found, asked) == ("connection failed", 3) and fetching.is_status(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [("ok", True), ("http 404", True), ("http 042", False), ("http 42", False), ("http 600", False), ("http ", False)],
+)
+def test_what_can_stand_in_a_ledger(text, known):
+    assert fetching.is_status(text) == known
 
 
 def test_back_off_doubles(server):
@@ -370,3 +403,16 @@ def test_a_page_is_not_read_to_its_end(server):
 def test_opt_outs_are_respected(server):
     assert status(server, answer(picture(), X_Robots_Tag=["nofollow", "noai"])) == ("opted out", 1)
     assert status(server, answer(picture(), X_Robots_Tag="otherbot: noai")) == ("ok", 1)
+
+
+def test_an_opt_out_on_the_way_is_heeded(server):
+    server.routes["/y.jpg"] = answer(picture())
+
+    def route(handler, _earlier):
+        handler.send_response(302)
+        handler.send_header("Location", server.url("/y.jpg"))
+        handler.send_header("X-Robots-Tag", "noimageai")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    assert status(server, route) == ("opted out", 1) and server.count("/y.jpg") == 0
