@@ -5,6 +5,7 @@ import gzip
 import itertools
 import math
 import socket
+import time
 
 import pytest
 
@@ -269,9 +270,29 @@ def test_retry_after_holds_for_every_link_of_the_host(server):
     assert min(later) - refused >= 1
 
 
-def test_too_long_a_pause_ends_the_job(server):
-    with pytest.raises(fetching.BusyHostError, match=r"127.0.0.1 asks to wait 7200 s, scraping.patience_s is 600"):
+def test_a_link_that_asks_for_too_long_a_pause_is_left_alone(server):
+    with pytest.raises(fetching.BusyLinkError, match=r"127\.0\.0\.1 asks to wait 7200 s") as caught:
         status(server, answer(b"", 503, Retry_After=7200))
+    assert caught.value.until == pytest.approx(time.time() + 7200, abs=60) and caught.value.status == "http 503"
+    with pytest.raises(fetching.BusyLinkError) as caught:
+        status(server, answer(b"", 429, Retry_After=10**15))
+    assert caught.value.until <= time.time() + fetching.LONGEST_WAIT_S
+
+
+def test_several_such_links_are_their_hosts_word(server):
+    server.routes |= {f"/{k}.jpg": answer(b"", 429, Retry_After=7200) for k in range(3)} | {"/y.jpg": answer(picture())}
+    settings = ScrapeSettings(**QUICK | {"hosts": (server.place,)})
+
+    async def run():
+        async with Fetcher(settings) as fetcher:
+            for k in range(3):
+                with pytest.raises(fetching.BusyLinkError):
+                    await fetcher.fetch(server.url(f"/{k}.jpg"))
+            with pytest.raises(fetching.ClosedHostError, match=r"asks to wait 7200 s, scraping\.patience_s is 600"):
+                await fetcher.fetch(server.url("/y.jpg"))
+
+    asyncio.run(run())
+    assert server.count("/y.jpg") == 0
 
 
 def test_the_rate_of_a_host_is_kept_with_redirects_and_retries(server):

@@ -44,6 +44,7 @@ STATUSES = {
     reasons.TIMEOUT: "nothing came for scraping.timeout_s",
     reasons.DEADLINE: "not done within scraping.deadline_s",
 }  # and "http NNN": the server's answer, when it is neither a picture nor a redirect
+REFUSALS = ("http 401", "http 403", "http 407", "http 451", reasons.NOT_A_PICTURE, reasons.HOST_NOT_ALLOWED)
 ALIVE = (reasons.OK, reasons.DUPLICATE)  # the link gives a usable picture
 
 HTTP = range(100, 600)  # what is a status of HTTP at all
@@ -55,6 +56,8 @@ UNAVAILABLE = "unavailable_after"
 VALUED = (UNAVAILABLE, "max-snippet", "max-image-preview", "max-video-preview")  # directives with a colon
 HEAD_BYTES = 16  # enough to tell what kind of file comes
 LONGEST_BACKOFF_S = 60.0
+LONGEST_WAIT_S = 30 * 86_400.0  # that a link is left alone because it asked so
+SEVERAL = 3  # links of a host that ask for long pauses: now the host does
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -122,8 +125,17 @@ class LinkError(Exception):
         self.status, self.detail, self.again, self.pause_s = status, detail, again, pause_s
 
 
-class BusyHostError(Exception):
-    """A host asks for a longer pause than the run has patience for."""
+class ClosedHostError(Exception):
+    """A link whose host is left alone for the rest of the run; the message says which and why."""
+
+
+class BusyLinkError(Exception):
+    """A link that asks for a longer pause than the run has patience for; ``until`` : seconds since 1970."""
+
+    def __init__(self, host: str, status: str, pause_s: float):
+        self.status = status
+        self.until = time.time() + min(pause_s, LONGEST_WAIT_S)
+        super().__init__(f"{host} asks to wait {pause_s:.0f} s, scraping.patience_s is shorter")
 
 
 class ForbiddenAddressError(OSError):
@@ -152,6 +164,14 @@ def check_url(url: str | URL, hosts: Iterable[str]) -> URL:
     if not any(_fits(place, pattern) for pattern in hosts):
         raise LinkError(reasons.HOST_NOT_ALLOWED, place)
     return url
+
+
+def host_of(link: str) -> str:
+    """The host of a link, as hosts are told apart; "" of one that has none."""
+    try:
+        return URL(link).host_subcomponent or ""
+    except ValueError:
+        return ""
 
 
 def _fits(place: str, pattern: str) -> bool:
@@ -258,6 +278,8 @@ class Host:
         self.interval_s = 1 / settings.requests_per_second
         self.free_at = 0.0
         self.queue = asyncio.Lock()
+        self.long_pauses = 0  # links that asked for longer than the run has patience for
+        self.closed = ""  # why nothing more is asked of it in this run
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -317,8 +339,12 @@ class Fetcher:
     async def __aexit__(self, *_: object) -> None:
         await self.session.close()
 
+    def close(self, link: str, why: str) -> None:
+        """Ask nothing more of a link's host in this run."""
+        self.hosts[host_of(link)].closed = why
+
     async def fetch(self, link: str) -> Fetched:
-        """Ask for a link, again where that may help. Raises BusyHostError."""
+        """Ask for a link, again where that may help. Raises BusyLinkError and ClosedHostError."""
         asked = Asked(self.settings.deadline_s)
         for attempt in range(self.settings.retries + 1):
             try:
@@ -341,6 +367,8 @@ class Fetcher:
             url = check_url(url, self.settings.hosts)
             host = self.hosts[url.host_subcomponent or ""]  # check_url lets no URL pass that has none
             async with host.turn():
+                if host.closed:
+                    raise ClosedHostError(f"{url.host}: {host.closed}")
                 try:
                     async with asked.request():
                         found = await self._ask(url)
@@ -357,10 +385,11 @@ class Fetcher:
         if error.pause_s is None:
             return
         if error.pause_s > self.settings.patience_s:
-            raise BusyHostError(
-                f"{url.host} asks to wait {error.pause_s:.0f} s, scraping.patience_s is {self.settings.patience_s:g}; "
-                "run again later"
-            )
+            host.long_pauses += 1  # of one link it may be a trap, of several it is the host's word
+            if host.long_pauses >= SEVERAL:
+                host.closed = f"asks to wait {error.pause_s:.0f} s, scraping.patience_s is {self.settings.patience_s:g}"
+            host.pause(self._backoff_s(0))
+            raise BusyLinkError(url.host or "", error.status, error.pause_s)
         host.pause(error.pause_s if error.pause_s >= 0 else self._backoff_s(0))
 
     async def _ask(self, url: URL) -> bytes | URL:
