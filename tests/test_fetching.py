@@ -5,6 +5,7 @@ import gzip
 import itertools
 import math
 import socket
+import time
 
 import pytest
 
@@ -180,10 +181,24 @@ def test_a_name_that_resolves_differently_the_second_time_leads_nowhere(server, 
         (["otherbot: noai", "noindex"], "noindex"),
         (["unavailable_after: 25 Jun 2099 15:00:00 PST, noindex"], "noindex"),
         (["max-image-preview: none"], ""),
+        (["leam/0.2: noai"], "noai"),
+        (["LEAM/0.2.0: nofollow, noimageai"], "noimageai"),
+        (["leamington: noai"], ""),
+        (["otherbot/2: noai", "leam: all"], ""),
+        (["unavailable_after: 25 Jun 2099 15:00:00 PST"], ""),
+        (["unavailable_after: Thu, 25 Jun 2099 15:00:00 GMT, nofollow"], ""),
+        (["unavailable_after: 25 Jun 2010 15:00:00 PST"], "unavailable_after"),
+        (["unavailable_after: Fri, 25 Jun 2010 15:00:00 GMT"], "unavailable_after"),
+        (["nofollow, unavailable_after: 2010-06-25"], "unavailable_after"),
+        (["unavailable_after: 2099-06-25T15:00:00+02:00, noarchive"], ""),
+        (["leam: unavailable_after: 2010-06-25"], "unavailable_after"),
+        (["otherbot: unavailable_after: 2010-06-25"], ""),
+        (["unavailable_after: some day"], "unavailable_after"),
+        (["unavailable_after: 99 Xyz 99999999999999999999"], "unavailable_after"),
     ],
 )
 def test_opt_outs(values, expected):
-    assert fetching.opt_out(values, "leam") == expected
+    assert fetching.opt_out(values, "leam", now=1.8e9) == expected
 
 
 def test_retry_after_is_seconds_or_a_date():
@@ -217,6 +232,25 @@ def test_what_may_pass_is_asked_again(server, code):
     assert status(server, answer(b"no", code)) == (f"http {code}", 3)
 
 
+@pytest.mark.parametrize(
+    "line", ["HTTP/1.1 000 no", "HTTP/1.1 042 no", "HTTP/1.1 099 no", "HTTP/1.1 600 no", "HTTP/1.1 999 no"]
+)
+def test_an_answer_that_is_no_status_of_http_is_a_failed_connection(server, line):
+    def route(handler, _earlier):
+        handler.wfile.write(f"{line}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+
+    found, asked = status(server, route)
+    assert (found, asked) == ("connection failed", 3) and fetching.is_status(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [("ok", True), ("http 404", True), ("http 042", False), ("http 42", False), ("http 600", False), ("http ", False)],
+)
+def test_what_can_stand_in_a_ledger(text, known):
+    assert fetching.is_status(text) == known
+
+
 def test_back_off_doubles(server):
     status(server, answer(b"", 500), retries=3, backoff_s=0.1)
     gaps = [after - before for before, after in itertools.pairwise(server.times())]
@@ -236,9 +270,29 @@ def test_retry_after_holds_for_every_link_of_the_host(server):
     assert min(later) - refused >= 1
 
 
-def test_too_long_a_pause_ends_the_job(server):
-    with pytest.raises(fetching.BusyHostError, match=r"127.0.0.1 asks to wait 7200 s, scraping.patience_s is 600"):
+def test_a_link_that_asks_for_too_long_a_pause_is_left_alone(server):
+    with pytest.raises(fetching.BusyLinkError, match=r"127\.0\.0\.1 asks to wait 7200 s") as caught:
         status(server, answer(b"", 503, Retry_After=7200))
+    assert caught.value.until == pytest.approx(time.time() + 7200, abs=60) and caught.value.status == "http 503"
+    with pytest.raises(fetching.BusyLinkError) as caught:
+        status(server, answer(b"", 429, Retry_After=10**15))
+    assert caught.value.until <= time.time() + fetching.LONGEST_WAIT_S
+
+
+def test_several_such_links_are_their_hosts_word(server):
+    server.routes |= {f"/{k}.jpg": answer(b"", 429, Retry_After=7200) for k in range(3)} | {"/y.jpg": answer(picture())}
+    settings = ScrapeSettings(**QUICK | {"hosts": (server.place,)})
+
+    async def run():
+        async with Fetcher(settings) as fetcher:
+            for k in range(3):
+                with pytest.raises(fetching.BusyLinkError):
+                    await fetcher.fetch(server.url(f"/{k}.jpg"))
+            with pytest.raises(fetching.ClosedHostError, match=r"asks to wait 7200 s, scraping\.patience_s is 600"):
+                await fetcher.fetch(server.url("/y.jpg"))
+
+    asyncio.run(run())
+    assert server.count("/y.jpg") == 0
 
 
 def test_the_rate_of_a_host_is_kept_with_redirects_and_retries(server):
@@ -370,3 +424,16 @@ def test_a_page_is_not_read_to_its_end(server):
 def test_opt_outs_are_respected(server):
     assert status(server, answer(picture(), X_Robots_Tag=["nofollow", "noai"])) == ("opted out", 1)
     assert status(server, answer(picture(), X_Robots_Tag="otherbot: noai")) == ("ok", 1)
+
+
+def test_an_opt_out_on_the_way_is_heeded(server):
+    server.routes["/y.jpg"] = answer(picture())
+
+    def route(handler, _earlier):
+        handler.send_response(302)
+        handler.send_header("Location", server.url("/y.jpg"))
+        handler.send_header("X-Robots-Tag", "noimageai")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    assert status(server, route) == ("opted out", 1) and server.count("/y.jpg") == 0

@@ -1,6 +1,9 @@
 """leam.images: decoding, label maps, landmarks, and the ledger that accounts for every link."""
 
 import io
+import itertools
+import os
+import pickle
 
 import numpy as np
 import pytest
@@ -282,3 +285,49 @@ def test_two_runs_write_the_same_bytes(root):
     first = files.sha256(root.parent / "images.h5")
     pack(root)
     assert files.sha256(root.parent / "images.h5") == first
+
+
+def header(text: str) -> bytes:
+    """A .npy file whose header is this text, with room for nothing behind it."""
+    return b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text.encode()
+
+
+def zipped() -> bytes:
+    packed = io.BytesIO()
+    np.savez(packed, points=np.zeros((68, 2)))
+    return packed.getvalue()
+
+
+HOSTILE = {
+    "archive": zipped(),
+    "terabytes": header("{'descr': '<f8', 'fortran_order': False, 'shape': (200000000000, 2), }") + bytes(64),
+    "negative": header("{'descr': '<f8', 'fortran_order': False, 'shape': (-68, 2), }") + bytes(1088),
+    "nested": header("(" * 5000 + ")" * 5000),
+    "objects": header("{'descr': '|O', 'fortran_order': False, 'shape': (68, 2), }") + pickle.dumps([1] * 136),
+    "code": header("__import__('os').system('touch harm')"),
+    "zeros": bytes(2000),
+    "large": b"1 2\n" * 300_000,
+    "not text": b"\xff\xfe\x00" * 99,
+}
+
+
+@pytest.mark.parametrize(("name", "suffix"), list(itertools.product(HOSTILE, [".npy", ".txt", ".pts"])))
+def test_a_hostile_landmark_file_is_a_reason(tmp_path, monkeypatch, name, suffix):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"a{suffix}").write_bytes(HOSTILE[name])
+    with pytest.raises(images.UnusablePictureError, match=r"^landmarks unreadable") as caught:
+        images.read_landmark_file(tmp_path / f"a{suffix}")
+    assert len(str(caught.value).splitlines()) == 1 and not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "loop", "folder", "device"])
+def test_what_is_no_file_of_landmarks_is_a_reason(tmp_path, kind):
+    path = tmp_path / "a.npy"
+    {
+        "pipe": lambda: os.mkfifo(path),
+        "loop": lambda: path.symlink_to(path),
+        "folder": lambda: path.mkdir(),
+        "device": lambda: path.symlink_to("/dev/zero"),
+    }[kind]()
+    with pytest.raises(images.UnusablePictureError, match=r"^landmarks unreadable"):
+        images.read_landmark_file(path)

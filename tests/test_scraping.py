@@ -307,17 +307,53 @@ def test_a_job_stops_before_its_limit(server, tmp_path, monkeypatch):
     assert asked < 40 <= len(server.asks) <= 41  # the one that was on its way is asked again
 
 
-def test_a_host_that_wants_a_long_pause_stops_the_job(server, tmp_path):
+def test_a_link_that_asks_to_wait_does_not_stop_the_others(server, tmp_path, monkeypatch):
+    """Nor the next run, which does not ask it; when its time has come it is asked again."""
     many(server, tmp_path, count=8)
-    fine = server.routes["/5.jpg"]
-    server.routes["/5.jpg"] = answer(b"", 429, Retry_After=3600)
-    with pytest.raises(scraping.StoppedError, match=r"asks to wait 3600 s.*of 8 links finished; the next run goes on"):
-        scrape(tmp_path, settings(server, connections_per_host=1, connections=1))
-    server.asks.clear()
+    fine, server.routes["/5.jpg"] = server.routes["/5.jpg"], answer(b"", 429, Retry_After=999_999)
+    for asked in (8, 0):
+        server.asks.clear()
+        with pytest.raises(
+            scraping.StoppedError, match=r"1 links wait: 1 for 127\.0\.0\.1, which asks to wait until 2"
+        ):
+            scrape(tmp_path, settings(server, connections=1))
+        assert len(server.asks) == asked
     server.routes["/5.jpg"] = fine
+    later = time.time() + 10**6
+    monkeypatch.setattr(scraping.time, "time", lambda: later)
     ledger, _ = scrape(tmp_path, settings(server, connections=1))
-    assert [ask.path for ask in server.asks] == ["/5.jpg", "/6.jpg", "/7.jpg"]
+    assert [ask.path for ask in server.asks] == ["/5.jpg"]
     assert ledger["nm1", "005.jpg"]["status"] == "ok"
+
+
+REFUSED = {
+    "a ban": answer(b"", 403),
+    "a page instead of pictures": answer(b"<html>log in</html>", 200, Content_Type="text/html"),
+    "a redirect to log in": redirect("http://login.example.net/"),
+}
+
+
+@pytest.mark.parametrize("how", REFUSED)
+def test_a_host_that_refuses_everything_kills_no_link_and_is_not_asked_on(server, tmp_path, how):
+    many(server, tmp_path)
+    fine = dict(server.routes)
+    server.routes |= dict.fromkeys(list(fine)[10:], REFUSED[how])
+    given = settings(server, give_up_after=5, connections_per_host=1, connections=1, retries=1)
+    with pytest.raises(
+        scraping.StoppedError, match=r"30 links wait: 30 for 127\.0\.0\.1: no picture for 5 links in a row"
+    ):
+        scrape(tmp_path, given)
+    assert len(server.asks) == 15 and len(finished_links(tmp_path / "00000.h5.journal")) == 10
+    server.routes |= fine
+    ledger, _ = scrape(tmp_path, given)
+    assert Counter(statuses(ledger).values()) == {"ok": 30, "http 404": 10}
+
+
+def test_pictures_that_are_refused_among_others_are_dead(server, tmp_path):
+    many(server, tmp_path)
+    server.routes |= {f"/{k}.jpg": answer(b"", 403) for k in range(0, 40, 4)}
+    ledger, _ = scrape(tmp_path, settings(server, give_up_after=5, connections=1, retries=0))
+    assert Counter(statuses(ledger).values()) == {"ok": 20, "http 404": 10, "http 403": 10}
 
 
 # --------------------------------------------------------------------------------------------- unreachable, or dead
@@ -412,12 +448,14 @@ def test_the_summary_of_all_shards(tmp_path):
 
 def test_the_summary_counts_all_runs(server, tmp_path):
     many(server, tmp_path, count=8)
-    fine, server.routes["/5.jpg"] = server.routes["/5.jpg"], answer(b"", 429, Retry_After=3600)
-    with pytest.raises(scraping.StoppedError):
-        scrape(tmp_path, settings(server, connections=1, requests_per_second=20))
-    server.routes["/5.jpg"] = fine
+    fine = dict(server.routes)
+    server.routes |= dict.fromkeys(list(fine)[5:], hang_up)
+    given = settings(server, connections=1, requests_per_second=20)
+    with pytest.raises(scraping.StoppedError, match="the last 3 links could not be reached"):
+        scrape(tmp_path, given | {"give_up_after": 3, "retries": 0})
+    server.routes |= fine
     for _ in range(2):  # the second asks for nothing
-        scrape(tmp_path, settings(server, connections=1, requests_per_second=20))
+        scrape(tmp_path, given)
         whole = pd.read_csv(tmp_path / "00000.csv").set_index("status").loc["all"]
         assert (whole["links"], whole["requests"]) == (8, 8)
         assert whole["seconds"] >= (4 + 2) / 20  # five links and then three, 20 per second

@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -169,6 +170,31 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     ):
         storage.read_faces(shard, "a")
     assert not path.exists()
+
+
+@pytest.mark.parametrize("way", ["external link", "soft link", "external storage", "virtual"])
+def test_a_file_that_leads_to_another_one_is_refused(tmp_path, way):
+    """HDF5 would read whatever file this process may."""
+    (tmp_path / "secret").write_bytes(np.arange(6, dtype=np.float32).tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["embeddings"] = np.arange(6, dtype=np.float32)
+    with storage.create_shard(tmp_path / "m.h5", "maps") as shard:
+        group = shard.create_group("a")
+        if way == "external link":
+            group["embeddings"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/embeddings")
+        elif way == "soft link":
+            group["embeddings"] = h5py.SoftLink("/b")
+        elif way == "external storage":
+            place = [(str(tmp_path / "secret"), 0, 24)]
+            group.create_dataset("embeddings", (6,), np.float32, external=place)
+        else:
+            layout = h5py.VirtualLayout((6,), np.float32)
+            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "embeddings", (6,))
+            group.create_virtual_dataset("embeddings", layout)
+    for _ in range(2):  # the verdict is not forgotten
+        reason = r"m\.h5: b?'a/embeddings' leads to another place"
+        with pytest.raises(files.StorageError, match=reason), storage.open_shard(tmp_path / "m.h5", "maps"):
+            pass
 
 
 # ---------------------------------------------------------------------------------------------------------- journal

@@ -33,6 +33,9 @@ def test_another_size_than_expected_is_refused(saved, tmp_path):
         weights.fetch_weights(tmp_path / "ok", dataclasses.replace(saved, bytes=5))
 
 
+OWN = {"architecture": "onnx", "input_size": [32, 32], "mean": [0.0] * 3, "std": [1.0] * 3, "layers": ["conv"]}
+
+
 @pytest.fixture
 def server(tmp_path):
     """A web server on loopback that serves tmp_path, and counts what it was asked for."""
@@ -55,7 +58,7 @@ def test_a_url_is_fetched_once_and_verified(saved, tmp_path, server):
 
 
 def test_a_url_that_fails_says_so_and_leaves_nothing(saved, tmp_path, server):
-    remote = dataclasses.replace(saved, weights=f"{server[0]}/absent.pt")
+    remote = dataclasses.replace(saved, weights=f"{server[0]}/absent.pt", sha256="0" * 64)
     with pytest.raises(registry.ModelError, match=r"absent\.pt: HTTP Error 404.*get the file from here"):
         weights.fetch_weights(tmp_path / "weights" / "narrow.ok", remote)
     assert not list((tmp_path / "weights").iterdir())
@@ -77,3 +80,27 @@ def test_an_untrained_model_says_so(narrow, tmp_path):
 def test_the_weights_that_ship_are_found(name, tmp_path):
     weights.fetch_weights(tmp_path / "ok", registry.recogniser(name))
     assert json.loads((tmp_path / "ok").read_text())["bytes"] <= 2_000_000
+
+
+def test_a_download_needs_a_digest_before_anything_runs(saved, server):
+    entry = {"weights": f"{server[0]}/w.safetensors"}
+    for name in ("AF_R18", "mine"):
+        given = entry if name == "AF_R18" else entry | OWN
+        with pytest.raises(registry.ModelError, match=f"recogniser {name}: weights are .* a download needs sha256"):
+            registry.recogniser(name, given | {"sha256": None})
+    assert registry.recogniser("AF_R18", entry | {"sha256": "0" * 64}).weights == entry["weights"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"most_bytes": 1000}, "it sends more than the 1000 bytes"),
+        ({"seconds": -1}, "not whole after -1 s"),
+        ({}, "has SHA-256 .*, expected 00"),
+    ],
+)
+def test_a_download_is_bounded_and_a_wrong_file_never_lies_under_its_name(tmp_path, server, limits, reason):
+    (tmp_path / "served").write_bytes(bytes(5000))
+    with pytest.raises(OSError, match=reason):
+        weights.download_file(f"{server[0]}/served", tmp_path / "got", "0" * 64, **limits)
+    assert not list(tmp_path.glob("got*"))

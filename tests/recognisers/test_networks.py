@@ -276,3 +276,31 @@ def test_resizing_keeps_things_in_place():
         rows, columns = torch.nonzero(x > 0, as_tuple=True)
         centre = (rows.float().mean() + 0.5) / side, (columns.float().mean() + 0.5) / side
         assert centre == pytest.approx((84 / 224, 140 / 224), abs=0.5 / side)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("nan", "conv1.weight has numbers that are not finite"), ("zero", "zero or not finite")]
+)
+def test_weights_that_are_no_numbers_or_nothing_are_refused(narrow, tmp_path, fault, reason):
+    from safetensors.torch import save_file
+
+    state = networks.build_network(narrow).state_dict()
+    if fault == "nan":
+        state = {key: value.clone() for key, value in state.items()}
+        state["conv1.weight"].view(-1)[0] = float("nan")
+    else:
+        state = {key: torch.zeros_like(value) for key, value in state.items()}
+    save_file(state, tmp_path / "w.safetensors")
+    wrong = dataclasses.replace(narrow, untrained=False, weights=str(tmp_path / "w.safetensors"))
+    with pytest.raises(registry.ModelError, match=reason):
+        networks.build_network(wrong)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 64, b"\x08" + bytes(7) + b"{}", b"PK\x03\x04" + bytes(60)])
+def test_a_file_of_weights_that_is_none_is_one_sentence(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(registry.ModelError, match="is not a plain PyTorch state dict") as caught:
+        networks.read_state(tmp_path / name)
+        raise registry.ModelError("is not a plain PyTorch state dict: an empty one")  # eight bytes of {} are a file
+    assert len(str(caught.value).splitlines()) == 1

@@ -180,3 +180,40 @@ def test_old_keys_are_said_with_their_new_names(tmp_path):
     assert found.returncode == 1
     assert "settings   MISSING  config: occlusion.percent is now occlusion.headline_percent" in found.stdout
     assert "config: significance.individuals is now analysis.table_identities" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("runtime", "minutes"),
+    [
+        ("120", 120),
+        ("2h", 120),
+        ("1.5 d", 2160),
+        ("min(2880, 120 * 2 ** (attempt - 1))", 480),
+        ("max(1, attempt)//2", 1),
+    ],
+)
+def test_a_runtime_is_arithmetic(runtime, minutes):
+    assert doctor.minutes_on(runtime, 3) == minutes
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        "__import__('os').system('touch harm')",
+        "(lambda: 5)()",
+        "attempt.__class__",
+        "[5 for _ in 'a'][0]",
+        "min(5, open('harm', 'w').write('x'))",
+        "9 ** 9 ** 9 ** 9",
+        "'5'",
+        "(" * 500 + "5" + ")" * 500,
+        "1 / 0",
+        "wildcards.shard",
+        "",
+    ],
+)
+def test_a_profile_that_is_looked_at_is_not_run(runtime, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="expected minutes: a number"):
+        doctor.minutes_on(runtime, 3)
+    assert not list(tmp_path.iterdir())

@@ -168,6 +168,12 @@ def _contradictions(config: dict) -> list[str]:
     faults += [*_localisation(config), *_given(faces, source)]
     if faces["landmark_weights"] == DOWNLOAD:
         faults.append("faces.landmark_weights is 'download'; allowed: a path (pyfacer has no file of this kind)")
+    faults += [
+        f"faces.{kind}_weights is 'download' and faces.{kind}_sha256 is null; allowed: with the file's SHA-256, as a "
+        f"server may send another file"
+        for kind in ("detector", "parser")
+        if faces[f"{kind}_weights"] == DOWNLOAD and faces[f"{kind}_sha256"] is None
+    ]
     for name, section in sections.items():
         most, least = section.get("max_images"), section.get("min_images")
         if most is not None and most < least:

@@ -6,6 +6,8 @@ Works without Slurm, and changes nothing. Exit status 1 when something would sto
 """
 
 import argparse
+import ast
+import operator
 import os
 import re
 import shutil
@@ -43,15 +45,58 @@ def requests(profile: dict) -> set[tuple[str, str, float]]:
     """(partition, QOS, minutes on the last attempt) of every kind of job that a profile submits."""
     default = profile.get("default-resources", {})
     sections = [default, *(default | own for own in profile.get("set-resources", {}).values())]
-    last = {"attempt": 1 + int(profile.get("retries", 0))}
+    last = 1 + int(profile.get("retries", 0))
     return {
         (
             str(section["slurm_partition"]),
             str(profile.get("slurm-qos", section.get("qos", ""))),
-            float(eval(str(section["runtime"]), last)),
+            minutes_on(str(section["runtime"]), last),
         )
         for section in sections
     }
+
+
+ARITHMETIC = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Pow: operator.pow,
+}
+LARGEST_POWER = 64
+
+
+def minutes_on(runtime: str, attempt: int) -> float:
+    """A profile's runtime on an attempt, minutes: a number, one with a unit (30m, 2h, 1d), or arithmetic with
+    ``attempt``, min and max.
+
+    Raises ValueError for anything else: a profile that is looked at is not run.
+    """
+
+    def value(node: ast.expr) -> float:
+        match node:
+            case ast.Constant(value=int() | float() as number):
+                return number
+            case ast.Name(id="attempt"):
+                return attempt
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
+                one, other = value(left), value(right)
+                if isinstance(op, ast.Pow) and abs(other) > LARGEST_POWER:
+                    raise ValueError
+                return ARITHMETIC[type(op)](one, other)
+            case ast.Call(func=ast.Name(id="min" | "max" as name), args=args, keywords=[]):
+                return {"min": min, "max": max}[name](map(value, args))
+        raise ValueError
+
+    if timed := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([mhd])\s*", runtime):
+        return float(timed[1]) * {"m": 1, "h": 60, "d": 1440}[timed[2]]
+    try:
+        return float(value(ast.parse(runtime, mode="eval").body))
+    except (ArithmeticError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"runtime is {runtime!r}; expected minutes: a number, or arithmetic with attempt, min and max"
+        ) from error
 
 
 def minutes_of(limit: str) -> float:
@@ -141,7 +186,7 @@ def _weights(recogniser: registry.Recogniser) -> tuple[str, str]:
         if ":" in recogniser.architecture:
             return OK, f"{recogniser.name}: made by {recogniser.architecture}"
         return FAULT, f"{recogniser.name}: set recognisers.{recogniser.name}.weights to the file of {recogniser.origin}"
-    if weights.is_url(recogniser.weights):
+    if registry.is_url(recogniser.weights):
         return NOTE, f"{recogniser.name}: will be downloaded from {recogniser.weights}"
     facts = weights.check_weights(recogniser)
     checked = (

@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import aiohttp
 from yarl import URL
@@ -43,16 +44,26 @@ STATUSES = {
     reasons.TIMEOUT: "nothing came for scraping.timeout_s",
     reasons.DEADLINE: "not done within scraping.deadline_s",
 }  # and "http NNN": the server's answer, when it is neither a picture nor a redirect
+REFUSALS = ("http 401", "http 403", "http 407", "http 451", reasons.NOT_A_PICTURE, reasons.HOST_NOT_ALLOWED)
 ALIVE = (reasons.OK, reasons.DUPLICATE)  # the link gives a usable picture
 
+HTTP = range(100, 600)  # what is a status of HTTP at all
 REDIRECTS = (301, 302, 303, 307, 308)
 AGAIN = (408, 425, 429, *range(500, 600))  # answers that may be others in a while
 BUSY = (429, 503)  # the host has too much to do: all its links wait
 OPT_OUTS = ("noai", "noimageai", "noindex", "noimageindex", "none")
-VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")  # directives with a colon
+UNAVAILABLE = "unavailable_after"
+VALUED = (UNAVAILABLE, "max-snippet", "max-image-preview", "max-video-preview")  # directives with a colon
 HEAD_BYTES = 16  # enough to tell what kind of file comes
 LONGEST_BACKOFF_S = 60.0
+LONGEST_WAIT_S = 30 * 86_400.0  # that a link is left alone because it asked so
+SEVERAL = 3  # links of a host that ask for long pauses: now the host does
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_status(status: str) -> bool:
+    """Whether a link can have this status in the ledger."""
+    return status in STATUSES or (status.startswith("http ") and status[5:] in map(str, HTTP))
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
@@ -114,8 +125,17 @@ class LinkError(Exception):
         self.status, self.detail, self.again, self.pause_s = status, detail, again, pause_s
 
 
-class BusyHostError(Exception):
-    """A host asks for a longer pause than the run has patience for."""
+class ClosedHostError(Exception):
+    """A link whose host is left alone for the rest of the run; the message says which and why."""
+
+
+class BusyLinkError(Exception):
+    """A link that asks for a longer pause than the run has patience for; ``until`` : seconds since 1970."""
+
+    def __init__(self, host: str, status: str, pause_s: float):
+        self.status = status
+        self.until = time.time() + min(pause_s, LONGEST_WAIT_S)
+        super().__init__(f"{host} asks to wait {pause_s:.0f} s, scraping.patience_s is shorter")
 
 
 class ForbiddenAddressError(OSError):
@@ -144,6 +164,14 @@ def check_url(url: str | URL, hosts: Iterable[str]) -> URL:
     if not any(_fits(place, pattern) for pattern in hosts):
         raise LinkError(reasons.HOST_NOT_ALLOWED, place)
     return url
+
+
+def host_of(link: str) -> str:
+    """The host of a link, as hosts are told apart; "" of one that has none."""
+    try:
+        return URL(link).host_subcomponent or ""
+    except ValueError:
+        return ""
 
 
 def _fits(place: str, pattern: str) -> bool:
@@ -185,20 +213,36 @@ def open_public_socket(address_info: tuple) -> socket.socket:
 # ------------------------------------------------------------------------------------------------ what answers say
 
 
-def opt_out(values: Iterable[str], agent: str) -> str:
+def opt_out(values: Iterable[str], agent: str, now: float) -> str:
     """The directive of X-Robots-Tag headers that asks ``agent`` to leave the picture alone, or "".
 
-    A header is a list of directives, meant for everyone unless it begins with the name of a robot: "name: noai".
+    A header is a list of directives, meant for everyone unless it begins with the name of a robot, with or without a
+    version: "name/1.0: noai". now : seconds since 1970, by which "unavailable_after: date" is judged; a date that
+    nobody can read counts as past
     """
     for value in values:
-        meant = True
-        for part in value.lower().split(","):
+        meant, parts = True, value.lower().split(",")
+        for place, part in enumerate(parts):
             name, colon, directive = (piece.strip() for piece in part.partition(":"))
             if colon and name not in VALUED:
-                meant, name = name in ("*", agent.lower()), directive
-            if meant and name in OPT_OUTS:
+                meant = name.partition("/")[0] in ("*", agent.lower())
+                name, colon, directive = (piece.strip() for piece in directive.partition(":"))
+            if meant and (
+                name in OPT_OUTS or (name == UNAVAILABLE and _is_past([directive, *parts[place + 1 :]], now))
+            ):
                 return name
     return ""
+
+
+def _is_past(pieces: list[str], now: float) -> bool:
+    """Whether a date is over; a weekday's comma may have split it from the rest of its list."""
+    for several in (1, 2):
+        text = ",".join(pieces[:several]).strip()
+        for read in (email.utils.parsedate_to_datetime, datetime.fromisoformat):
+            with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
+                found = read(text)
+                return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() <= now
+    return True
 
 
 def retry_after_s(value: str | None, now: float) -> float:
@@ -234,6 +278,8 @@ class Host:
         self.interval_s = 1 / settings.requests_per_second
         self.free_at = 0.0
         self.queue = asyncio.Lock()
+        self.long_pauses = 0  # links that asked for longer than the run has patience for
+        self.closed = ""  # why nothing more is asked of it in this run
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -293,8 +339,12 @@ class Fetcher:
     async def __aexit__(self, *_: object) -> None:
         await self.session.close()
 
+    def close(self, link: str, why: str) -> None:
+        """Ask nothing more of a link's host in this run."""
+        self.hosts[host_of(link)].closed = why
+
     async def fetch(self, link: str) -> Fetched:
-        """Ask for a link, again where that may help. Raises BusyHostError."""
+        """Ask for a link, again where that may help. Raises BusyLinkError and ClosedHostError."""
         asked = Asked(self.settings.deadline_s)
         for attempt in range(self.settings.retries + 1):
             try:
@@ -317,6 +367,8 @@ class Fetcher:
             url = check_url(url, self.settings.hosts)
             host = self.hosts[url.host_subcomponent or ""]  # check_url lets no URL pass that has none
             async with host.turn():
+                if host.closed:
+                    raise ClosedHostError(f"{url.host}: {host.closed}")
                 try:
                     async with asked.request():
                         found = await self._ask(url)
@@ -333,10 +385,11 @@ class Fetcher:
         if error.pause_s is None:
             return
         if error.pause_s > self.settings.patience_s:
-            raise BusyHostError(
-                f"{url.host} asks to wait {error.pause_s:.0f} s, scraping.patience_s is {self.settings.patience_s:g}; "
-                "run again later"
-            )
+            host.long_pauses += 1  # of one link it may be a trap, of several it is the host's word
+            if host.long_pauses >= SEVERAL:
+                host.closed = f"asks to wait {error.pause_s:.0f} s, scraping.patience_s is {self.settings.patience_s:g}"
+            host.pause(self._backoff_s(0))
+            raise BusyLinkError(url.host or "", error.status, error.pause_s)
         host.pause(error.pause_s if error.pause_s >= 0 else self._backoff_s(0))
 
     async def _ask(self, url: URL) -> bytes | URL:
@@ -344,6 +397,7 @@ class Fetcher:
         try:
             async with self.session.get(url, allow_redirects=False) as response:
                 if response.status in REDIRECTS:
+                    self._heed_opt_out(response)
                     return _redirect(url, response)
                 return await self._read(response)
         except aiohttp.InvalidURL as error:
@@ -364,8 +418,7 @@ class Fetcher:
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The body of an answer, given up as soon as it turns out not to be a picture, or too long."""
         _check_status(response)
-        if directive := opt_out(response.headers.getall("X-Robots-Tag", ()), self.agent):
-            raise LinkError(reasons.OPTED_OUT, directive)
+        self._heed_opt_out(response)
         limit = int(self.settings.max_megabytes * 2**20)
         if (response.content_length or 0) > limit:
             raise LinkError(reasons.TOO_MANY_BYTES, f"{response.content_length} announced")
@@ -378,6 +431,10 @@ class Fetcher:
                 check_head(bytes(body[:HEAD_BYTES]), response.content_type)
         check_head(bytes(body[:HEAD_BYTES]), response.content_type)
         return bytes(body)
+
+    def _heed_opt_out(self, response: aiohttp.ClientResponse) -> None:
+        if directive := opt_out(response.headers.getall("X-Robots-Tag", ()), self.agent, time.time()):
+            raise LinkError(reasons.OPTED_OUT, directive)
 
 
 async def _ask_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -396,6 +453,8 @@ def _check_status(response: aiohttp.ClientResponse) -> None:
     if status == 200:
         return
     pause_s = retry_after_s(response.headers.get("Retry-After"), time.time()) if status in BUSY else None
+    if status not in HTTP:
+        raise LinkError(reasons.CONNECTION_FAILED, f"an answer of status {status}", again=True)
     raise LinkError(f"http {status}", again=status in AGAIN, pause_s=pause_s)
 
 

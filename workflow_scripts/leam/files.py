@@ -30,6 +30,20 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_bytes(path: Path, most: int) -> bytes:
+    """A regular file of at most so many bytes.
+
+    Raises OSError for a larger one, and for a pipe or a device, which might never end.
+    """
+    if not path.is_file():
+        raise OSError(f"{path} is no regular file")
+    with open(path, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(f"{path} has more than {most} bytes")
+    return content
+
+
 def digest_value(settings: object) -> str:
     """SHA-256 of a JSON-able value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

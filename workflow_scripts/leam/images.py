@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_MEGAPIXELS = 64
+MOST_LANDMARK_BYTES = 2**20  # of a file of 68 points
 MAX_SIDE_PX = 32_000  # OpenCV's remap counts source pixels in 16 bits
 MAX_FILE_MB = 512  # 64 megapixels of 16-bit RGB, uncompressed, are 384
 N_LANDMARKS = 68
@@ -150,11 +151,12 @@ def read_landmark_file(path: Path) -> np.ndarray:
     Returns (68, 2) float32 px. Raises UnusablePictureError("landmarks unreadable: ...").
     """
     try:
+        content = files.read_bytes(path, MOST_LANDMARK_BYTES)
         if path.suffix.lower() == ".npy":
-            landmarks = np.load(path, allow_pickle=False)
+            landmarks = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         else:
-            landmarks = _text_landmarks(path.read_text())
-    except (OSError, ValueError, EOFError) as error:
+            landmarks = _text_landmarks(content.decode())
+    except Exception as error:  # a header can be anything that Python can write: nested deeply, or of a terabyte
         raise UnusablePictureError(f"{reasons.LANDMARKS_UNREADABLE}: {one_line(error)}") from error
     if landmarks.shape != (N_LANDMARKS, 2) or not np.issubdtype(landmarks.dtype, np.number):
         raise UnusablePictureError(f"{reasons.LANDMARKS_UNREADABLE}: expected (68, 2) numbers, found {landmarks.shape}")

@@ -9,11 +9,10 @@ import dataclasses
 import hashlib
 import json
 import logging
-import re
 import signal
 import time
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +21,17 @@ import numpy as np
 import pandas as pd
 
 from leam import files, reasons, storage
-from leam.fetching import ALIVE, STATUSES, BusyHostError, Fetched, Fetcher, ScrapeSettings
+from leam.fetching import (
+    ALIVE,
+    REFUSALS,
+    BusyLinkError,
+    ClosedHostError,
+    Fetched,
+    Fetcher,
+    ScrapeSettings,
+    host_of,
+    is_status,
+)
 from leam.images import UnusablePictureError, decode, scale_rect
 from leam.journal import Journal, journal_of
 
@@ -52,26 +61,43 @@ class StoppedError(Exception):
 class Finished:
     """Links that are done with, in the journal: a link is finished when its record is on disk.
 
-    Links that could not be reached are held back until another link is answered: if the network or the server is
-    gone, they are not dead, and when too many follow each other, or no link was ever answered, the job stops.
+    A link, its host and the network are three things. Links that could not be reached, or were refused, are held back
+    until their host gives something: if it is gone, or bans us, or a page to log in stands before it, they are not
+    dead. When too many of a host follow each other it is left alone and its links wait, while the others go on; when
+    no host is reached any more, or none ever was, the job stops.
     """
 
     def __init__(self, journal: Journal, settings: ScrapeSettings):
         self.journal, self.settings = journal, settings
         self.limits = files.digest_value({name: getattr(settings, name) for name in LIMITS})
         self.waiting: list[tuple[str, Fetched]] = []  # answered, to be written next
-        self.held: list[tuple[str, Fetched]] = []
+        self.held: dict[str, list[tuple[str, Fetched]]] = defaultdict(list)  # by host
+        self.unreached: list[Fetched] = []  # in a row, of whatever host
+        self.left: Counter[str] = Counter()  # links that wait, by what for
         self.writing = asyncio.Lock()
         self.answered = len(journal) > 0
         self.run, self.begun = time.time(), time.monotonic()
 
     def missing(self, urls: Iterable[str]) -> list[str]:
         """The links still to be asked for, each once: those without a record, and those that failed for good reason
-        to try again, under other limits than today's."""
-        return [url for url in dict.fromkeys(urls) if url not in self.journal or not self._stands(url)]
+        to try again, under other limits than today's. Those that asked to be left alone until later are ``left``."""
+        asked = []
+        for url in dict.fromkeys(urls):
+            if (until := self._until(url)) > time.time():
+                self.left[_waits(url, until)] += 1
+            elif url not in self.journal or not self._stands(url):
+                asked.append(url)
+        return asked
+
+    def _until(self, url: str) -> float:
+        return float(self.read(url)[1].get("until", 0)) if url in self.journal else 0
 
     def _stands(self, url: str) -> bool:
         fetched, facts = self.read(url)
+        if "until" in facts:
+            return False
+        if not is_status(fetched.status):  # of an earlier version, that took any number for a status
+            return False
         told = fetched.status in (reasons.OK, reasons.OPTED_OUT) or fetched.status.startswith("http 4")
         return (told and fetched.final) or facts["limits"] == self.limits
 
@@ -79,64 +105,112 @@ class Finished:
         """A finished link; the limits it was asked for under, its run, and the seconds ``at`` since that began."""
         record = self.journal.get(url)
         facts = json.loads(str(record["facts"]))
-        given = {name: facts.pop(name) for name in ("limits", "run", "at")}
+        given = {name: facts.pop(name) for name in ("limits", "run", "at", "until") if name in facts}
         return Fetched(encoded=record["encoded"].tobytes(), **facts), given
 
-    async def add(self, url: str, fetched: Fetched) -> None:
-        """Note what became of a link; returns when it is on disk (or held back)."""
+    async def add(self, url: str, fetched: Fetched) -> str:
+        """Note what became of a link; returns when it is on disk (or held back): why its host is to be left alone, or
+        "".
+        """
         if not fetched.final:
-            self._hold(url, fetched)
-            return
+            self.unreached.append(fetched)
+        elif fetched.requests:
+            self.unreached.clear()
+            self.answered = True
+        if not fetched.final or (fetched.requests and fetched.status in REFUSALS):
+            return self._hold(url, fetched)
         self.waiting.append((url, fetched))
         if fetched.requests:
-            self.answered = True
-            self._release()
+            self._release(host_of(url), fetched.status == reasons.OK)
         async with self.writing:  # whoever comes first writes for all who wait
             if self.waiting:
                 batch, self.waiting = self.waiting, []
                 await asyncio.to_thread(self.write, batch)
+        return ""
 
-    def _hold(self, url: str, fetched: Fetched) -> None:
-        self.held.append((url, fetched))
-        if len(self.held) >= self.settings.give_up_after:
-            raise self._unreachable()
+    def _hold(self, url: str, fetched: Fetched) -> str:
+        held = self.held[host_of(url)]
+        held.append((url, fetched))
+        if len(self.unreached) >= self.settings.give_up_after:
+            raise self._unreachable(self.unreached)
+        if len(held) < self.settings.give_up_after:
+            return ""
+        return (
+            f"no picture for {len(held)} links in a row ({_told(fetched for _, fetched in held)}): is it down, does it "
+            f"refuse this address, or does a page stand before it?"
+        )
 
-    def _release(self) -> None:
-        self.waiting += self.held
-        self.held = []
+    def _release(self, host: str, with_refused: bool = True) -> None:
+        """The host gives something: what it did not give was for want of the link; a refusal, only if it gave a
+        picture."""
+        stays = [] if with_refused else [one for one in self.held[host] if one[1].status in REFUSALS]
+        self.waiting += [one for one in self.held[host] if one not in stays]
+        self.held[host] = stays
 
-    def _unreachable(self) -> StoppedError:
-        counts = Counter(fetched.status for _, fetched in self.held)
-        told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    def _unreachable(self, links: list[Fetched]) -> StoppedError:
         return StoppedError(
-            f"the last {len(self.held)} links could not be reached ({told}): is there a network here, and is the "
+            f"the last {len(links)} links could not be reached ({_told(links)}): is there a network here, and is the "
             f"server well? (scraping.give_up_after)"
         )
 
-    def end(self) -> None:
-        """All links were asked for: those still held back are dead, if any was ever answered."""
-        if self.held and not self.answered:
-            raise self._unreachable()
-        self._release()
+    def leave(self, url: str, error: BusyLinkError) -> None:
+        """A link that asks to be left alone: another run asks it again, when the time has come."""
+        self.journal.add(url, **self._record(Fetched(error.status, f"{error}", final=False, requests=1), error.until))
+        self.left[_waits(url, error.until)] += 1
+
+    def end(self, closed: Mapping[str, str]) -> None:
+        """All links were asked for, but those of closed hosts ({host: why}), which wait, and so do those held back of
+        them; the others that are held back are dead, if any link was ever answered. Raises StoppedError if any waits.
+        """
+        for host, why in closed.items():
+            if held := self.held.pop(host, []):
+                self.left[f"{host}: {why}"] += len(held)
+        if self.unreached and not self.answered:
+            raise self._unreachable(self.unreached)
+        for host in list(self.held):
+            self._release(host)
         self.write(self.waiting)
+        self.waiting = []
+        if self.left:
+            told = "; ".join(f"{count} for {what}" for what, count in self.left.most_common())
+            raise StoppedError(f"{self.left.total()} links wait: {told} (what no longer answers: scraping.hosts)")
+
+    def is_done(self, url: str) -> bool:
+        return url in self.journal and "until" not in self.read(url)[1]
 
     def write(self, batch: list[tuple[str, Fetched]]) -> None:
         self.journal.add_all([(url, self._record(fetched)) for url, fetched in batch])
 
-    def _record(self, fetched: Fetched) -> dict[str, np.ndarray]:
+    def _record(self, fetched: Fetched, until: float | None = None) -> dict[str, np.ndarray]:
         at = round(time.monotonic() - self.begun, 3)
         facts = dataclasses.asdict(fetched) | {"limits": self.limits, "run": self.run, "at": at}
+        facts |= {} if until is None else {"until": until}
         encoded = np.frombuffer(facts.pop("encoded"), np.uint8)
         return {"facts": np.array(json.dumps(facts)), "encoded": encoded}
 
 
+def _told(links: Iterable[Fetched]) -> str:
+    counts = Counter(fetched.status for fetched in links)
+    return ", ".join(f"{count} {status}" for status, count in counts.most_common())
+
+
+def _waits(url: str, until: float) -> str:
+    return f"{host_of(url)}, which asks to wait until {time.strftime('%Y-%m-%d %H:%M', time.localtime(until))}"
+
+
 async def _fetch_all(urls: list[str], finished: Finished, minutes: float | None) -> None:
-    """Ask for all links; raises StoppedError, BusyHostError or OSError (a full disk), and keeps what is finished."""
+    """Ask for all links; raises StoppedError or OSError (a full disk), and keeps what is finished."""
     settings, pending = finished.settings, enumerate(urls, start=1)
 
     async def work() -> None:
         for number, url in pending:
-            await finished.add(url, await fetcher.fetch(url))
+            try:
+                if why := await finished.add(url, await fetcher.fetch(url)):
+                    fetcher.close(url, why)
+            except BusyLinkError as error:
+                finished.leave(url, error)
+            except ClosedHostError as error:
+                finished.left[f"{error}"] += 1
             if number % max(len(urls) // 10, 1) == 0:
                 log.info("%d of %d links asked for", number, len(urls))
 
@@ -149,7 +223,7 @@ async def _fetch_all(urls: list[str], finished: Finished, minutes: float | None)
             raise errors.exceptions[0] from None
         except TimeoutError:
             raise StoppedError(f"stopped before the limit of {minutes:g} min") from None
-    finished.end()
+        finished.end({host: known.closed for host, known in fetcher.hosts.items() if known.closed})
 
 
 def _fetch(urls: list[str], finished: Finished, minutes: float | None) -> None:
@@ -168,9 +242,9 @@ def _fetch(urls: list[str], finished: Finished, minutes: float | None) -> None:
 
     try:
         asyncio.run(run())
-    except (StoppedError, BusyHostError) as error:
+    except StoppedError as error:
         finished.write(finished.waiting)
-        kept = sum(url in finished.journal for url in urls)
+        kept = sum(map(finished.is_done, urls))
         raise StoppedError(f"{error} ({kept} of {len(urls)} links finished; the next run goes on from there)") from None
 
 
@@ -263,7 +337,7 @@ def _check_ledger(output: Path, table: pd.DataFrame, ledger: list[dict[str, str 
     if links != found:
         raise files.StorageError(f"{output}: {links.total()} links, but {found.total()} accounted for")
     for row in ledger:
-        if row["status"] not in STATUSES and not re.fullmatch(r"http \d{3}", str(row["status"])):
+        if not is_status(str(row["status"])):
             raise files.StorageError(f"{output}: {row['url']} has the unknown status {row['status']!r}")
 
 
@@ -299,7 +373,8 @@ def scrape_images(
     journal = Journal(journal_of(output), JOURNAL)
     try:
         finished = Finished(journal, settings)
-        if missing := finished.missing(table["url"]):
+        missing = finished.missing(table["url"])
+        if missing or finished.left:
             _fetch(missing, finished, minutes)
         _summarise(summary, shard, _pack(table, output, finished))
     except OSError as error:

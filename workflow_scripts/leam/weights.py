@@ -1,9 +1,12 @@
 """Weights: each recogniser's file is fetched or found, verified and tried before the first GPU job starts."""
 
 import dataclasses
+import hashlib
 import json
 import logging
+import time
 import urllib.parse
+import urllib.request
 from pathlib import Path
 
 from leam import files
@@ -11,6 +14,9 @@ from leam.recognisers import networks, registry
 from leam.recognisers.registry import ModelError, Recogniser
 
 log = logging.getLogger(__name__)
+MOST_BYTES = 4 * 2**30  # of a download whose size is not known before
+MOST_SECONDS = 3600.0  # that a download may take,
+SILENCE_SECONDS = 60.0  # and that its server may say nothing
 
 
 def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> None:
@@ -25,7 +31,7 @@ def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> 
     output = Path(output)
     facts = {"model": recogniser.name, "untrained": recogniser.untrained, "layers": list(recogniser.layers)}
     if not recogniser.untrained and recogniser.weights:
-        if is_url(recogniser.weights):
+        if registry.is_url(recogniser.weights):
             recogniser = dataclasses.replace(recogniser, weights=str(download(recogniser, output.parent)))
         facts |= check_weights(recogniser)
     network = networks.build_network(recogniser, seed)
@@ -45,10 +51,6 @@ def fetched(ok: str | Path, recogniser: Recogniser) -> Recogniser:
     return dataclasses.replace(recogniser, weights=str(registry.PACKAGE / path) if facts.get("shipped") else path)
 
 
-def is_url(weights: str) -> bool:
-    return "://" in weights
-
-
 def download(recogniser: Recogniser, folder: Path) -> Path:
     """Fetch the weights' URL (http or https) to ``folder``; a file that is there and verified is not fetched again."""
     address = recogniser.weights or ""
@@ -60,20 +62,39 @@ def download(recogniser: Recogniser, folder: Path) -> Path:
     path = folder / f"{recogniser.name}{Path(url.path).suffix}"
     if recogniser.sha256 and path.is_file() and files.sha256(path) == recogniser.sha256:
         return path
+    if not recogniser.sha256:
+        raise ModelError(f"recogniser {recogniser.name}: {registry.NO_SHA256.format(address)}")
     try:
-        download_file(address, path)
+        download_file(address, path, recogniser.sha256, recogniser.bytes or MOST_BYTES)
     except OSError as error:
         where = registry.where_to_get(recogniser)
         raise ModelError(f"recogniser {recogniser.name}: {recogniser.weights}: {error}; {where}") from error
     return path
 
 
-def download_file(url: str, path: Path) -> None:
-    """Fetch a URL to ``path``, which appears when it is whole. Raises OSError."""
-    import torch
+def download_file(
+    url: str, path: Path, sha256: str, most_bytes: int = MOST_BYTES, seconds: float = MOST_SECONDS
+) -> None:
+    """Fetch a URL to ``path``, which appears when it is whole and has this SHA-256.
 
-    with files.whole_file(path) as part:
-        torch.hub.download_url_to_file(url, str(part), progress=False)
+    Raises OSError, also for more bytes or more time than that, whatever the server says of its length.
+    """
+    deadline, digest, size = time.monotonic() + seconds, hashlib.sha256(), 0
+    with (
+        files.whole_file(path) as part,
+        open(part, "wb") as file,
+        urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as answer,
+    ):
+        while chunk := answer.read1(2**20):
+            size += len(chunk)
+            if size > most_bytes:
+                raise OSError(f"it sends more than the {most_bytes} bytes that are expected at most")
+            if time.monotonic() > deadline:
+                raise OSError(f"not whole after {seconds:g} s")
+            digest.update(chunk)
+            file.write(chunk)
+        if digest.hexdigest() != sha256.lower():
+            raise OSError(f"has SHA-256 {digest.hexdigest()}, expected {sha256.lower()}")
 
 
 def check_weights(recogniser: Recogniser) -> dict[str, str | int]:

@@ -203,10 +203,12 @@ def fetch_face_models(output: str | Path, settings: dict) -> None:
 def _download(kind: str, url: str, folder: Path, expected: str | None) -> Path:
     from leam.weights import download_file
 
+    if not expected:
+        raise ValueError(f"faces.{kind}_weights: a download needs faces.{kind}_sha256: a server may send another file")
     path = folder / url.rpartition("/")[2]
-    if not (expected and path.is_file() and files.sha256(path) == expected.lower()):
+    if not (path.is_file() and files.sha256(path) == expected.lower()):
         try:
-            download_file(url, path)
+            download_file(url, path, expected)
         except OSError as error:
             raise OSError(
                 f"faces.{kind}_weights: download from {url} failed ({one_line(error)}); give a path"

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from leam.recognisers.networks import find_layers
+from leam.recognisers.onnx_files import take_over_names
 
 log = logging.getLogger(__name__)
 Kind = TypeVar("Kind", bound=nn.Module)
@@ -64,6 +65,7 @@ def fold_norms(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
     _fold_into_convolutions(traced, kept)
     _freeze(traced, kept)
     traced.recompile()
+    take_over_names(network, traced)
     return traced.eval().requires_grad_(False)
 
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
     from torch import Tensor, nn
-from leam.recognisers import architectures
+from leam.recognisers import architectures, onnx_files
 from leam.recognisers.registry import ARCHITECTURES, ModelError, Recogniser, existing_weights
 from leam.regions import CROP_UNITS
 
@@ -53,7 +52,7 @@ def shuffle_convolutions(network: "nn.Module", seed: int) -> None:
 def _architecture(recogniser: Recogniser) -> "nn.Module":
     name, arguments = recogniser.architecture, recogniser.arguments
     if name == "onnx":
-        return _onnx(recogniser)
+        return onnx_files.read_onnx(recogniser)
     if ":" in name:
         return _function(recogniser)
 
@@ -67,38 +66,6 @@ def _architecture(recogniser: Recogniser) -> "nn.Module":
         f"recogniser {recogniser.name}: architecture is {name!r}; expected one of {', '.join(ARCHITECTURES)}, onnx, "
         f"or module:function"
     )
-
-
-def _onnx(recogniser: Recogniser) -> "nn.Module":
-    """An ONNX file as a PyTorch network; its layers carry the names of the ONNX nodes."""
-    import onnx
-    import onnx2torch
-
-    if not recogniser.weights:
-        raise ModelError(f"recogniser {recogniser.name}: architecture onnx needs weights: the path of the .onnx file")
-    try:
-        return onnx2torch.convert(_without_identities(onnx.load(existing_weights(recogniser))))
-    except ModelError:
-        raise
-    except Exception as error:  # a damaged file, or a node that onnx2torch does not know, ends in almost any error
-        reason = " ".join(str(error).split())
-        raise ModelError(
-            f"recogniser {recogniser.name}: {recogniser.weights} cannot be turned into a PyTorch network: "
-            f"{type(error).__name__}: {reason[:300]}"
-        ) from error
-
-
-def _without_identities(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Exporters share equal weights through Identity nodes, which onnx2torch does not follow: give each its own."""
-    graph = model.graph
-    weights = {weight.name: weight for weight in graph.initializer}
-    for node in [node for node in graph.node if node.op_type == "Identity" and node.input[0] in weights]:
-        copied = graph.initializer.add()
-        copied.CopyFrom(weights[node.input[0]])
-        copied.name = node.output[0]
-        weights[copied.name] = copied
-        graph.node.remove(node)
-    return model
 
 
 def _function(recogniser: Recogniser) -> "nn.Module":
@@ -138,22 +105,26 @@ def _load(network: "nn.Module", recogniser: Recogniser) -> None:
             f"recogniser {recogniser.name}: {recogniser.weights} is not a file for {recogniser.architecture}: "
             f"it {faults[0]}" + (f" (and {len(faults) - 1} more differences)" if len(faults) > 1 else "")
         )
+    for key, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ModelError(
+                f"recogniser {recogniser.name}: {recogniser.weights}: {key} has numbers that are not finite"
+            )
     network.load_state_dict(state)
 
 
 def read_state(path: Path) -> dict[str, "Tensor"]:
     """A state dict from .safetensors or a PyTorch file, read with ``weights_only``: pickled code is refused."""
-    import pickle
-
     import torch
     from safetensors.torch import load_file
 
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a wrong or damaged file ends in almost any error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{path} is not a plain PyTorch state dict, and nothing else is loaded: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(f"{path} holds a {type(state).__name__}; expected a flat state dict of tensors")
@@ -163,9 +134,14 @@ def read_state(path: Path) -> dict[str, "Tensor"]:
 def _check_input(network: "nn.Module", recogniser: Recogniser) -> None:
     import torch
 
+    from leam.embedding import is_usable
+
     try:
         with torch.inference_mode():
-            shape = tuple(network(torch.zeros(2, 3, *recogniser.input_size)).shape)
+            count = 3 * recogniser.input_size[0] * recogniser.input_size[1]
+            picture = torch.linspace(0, 100, count).sin().view(1, 3, *recogniser.input_size)
+            embeddings = network(picture.expand(2, -1, -1, -1))
+            shape = tuple(embeddings.shape)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
@@ -173,6 +149,8 @@ def _check_input(network: "nn.Module", recogniser: Recogniser) -> None:
         ) from error
     if len(shape) != 2 or shape[0] != 2:
         raise ModelError(f"recogniser {recogniser.name} gives {shape} for two images; expected (2, D)")
+    if not is_usable(embeddings).all():
+        raise ModelError(f"recogniser {recogniser.name} gives an embedding that is zero or not finite: wrong weights?")
 
 
 def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.Module"]:
@@ -182,20 +160,21 @@ def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.
 
     Raises ModelError, listing the convolutions there are, when one does not exist.
     """
-    import torch.fx
     from torch import nn
 
-    modules = dict(network.named_modules())
+    modules, in_file = dict(network.named_modules()), onnx_files.module_names(network)
     found = {}
     for layer in layers:
         node = layer.strip("/").replace(".", "/")  # how onnx2torch writes the name of an ONNX node
-        known = [modules[name] for name in (f"{layer}.conv", layer, node) if name in modules]
+        names = [in_file[name] for name in (layer, node) if name in in_file] if in_file else [f"{layer}.conv", layer]
+        known = [modules[name] for name in names if name in modules]
         if not known:
-            convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
+            shown = {name: name for name in modules} | {module: name for name, module in in_file.items()}
+            convolutions = [shown[name] for name, module in modules.items() if isinstance(module, nn.Conv2d)]
             folded = (
                 "; an ONNX export folds some modules (BatchNorm into convolutions) away, which can then not be looked "
                 "into"
-                if isinstance(network, torch.fx.GraphModule)
+                if in_file
                 else ""
             )
             raise ModelError(f"no layer is called {layer!r}; convolutions are {', '.join(convolutions)}{folded}")

@@ -12,6 +12,7 @@ from typing import Any
 from leam.regions import CROP_UNITS, WHOLE_CROP, Window
 
 PACKAGE = Path(__file__).parents[1]
+NO_SHA256 = "weights are {}; a download needs sha256 beside it, as a server may send another file"
 
 
 class ModelError(Exception):
@@ -182,13 +183,25 @@ def recogniser(name: str, entry: dict | None = None) -> Recogniser:
     if unknown := sorted(set(given) - known):
         raise ModelError(f"recogniser {name}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     if name in REGISTRY:
-        return dataclasses.replace(REGISTRY[name], **given)
+        return _check_download(dataclasses.replace(REGISTRY[name], **given))
     if not given:
         raise ModelError(f"no recogniser is called {name!r}; known are {', '.join(REGISTRY)} and those you describe")
     required = ("architecture", "input_size", "mean", "std", "layers")
     if missing := [key for key in required if key not in given]:
         raise ModelError(f"recogniser {name}: {', '.join(missing)} must be given, as it is not a built-in one")
-    return check_window(Recogniser(name=name, **given))
+    return _check_download(check_window(Recogniser(name=name, **given)))
+
+
+def is_url(weights: str) -> bool:
+    """Whether weights are somewhere else and are to be downloaded."""
+    return "://" in weights
+
+
+def _check_download(recogniser: Recogniser) -> Recogniser:
+    """Refuse weights that would be whatever a server sends."""
+    if recogniser.weights and is_url(recogniser.weights) and not recogniser.sha256:
+        raise ModelError(f"recogniser {recogniser.name}: {NO_SHA256.format(recogniser.weights)}")
+    return recogniser
 
 
 def check_window(recogniser: Recogniser) -> Recogniser:

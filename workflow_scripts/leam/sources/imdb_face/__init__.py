@@ -30,6 +30,13 @@ class ImdbFace(Source):
                 "scraping.contact is null; source.kind imdb_face needs an e-mail address or a web page of yours there, "
                 "which every server asked is told"
             )
+        scraping = config["scraping"]
+        least = scraping["timeout_s"] * (scraping["retries"] + 1)
+        if scraping["deadline_s"] < least:
+            faults.append(
+                f"scraping.deadline_s is {scraping['deadline_s']:g}; allowed: at least timeout_s * (retries + 1), "
+                f"{least:g}, or a link that is slow once is dead"
+            )
         return faults
 
     def count(self) -> int:
