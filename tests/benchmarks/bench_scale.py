@@ -381,6 +381,8 @@ def describe(identities: int, run: DryRun, costs: dict) -> dict[str, str]:
     column["largest file"] = scale.in_words(largest)
     column["peak memory `compute_maps` (CPU, batch 32)"] = scale.in_words(GPU_JOB_MB * 1e6)
     column |= {f"peak memory `{rule}`": scale.in_words(mb * 1e6) for rule, mb in memory.items()}
+    of_duplicates = scale.estimate_duplicates(sum(images))
+    column["peak memory `find_duplicates`"] = scale.in_words(of_duplicates[1] * 1e6)
     share = shard / identities  # of a job
     for unit, hours in (
         ("GPU-hours", scale.estimate_gpu_hours(images, run.config, costs)),
@@ -392,6 +394,7 @@ def describe(identities: int, run: DryRun, costs: dict) -> dict[str, str]:
             total = sum(of_models.values())
             total = f"{total:,.0f}" if total >= 100 else f"{total:.3g}"
             column[f"{unit} `{rule}` (longest job)"] = f"{total} ({longest})"
+    column["core-hours `find_duplicates` (one job)"] = f"{of_duplicates[0]:.2g}"
     return column
 
 
