@@ -1,5 +1,7 @@
 """Files that appear only when whole, names that cannot break them, and a journal that survives being cut."""
 
+import errno
+import fcntl
 import hashlib
 import io
 import subprocess
@@ -93,7 +95,7 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path):
         refuse(part)
         part.write_text("text")
     journal = Journal(tmp_path / "j", "work")
-    journal._file = open("/dev/full", "wb")  # noqa: SIM115
+    journal._file, journal._end = open("/dev/full", "wb"), 0  # noqa: SIM115
     with pytest.raises(files.StorageError, match="j: no space left on device"):
         journal.add("a", values=np.arange(10))
     hidden = "Disable slist on flush dest failure failed (file write failed: errno = 28, error message = 'No space')"
@@ -284,6 +286,99 @@ def test_a_damaged_record_ends_what_is_trusted(tmp_path):
     assert "a" in journal and "b" not in journal
     journal.remove()
     assert not path.exists()
+
+
+def some_records(seed=0):
+    """Names and arrays of many sizes; some look like lengths of records."""
+    rng = np.random.default_rng(seed)
+    found = {f"p{number:02d}": rng.integers(0, 300, int(rng.integers(1, 400))) for number in range(30)}
+    return found | {
+        "bytes": rng.integers(0, 256, 5000).astype(np.uint8),
+        "zeros": np.zeros(900),
+        "text": np.array(["[1,"]),
+    }
+
+
+@pytest.fixture(scope="module")
+def whole_journal(tmp_path_factory):
+    path = tmp_path_factory.mktemp("journal") / "j"
+    journal = Journal(path, "work")
+    for name, values in some_records().items():
+        journal.add(name, values=values)
+    journal.close()
+    return path.read_bytes()
+
+
+def found_in(path):
+    """The records of a journal that is opened, each compared with what was written; another is added and found."""
+    journal = Journal(path, "work")
+    expected, found = some_records(), set(journal.offsets)
+    for name in found:
+        np.testing.assert_array_equal(journal.get(name)["values"], expected[name], strict=True)
+    journal.add("another", values=np.arange(3))
+    journal.close()
+    journal = Journal(path, "work")
+    assert set(journal.offsets) == {*found, "another"}
+    journal.close()
+    return found
+
+
+def test_a_flipped_bit_loses_the_record_it_lies_in_and_no_other(tmp_path, whole_journal, caplog):
+    rng, first = np.random.default_rng(1), Journal.FRAME.size + len("work")
+    for place in [*rng.integers(first, len(whole_journal), 150), len(whole_journal) - 20]:
+        content = bytearray(whole_journal)
+        content[place] ^= 1 << int(rng.integers(8))
+        (tmp_path / "j").write_bytes(content)
+        caplog.clear()
+        lost = set(some_records()) - found_in(tmp_path / "j")
+        assert len(lost) == 1
+        if lost != {"text"}:  # the last one, which is like an append that was cut in half
+            assert "damaged in 1 places" in caplog.text and (tmp_path / "j.damaged").read_bytes() == content
+
+
+def test_bytes_that_are_missing_or_too_many_lose_no_more_than_they_touch(tmp_path, whole_journal):
+    rng = np.random.default_rng(2)
+    for place in rng.integers(Journal.FRAME.size + len("work"), len(whole_journal) - 2000, 40):
+        extra = rng.bytes(int(rng.integers(1, 300)))
+        for content in (
+            whole_journal[:place] + extra + whole_journal[place:],
+            whole_journal[:place] + whole_journal[place + len(extra) :],
+        ):
+            (tmp_path / "j").write_bytes(content)
+            assert len(set(some_records()) - found_in(tmp_path / "j")) <= 2 + len(extra) // 100
+
+
+def test_a_journal_whose_beginning_is_damaged_is_set_aside_and_said(tmp_path, whole_journal, caplog):
+    content = bytearray(whole_journal)
+    content[20] ^= 1
+    (tmp_path / "j").write_bytes(content)
+    assert found_in(tmp_path / "j") == set()
+    assert "its beginning is damaged" in caplog.text and (tmp_path / "j.damaged").read_bytes() == content
+
+
+def test_a_record_under_another_name_is_refused(tmp_path):
+    journal = Journal(tmp_path / "j", "work")
+    journal.add_all([("a", {"values": np.arange(3)}), ("b", {"values": np.arange(3)})])
+    journal.offsets["a"] = journal.offsets["b"]
+    with pytest.raises(files.StorageError, match="the record of 'a' is that of 'b'"):
+        journal.get("a")
+
+
+def test_without_locks_a_second_writer_is_noticed(tmp_path, monkeypatch):
+    """Of two processes on a file system without locks, whoever finds the other's record stops; nothing is mixed up."""
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    one = Journal(tmp_path / "j", "work")
+    one.add("a", values=np.arange(3))
+    two = Journal(tmp_path / "j", "work")
+    two.add("b", values=np.arange(4))
+    with pytest.raises(files.StorageError, match="another process writes here too"):
+        one.add("c", values=np.arange(5))
+    two.add("d", values=np.arange(6))
+    assert [len(two.get(name)["values"]) for name in "abd"] == [3, 4, 6]
 
 
 def test_a_record_damaged_behind_the_journals_back_is_an_error_and_not_an_empty_one(tmp_path):

@@ -8,9 +8,9 @@ import json
 import logging
 import math
 import os
+import shutil
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,10 @@ class Records:
         payload = self._read(self.offsets[name])
         if payload is None:
             raise StorageError(f"{self.path} was damaged: the record of {name!r} is not what was written; run again")
-        return _unpack(payload)[1]
+        found, arrays = _unpack(payload)
+        if found != name:
+            raise StorageError(f"{self.path} was damaged: the record of {name!r} is that of {found!r}; run again")
+        return arrays
 
     def _read(self, offset: int) -> bytes | None:
         head = self._bytes(offset, self.FRAME.size)
@@ -82,11 +85,12 @@ class Records:
 class Journal(Records):
     """What a job that may be killed at any moment has finished: records appended to one side file.
 
-    A record is a name and its arrays, framed by its length and SHA-256; reading stops at the first frame that is cut
-    or damaged, and writing goes on from there. The first record is the digest of everything the results depend on;
-    a journal with another digest is started anew. Unlike HDF5, an append cut in half harms nothing before it.
+    A record is a name and its arrays, framed by its length and SHA-256. An append that was cut in half goes when the
+    journal is opened; damage before the end loses the records it lies in and no others, and a copy is set aside. The
+    first record is the digest of everything the results depend on; a journal with another one is started anew.
 
-    One thread may add while another reads what is there.
+    One thread may add while another reads what is there. A second process is kept away by a lock, and where a file
+    system has none, whoever finds that the journal has grown meanwhile stops.
     """
 
     def __init__(self, path: str | Path, work: str, wait_s: float = 0):
@@ -96,9 +100,9 @@ class Journal(Records):
         self.offsets: dict[str, int] = {}
         self.waited = False
         self._file = self._locked(time.monotonic() + wait_s)
-        end = self._scan(work.encode())
-        self._file.truncate(end)
-        if not end:
+        self._end = self._scan(work.encode())
+        self._file.truncate(self._end)
+        if not self._end:
             self._append(work.encode())
 
     def _locked(self, deadline: float) -> io.BufferedRandom:
@@ -111,7 +115,7 @@ class Journal(Records):
                 self._wait(file, deadline)
                 continue
             except OSError:  # some network file systems have no locks
-                log.warning("%s: this file system has no locks, so take care that no second run writes here", self.path)
+                log.warning("%s: this file system has no locks; should a second run write here, both stop", self.path)
             if self._is_current(file):
                 return file
             file.close()
@@ -133,25 +137,58 @@ class Journal(Records):
             return False
 
     def _scan(self, work: bytes) -> int:
-        """Find the whole records; returns where they end (0 when the journal is of other work)."""
-        end, first = 0, True
-        for offset, payload in self._records():
-            if first and payload != work:
-                return 0
-            if not first:
+        """Find the whole records; returns where the last one ends (0 when the journal is of other work)."""
+        size = os.fstat(self._file.fileno()).st_size
+        first = self._read(0)
+        if first != work:
+            if first is None and self._next_record(1, size) is not None:
+                self._set_aside("its beginning is damaged, so nobody knows what it is of: it is started anew")
+            return 0
+        end = offset = self.FRAME.size + len(first)
+        damaged = 0
+        while offset < size:
+            payload = self._read(offset)
+            if payload is not None:
                 self.offsets[_unpack(payload)[0]] = offset
-            end, first = offset + self.FRAME.size + len(payload), False
+                end = offset = offset + self.FRAME.size + len(payload)
+            elif (found := self._next_record(offset + 1, size)) is not None:
+                damaged, offset = damaged + 1, found
+            else:
+                break  # an append that was cut in half
+        if damaged:
+            self._set_aside(f"damaged in {damaged} places; what lay there is made again, {len(self)} records are whole")
         return end
 
-    def _records(self) -> Iterator[tuple[int, bytes]]:
-        offset = 0
-        while (payload := self._read(offset)) is not None:
-            yield offset, payload
-            offset += self.FRAME.size + len(payload)
+    def _next_record(self, start: int, size: int) -> int | None:
+        """Where the next whole record begins: looked for byte by byte, by its length and what a record begins with."""
+        window = 2**22
+        for first in range(start, size, window):
+            content = self._bytes(first, window + 2 * _LENGTH.size)
+            places = []
+            for shift in range(_LENGTH.size):
+                count = (len(content) - shift) // _LENGTH.size
+                lengths = np.frombuffer(content, "<i8", count, shift) if count else np.zeros(0, np.int64)
+                at = first + shift + _LENGTH.size * np.arange(count)
+                places.append(at[(lengths > 0) & (lengths <= size - at - self.FRAME.size)])
+            for place in np.sort(np.concatenate(places)).tolist():
+                begins = self._bytes(place + self.FRAME.size, _LENGTH.size + 1)
+                is_likely = begins.startswith(ARCHIVE) or begins[_LENGTH.size :] == b"["
+                if is_likely and self._read(place) is not None:
+                    return place
+        return None
+
+    def _set_aside(self, what: str) -> None:
+        copy = self.path.with_name(f"{self.path.name}.damaged")
+        if not copy.exists():  # the first is as it was found
+            with contextlib.suppress(OSError):  # there may be no room for it
+                shutil.copyfile(self.path, copy)
+        log.warning("%s: %s; a copy is %s", self.path, what, copy.name)
 
     def _append(self, *payloads: bytes) -> list[int]:
         """Write records, whole or not at all; returns where they begin. They are on disk when this returns."""
         start = end = self._file.seek(0, os.SEEK_END)
+        if start != self._end:
+            raise StorageError(f"{self.path}: another process writes here too; stop one of them and run again")
         frames, offsets = [], []
         for payload in payloads:
             offsets.append(end)
@@ -163,6 +200,7 @@ class Journal(Records):
         except (OSError, StorageError):
             os.truncate(self.path, start)  # half a record is of no use, and others need the room
             raise
+        self._end = end
         return offsets
 
     def _write(self, content: bytes) -> None:
