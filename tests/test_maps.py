@@ -741,3 +741,17 @@ def test_out_of_memory_halves_the_group(tmp_path, faces_shard, narrow, monkeypat
     maps.compute_maps(faces_shard, tmp_path / "halved.h5", narrow, settings(batch_images=12), together=True)
     assert "memory ran out with 12 images at once" in caplog.text
     assert_like(read(tmp_path / "halved.h5"), read(tmp_path / "whole.h5"))
+
+
+def test_no_persons_name_is_that_of_anothers_block(tmp_path, narrow):
+    """Names are data: one may look like whatever the journal calls a part of another's maps."""
+    people = ["a", "a\n0", "0 a", "a 0"]
+    faces = write_faces(tmp_path / "faces.h5", [make_faces(name, 2) for name in people])
+    for together in (False, True):
+        maps.compute_maps(faces, tmp_path / "m.h5", narrow, settings(batch_images=3), together=together)
+        found = read(tmp_path / "m.h5")
+        assert sorted(found) == sorted(people)
+        for name in people:
+            single = write_faces(tmp_path / "one.h5", [make_faces(name, 2)])
+            maps.compute_maps(single, tmp_path / "o.h5", narrow, settings(batch_images=3))
+            np.testing.assert_allclose(found[name].cosine, read(tmp_path / "o.h5")[name].cosine, atol=1e-5)

@@ -1,5 +1,7 @@
 """Figures show what the data say: which identities, where a map lies, and the same bytes for the same data."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,3 +122,24 @@ def test_retention_without_any_discarded_image(tmp_path):
         retention_figure.plot_retention(tmp_path / "r.csv", tmp_path / "d.csv", *files)
         written.append([sha256(file) for file in files])
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("name", [r"$\bad{$", "$x$", r"\frac{1}", "a_$b^c$", "%$#&~"])
+def test_a_name_is_no_formula(tmp_path, name):
+    """Written as it stands, and the same in both files; Matplotlib would read what lies between dollars."""
+    with pyplot.rc_context(plotting.STYLE):
+        figure, axis = pyplot.subplots()
+        axis.set_title(name)
+        axis.plot([1, 10], [0, 1], label=name)
+        axis.legend()
+        plotting.save(figure, tmp_path / "f.png", tmp_path / "f.pdf")
+    assert not axis.title.get_parse_math() and (tmp_path / "f.png").stat().st_size > 1000
+
+
+def test_no_axis_writes_its_numbers_as_formulas():
+    """What a logarithmic axis writes by itself is a formula, which figures do not read (``STYLE``)."""
+    sources = [path.read_text() for path in Path(plotting.__file__).parent.rglob("figure.py")]
+    logarithmic = [text for text in sources if 'scale="log"' in text or 'scale("log")' in text]
+    assert len(logarithmic) >= 4
+    for text in logarithmic:
+        assert "set_xticks(" in text or "FormatStrFormatter" in text or "StrMethodFormatter" in text

@@ -304,3 +304,8 @@ def test_a_file_of_weights_that_is_none_is_one_sentence(tmp_path, name, content)
         networks.read_state(tmp_path / name)
         raise registry.ModelError("is not a plain PyTorch state dict: an empty one")  # eight bytes of {} are a file
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_layers_that_files_could_not_tell_apart_are_refused():
+    with pytest.raises(registry.ModelError, match=r"layers a/b, a\.b would have one name in the files"):
+        registry.recogniser("mine", OWN | {"architecture": "onnx", "weights": "x", "layers": ["a/b", "c", "a.b"]})

@@ -79,9 +79,14 @@ def build_explorer(
         "regions": dict(zip(REGIONS, REGION_TITLES, strict=True)),
         "auc": _areas_under_curve(verification),
     }
-    page = TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", json.dumps(data).replace("</", "<\\/"))
+    page = TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", _as_script(data))
     with files.whole_file(output) as part:
         part.write_text(page, encoding="utf-8")
+
+
+def _as_script(data: dict) -> str:
+    """JSON that can stand in a script element whatever the names are: `<!--<script>` would hide the page's end."""
+    return json.dumps(data).replace("<", "\\u003c")
 
 
 def _person(found: storage.Faces, images: int, grid: int) -> dict:

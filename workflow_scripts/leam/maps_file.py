@@ -96,7 +96,7 @@ def ordered_pairs(n: int) -> np.ndarray:
 
 def block_name(identity: str, number: int) -> str:
     """The record of some of an identity's anchors."""
-    return f"{identity}\n{number}"  # no identity's own name has a line break
+    return f"\ud800{number} {identity}"  # half a character, which no name of a person can begin with
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ STYLE: dict[RcKeyType, object] = {
     "axes.edgecolor": MUTED,
     "svg.hashsalt": "leam",
     "pdf.fonttype": 42,
+    "text.parse_math": False,  # a name with dollars in it is no formula
 }
 
 

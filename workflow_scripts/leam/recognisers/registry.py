@@ -183,13 +183,13 @@ def recogniser(name: str, entry: dict | None = None) -> Recogniser:
     if unknown := sorted(set(given) - known):
         raise ModelError(f"recogniser {name}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     if name in REGISTRY:
-        return _check_download(dataclasses.replace(REGISTRY[name], **given))
+        return _check_entry(dataclasses.replace(REGISTRY[name], **given))
     if not given:
         raise ModelError(f"no recogniser is called {name!r}; known are {', '.join(REGISTRY)} and those you describe")
     required = ("architecture", "input_size", "mean", "std", "layers")
     if missing := [key for key in required if key not in given]:
         raise ModelError(f"recogniser {name}: {', '.join(missing)} must be given, as it is not a built-in one")
-    return _check_download(check_window(Recogniser(name=name, **given)))
+    return _check_entry(check_window(Recogniser(name=name, **given)))
 
 
 def is_url(weights: str) -> bool:
@@ -197,8 +197,11 @@ def is_url(weights: str) -> bool:
     return "://" in weights
 
 
-def _check_download(recogniser: Recogniser) -> Recogniser:
-    """Refuse weights that would be whatever a server sends."""
+def _check_entry(recogniser: Recogniser) -> Recogniser:
+    """Refuse weights that would be whatever a server sends, and layers that files could not tell apart."""
+    written = [layer.replace("/", ".") for layer in recogniser.layers]  # as HDF5 files name them
+    if twice := [layer for layer, name in zip(recogniser.layers, written, strict=True) if written.count(name) > 1]:
+        raise ModelError(f"recogniser {recogniser.name}: layers {', '.join(twice)} would have one name in the files")
     if recogniser.weights and is_url(recogniser.weights) and not recogniser.sha256:
         raise ModelError(f"recogniser {recogniser.name}: {NO_SHA256.format(recogniser.weights)}")
     return recogniser

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from leam.plotting import KEPT, MUTED, SETS, STYLE, region_titles, save
 from leam.regions import TOP_1
@@ -35,6 +36,8 @@ def plot_margins(table: pd.DataFrame, png: str | Path, pdf: str | Path, *, used:
         right.plot(closest["area_percent"].where(known), place, "o", ms=4, color=KEPT, label="these crops")
         right.set_yticks(place, region_titles(list(closest["region"])))
         right.set(xscale="log", xlabel="area, percent of the crop (logarithmic)")
+        right.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        right.xaxis.set_minor_formatter(NullFormatter())
         right.set_title(f"Regions at margin {best:.2f}", loc="left")
         right.legend(frameon=False, loc="lower right")
         save(figure, png, pdf)
