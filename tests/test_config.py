@@ -143,6 +143,10 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ({"demographics": "nowhere.csv"}, "config: demographics: .*nowhere.csv"),
         ({"source": {"kind": "imdb_face"}}, "source.imdb_face.path is null; source.kind imdb_face needs a path there"),
         ({"source": IMDB_FACE}, "config: source.imdb_face.path: no such file: absent.csv"),
+        (
+            {"source": IMDB_FACE, "scraping": {"contact": "me@example.org", "deadline_s": 99}},
+            r"scraping.deadline_s is 99; allowed: at least timeout_s \* \(retries \+ 1\), 100",
+        ),
         ({"source": IMDB_FACE}, "config: scraping.contact is null; source.kind imdb_face needs an e-mail address"),
         ({"source": IMDB_FACE}, "config: source.imdb_face.max_images is 20; allowed: at least min_images, 30"),
         (
@@ -312,6 +316,11 @@ def test_auto_takes_what_came_with_the_pictures_else_a_model(source, faces, chos
 
 def test_model_files_are_those_that_the_choices_need():
     given = {"source": {"kind": "folder", "folder": {"path": "p"}}, "faces": {"parser_weights": "download"}}
+    with pytest.raises(
+        config.ConfigError, match=r"faces\.parser_weights is 'download' and faces\.parser_sha256 is null"
+    ):
+        config.complete(given)
+    given["faces"] |= {"parser_sha256": "0" * 64}
     given["faces"] |= {"detector_weights": "unused.pth", "landmark_weights": "w.dat"}
     assert config.face_model_files(config.complete(given | {"root": "data"})) == ["download", "data/w.dat"]
     assert config.face_model_files(config.complete({})) == []

@@ -387,11 +387,13 @@ def test_pyfacers_own_file_is_downloaded_once_and_checked(tmp_path, parser_setti
         assert len(asked) == 1
         facts = json.loads((tmp_path / "out" / "files.json").read_text())
         assert facts["parser_weights"]["path"] == str(tmp_path / "out" / "parser.pt")
-        with pytest.raises(ValueError, match=r"faces\.parser_weights: .*has SHA-256"):
+        with pytest.raises(OSError, match=r"faces\.parser_weights: .*has SHA-256"):
             faces_stage.fetch_face_models(tmp_path / "other" / "files.json", section | {"parser_sha256": "0" * 64})
         monkeypatch.setattr(faces_stage, "parser_url", lambda: f"{address}/absent.pt")
         with pytest.raises(OSError, match=r"faces\.parser_weights: download from .*absent\.pt failed .*; give a path"):
             faces_stage.fetch_face_models(tmp_path / "third" / "files.json", section)
+        with pytest.raises(ValueError, match=r"a download needs faces\.parser_sha256"):
+            faces_stage.fetch_face_models(tmp_path / "third" / "files.json", section | {"parser_sha256": None})
     assert not (tmp_path / "other" / "files.json").exists() and not (tmp_path / "third" / "files.json").exists()
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from leam import maps, storage
 from leam.analyses.occlusion import averages
@@ -61,7 +62,8 @@ def test_totals_over_two_shards_give_the_mean_of_all_others(tmp_path, narrow):
 def test_the_threshold_is_that_of_the_impostors_of_all_shards(tmp_path):
     rng, paths, people = np.random.default_rng(0), [], {}
     for number in range(2):
-        of_shard = {f"p{number}{k}": rng.normal(size=(2, 4)) for k in range(12)}
+        drawn = {f"p{number}{k}": rng.normal(size=(2, 4)) for k in range(12)}
+        of_shard = {name: each / np.linalg.norm(each, axis=1, keepdims=True) for name, each in drawn.items()}
         people |= of_shard
         paths.append(
             write_embeddings(tmp_path / f"{number}.h5", of_shard, model="m", grid=8, recogniser="", untrained=False)
@@ -69,4 +71,4 @@ def test_the_threshold_is_that_of_the_impostors_of_all_shards(tmp_path):
     averages.average_maps(paths, tmp_path / "averages.h5")
     impostor = [x @ y for a in people for b in people if a < b for x in people[a] for y in people[b]]
     assert len(impostor) == 1104
-    assert storage.read_averages(tmp_path / "averages.h5").threshold == sorted(impostor)[-2]
+    assert storage.read_averages(tmp_path / "averages.h5").threshold == pytest.approx(sorted(impostor)[-2], rel=1e-6)
