@@ -1,5 +1,6 @@
 """The statistics of occlusion against independent ones, on drops with planted differences."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -7,10 +8,13 @@ import pandas as pd
 import pytest
 
 from leam import paper, statistics
+from leam.analyses import occlusion
+from leam.analyses.occlusion import figure as occlusion_figure
 from leam.analyses.occlusion import table as occlusion_table
 from planted import LEVELS, make_drops
 
 NAMES = ("occlusion", "decisions", "person_specific", "transfer", "table09", "table21")
+FIGURES = ("drop", "lost", "chain", "layers")
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +264,54 @@ def test_a_run_without_usable_identities_says_so(tmp_path):
     make_drops().iloc[:0].to_parquet(tmp_path / "none.parquet", index=False)
     with pytest.raises(ValueError, match="no identity has two usable images"):
         occlusion_table.average_images([tmp_path / "none.parquet"])
+
+
+KINDS_WITH_IMAGE = [
+    ("image", *others)
+    for count in range(len(occlusion.OCCLUSION_KINDS))
+    for others in itertools.combinations([kind for kind in occlusion.OCCLUSION_KINDS if kind != "image"], count)
+]
+
+
+@functools.cache
+def some_drops() -> pd.DataFrame:
+    return make_drops("m", ("m",), identities=3, images=1)
+
+
+def tabulate_kinds(folder, kinds) -> dict[str, str]:
+    """The tables, by name, of a run that tried these kinds alone."""
+    drops = some_drops()
+    drops[drops["kind"].isin(kinds)].to_parquet(folder / "m.parquet", index=False)
+    verification = pd.DataFrame({"model": ["m"], "threshold": 0.4, "false_match_rate": 1e-3, "impostor_pairs": 4000})
+    verification.to_csv(folder / "verification.csv", index=False)
+    outputs = {name: str(folder / f"{name}.csv") for name in NAMES}
+    occlusion_table.tabulate_occlusion(
+        {"m": [folder / "m.parquet"]},
+        folder / "verification.csv",
+        outputs,
+        guide="m",
+        fill="black",
+        primary={"polarity": "loss", "fill": "mean", "percent": 1.0},
+    )
+    return outputs
+
+
+@pytest.mark.parametrize("kinds", KINDS_WITH_IMAGE, ids="+".join)
+def test_every_choice_of_kinds_ends_in_tables(tmp_path, kinds):
+    """Also one without any step of the chain: then person_specific.csv has its columns and no row."""
+    steps = pd.read_csv(tabulate_kinds(tmp_path, kinds)["person_specific"])
+    assert set(steps["step"]) == {
+        f"{more} > {less}" for more, less in occlusion_table.STEPS if {more, less} <= {*kinds}
+    }
+    assert list(steps) == occlusion_table.STEP_COLUMNS
+
+
+@pytest.mark.parametrize("kinds", [("image",), ("image", "random"), ("image", "shuffled"), ("image", "other_mean")])
+def test_every_choice_of_kinds_ends_in_figures(tmp_path, kinds):
+    tables = tabulate_kinds(tmp_path, kinds)
+    drawn = {f"{name}_{kind}": str(tmp_path / f"{name}.{kind}") for name in FIGURES for kind in ("png", "pdf")}
+    occlusion_figure.plot_occlusion(tables["occlusion"], tables["decisions"], drawn, guide="m", fill="black")
+    occlusion_figure.plot_person_specific(
+        tables["occlusion"], tables["person_specific"], drawn, percent=1.0, fill="mean"
+    )
+    assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in FIGURES)

@@ -36,6 +36,19 @@ STEPS = (
 )
 PRIMARY_STEP, PRIMARY = (OWN_MEAN, OTHER_MEAN), "primary"
 STEP = "{} > {}"
+STEP_KEYS = ["layer", "layer_number", "polarity", "fill", "percent", "step", "more", "less"]
+COMPARED = [
+    "drop_more",
+    "drop_less",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "greater_percent",
+    "rank_biserial",
+    "p",
+    "deviation",
+    "identities",
+]
 
 
 def average_images(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -112,7 +125,8 @@ def compare_steps(means: pd.DataFrame, model: str, confidence: float) -> pd.Data
             keys = {"layer": layer, "layer_number": layers[layer], "polarity": polarity, "fill": fill}
             keys |= {"percent": percent, "step": STEP.format(more, less), "more": more, "less": less}
             rows.append(keys | _compare(drop_more, drop_less, confidence))
-    return pd.DataFrame(rows).assign(model=model, untrained=bool(own["untrained"].any()))
+    table = pd.DataFrame(rows, columns=[*STEP_KEYS, *COMPARED])  # none where no two kinds of a step were tried
+    return table.assign(model=model, untrained=bool(own["untrained"].any()))
 
 
 def _compare(more: np.ndarray, less: np.ndarray, confidence: float) -> dict[str, float]:
