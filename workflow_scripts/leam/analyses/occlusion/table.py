@@ -37,7 +37,7 @@ STEPS = (
 PRIMARY_STEP, PRIMARY = (OWN_MEAN, OTHER_MEAN), "primary"
 STEP = "{} > {}"
 STEP_KEYS = ["layer", "layer_number", "polarity", "fill", "percent", "step", "more", "less"]
-COMPARED = [
+STEP_NUMBERS = [
     "drop_more",
     "drop_less",
     "difference",
@@ -125,7 +125,7 @@ def compare_steps(means: pd.DataFrame, model: str, confidence: float) -> pd.Data
             keys = {"layer": layer, "layer_number": layers[layer], "polarity": polarity, "fill": fill}
             keys |= {"percent": percent, "step": STEP.format(more, less), "more": more, "less": less}
             rows.append(keys | _compare(drop_more, drop_less, confidence))
-    table = pd.DataFrame(rows, columns=[*STEP_KEYS, *COMPARED])  # none where no two kinds of a step were tried
+    table = pd.DataFrame(rows, columns=[*STEP_KEYS, *STEP_NUMBERS])  # none where no two kinds of a step were tried
     return table.assign(model=model, untrained=bool(own["untrained"].any()))
 
 
