@@ -32,7 +32,7 @@ from leam.analyses.occlusion import measure as occlusion_measure
 from leam.analyses.similarity import measure as similarity_measure
 from leam.analyses.verification import table as verification_table
 from leam.faces import stage as faces_stage
-from leam.grid import TOP_PERCENTS
+from leam.grid import TOP_PERCENTS, Grid
 from leam.methods import POLARITIES
 from leam.recognisers import folding, networks, registry
 from leam.sample import rendering
@@ -199,7 +199,8 @@ def maps_of(recogniser: registry.Recogniser, person: storage.Faces, n: int):
     network = networks.build_network(recogniser)
     network = folding.fold_network(network, recogniser.layers, recogniser.input_size, torch.device("cpu"))
     x = networks.to_input(person.crops[:n], recogniser)
-    return lambda: maps.explain(network, recogniser.layers, x, person.regions[:n])
+    grid = Grid(person.crops.shape[1], recogniser.window, recogniser.input_size)  # given, so that none is looked for
+    return lambda: maps.explain(network, recogniser.layers, x, person.regions[:n], grid=grid)
 
 
 def per_image_and_pair(totals: list[float]) -> tuple[float, float]:

@@ -183,7 +183,7 @@ def calm(cluster) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def disturbed(cluster, tmp_path_factory):
-    """(recognisers) -> a run that has its faces, to be disturbed, and the digests of an undisturbed one's tables."""
+    """(recognisers) -> a run that has its faces and duplicates, to be disturbed, and the digests of an undisturbed one's tables."""
     made = {}
 
     def make(*recognisers: str) -> tuple[Run, dict[str, str]]:
@@ -191,7 +191,8 @@ def disturbed(cluster, tmp_path_factory):
             folder = tmp_path_factory.mktemp("undisturbed")
             undisturbed = Run(folder / "run", cluster, *recognisers)
             shards = [f"results/faces/{shard}.h5" for shard in SHARDS]
-            undisturbed.on_laptop(*shards, *(f"results/weights/{name}.ok" for name in recognisers))
+            weights = [f"results/weights/{name}.ok" for name in recognisers]
+            undisturbed.on_laptop(*shards, *weights, "results/tables/duplicates.csv")
             shutil.copytree(undisturbed.folder, folder / "faces")
             undisturbed.on_laptop(*TABLES)
             made[recognisers] = folder / "faces", undisturbed.digests()
