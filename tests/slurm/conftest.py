@@ -183,7 +183,7 @@ def calm(cluster) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def disturbed(cluster, tmp_path_factory):
-    """(recognisers) -> a run that has its faces and duplicates, to be disturbed, and the digests of an undisturbed one's tables."""
+    """(recognisers) -> a run to be disturbed, with its faces and duplicates, and an undisturbed one's tables' digests."""
     made = {}
 
     def make(*recognisers: str) -> tuple[Run, dict[str, str]]:
