@@ -183,7 +183,7 @@ def calm(cluster) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def disturbed(cluster, tmp_path_factory):
-    """(recognisers) -> a run to be disturbed, with faces and duplicates, and the digests of an undisturbed one's tables."""
+    """(recognisers) -> a run to disturb, with faces and duplicates, and the digests of an undisturbed one's tables."""
     made = {}
 
     def make(*recognisers: str) -> tuple[Run, dict[str, str]]:
