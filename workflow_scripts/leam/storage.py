@@ -25,7 +25,7 @@ PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletch
 QUICKLY = PACKED | {"compression_opts": 1}  # of counts: a tenth larger in two thirds of the time
 CHECKED = {
     "fletcher32": True
-}  # of what is compressed already, or can't be: gzip takes an eighth off maps, in 5 times as long
+}  # of what is compressed already, or can't be: gzip takes a sixth off maps, in 5 times as long
 TOO_FEW = "identity has fewer than two usable images"
 RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
 
