@@ -48,6 +48,7 @@ REFUSALS = ("http 401", "http 403", "http 407", "http 451", reasons.NOT_A_PICTUR
 ALIVE = (reasons.OK, reasons.DUPLICATE)  # the link gives a usable picture
 
 HTTP = range(100, 600)  # what is a status of HTTP at all
+ANSWERS = frozenset(f"http {code}" for code in HTTP)
 REDIRECTS = (301, 302, 303, 307, 308)
 AGAIN = (408, 425, 429, *range(500, 600))  # answers that may be others in a while
 BUSY = (429, 503)  # the host has too much to do: all its links wait
@@ -63,7 +64,7 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 def is_status(status: str) -> bool:
     """Whether a link can have this status in the ledger."""
-    return status in STATUSES or (status.startswith("http ") and status[5:] in map(str, HTTP))
+    return status in STATUSES or status in ANSWERS
 
 
 # ---------------------------------------------------------------------------------------------------------- settings

@@ -74,6 +74,7 @@ class Finished:
         self.held: dict[str, list[tuple[str, Fetched]]] = defaultdict(list)  # by host
         self.unreached: list[Fetched] = []  # in a row, of whatever host
         self.left: Counter[str] = Counter()  # links that wait, by what for
+        self.undone: set[str] = set()  # links whose record says only that they are to wait
         self.writing = asyncio.Lock()
         self.answered = len(journal) > 0
         self.run, self.begun = time.time(), time.monotonic()
@@ -83,19 +84,19 @@ class Finished:
         to try again, under other limits than today's. Those that asked to be left alone until later are ``left``."""
         asked = []
         for url in dict.fromkeys(urls):
-            if (until := self._until(url)) > time.time():
+            if url not in self.journal:
+                asked.append(url)
+                continue
+            fetched, facts = self.read(url)
+            if "until" in facts:
+                self.undone.add(url)
+            if (until := float(facts.get("until", 0))) > time.time():
                 self.left[_waits(url, until)] += 1
-            elif url not in self.journal or not self._stands(url):
+            elif until or not self._stands(fetched, facts):
                 asked.append(url)
         return asked
 
-    def _until(self, url: str) -> float:
-        return float(self.read(url)[1].get("until", 0)) if url in self.journal else 0
-
-    def _stands(self, url: str) -> bool:
-        fetched, facts = self.read(url)
-        if "until" in facts:
-            return False
+    def _stands(self, fetched: Fetched, facts: dict[str, str | float]) -> bool:
         if not is_status(fetched.status):  # of an earlier version, that took any number for a status
             return False
         told = fetched.status in (reasons.OK, reasons.OPTED_OUT) or fetched.status.startswith("http 4")
@@ -156,6 +157,7 @@ class Finished:
     def leave(self, url: str, error: BusyLinkError) -> None:
         """A link that asks to be left alone: another run asks it again, when the time has come."""
         self.journal.add(url, **self._record(Fetched(error.status, f"{error}", final=False, requests=1), error.until))
+        self.undone.add(url)
         self.left[_waits(url, error.until)] += 1
 
     def end(self, closed: Mapping[str, str]) -> None:
@@ -176,9 +178,10 @@ class Finished:
             raise StoppedError(f"{self.left.total()} links wait: {told} (what no longer answers: scraping.hosts)")
 
     def is_done(self, url: str) -> bool:
-        return url in self.journal and "until" not in self.read(url)[1]
+        return url in self.journal and url not in self.undone
 
     def write(self, batch: list[tuple[str, Fetched]]) -> None:
+        self.undone.difference_update(url for url, _ in batch)
         self.journal.add_all([(url, self._record(fetched)) for url, fetched in batch])
 
     def _record(self, fetched: Fetched, until: float | None = None) -> dict[str, np.ndarray]:

@@ -87,7 +87,7 @@ def measure_ages(
             ages = np.array([read_age(image, pattern) for image in images])
             if np.isnan(ages).any():
                 log.info("%s: %d of %d images have no age", identity, np.isnan(ages).sum(), len(ages))
-            crops = storage.read_faces(parsed, identity).crops[storage.used_faces(own, parsed, identity)]
+            crops = storage.read_faces(parsed, identity, images).crops
             with arithmetic(sources.precision, where):
                 x = networks.to_input(crops, recogniser).to(where)
                 occluder = occlusion_measure.Occluder(

@@ -37,7 +37,7 @@ STEPS = (
 PRIMARY_STEP, PRIMARY = (OWN_MEAN, OTHER_MEAN), "primary"
 STEP = "{} > {}"
 STEP_KEYS = ["layer", "layer_number", "polarity", "fill", "percent", "step", "more", "less"]
-STEP_NUMBERS = [
+STEP_STATISTICS = [
     "drop_more",
     "drop_less",
     "difference",
@@ -46,8 +46,6 @@ STEP_NUMBERS = [
     "greater_percent",
     "rank_biserial",
     "p",
-    "deviation",
-    "identities",
 ]
 
 
@@ -125,7 +123,9 @@ def compare_steps(means: pd.DataFrame, model: str, confidence: float) -> pd.Data
             keys = {"layer": layer, "layer_number": layers[layer], "polarity": polarity, "fill": fill}
             keys |= {"percent": percent, "step": STEP.format(more, less), "more": more, "less": less}
             rows.append(keys | _compare(drop_more, drop_less, confidence))
-    table = pd.DataFrame(rows, columns=[*STEP_KEYS, *STEP_NUMBERS])  # none where no two kinds of a step were tried
+    table = pd.DataFrame(
+        rows, columns=[*STEP_KEYS, *STEP_STATISTICS, "deviation", "identities"]
+    )  # none where no two kinds of a step were tried
     return table.assign(model=model, untrained=bool(own["untrained"].any()))
 
 
@@ -199,22 +199,8 @@ DECISION_COLUMNS = [
 ]
 STEP_COLUMNS = [
     "model",
-    "layer",
-    "layer_number",
-    "polarity",
-    "fill",
-    "percent",
-    "step",
-    "more",
-    "less",
-    "drop_more",
-    "drop_less",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "greater_percent",
-    "rank_biserial",
-    "p",
+    *STEP_KEYS,
+    *STEP_STATISTICS,
     "family",
     "tests",
     "p_holm",
