@@ -167,7 +167,7 @@ def check_url(url: str | URL, hosts: Iterable[str]) -> URL:
     return url
 
 
-def host_of(link: str) -> str:
+def host_of(link: str | URL) -> str:
     """The host of a link, as hosts are told apart; "" of one that has none."""
     try:
         return URL(link).host_subcomponent or ""
@@ -366,7 +366,7 @@ class Fetcher:
         url: URL | str = link
         for _ in range(self.settings.max_redirects + 1):
             url = check_url(url, self.settings.hosts)
-            host = self.hosts[url.host_subcomponent or ""]  # check_url lets no URL pass that has none
+            host = self.hosts[host_of(url)]
             async with host.turn():
                 if host.closed:
                     raise ClosedHostError(f"{url.host}: {host.closed}")

@@ -139,12 +139,8 @@ class Behind:
             self._failed = True
             raise
 
-    def wait(self) -> None:
-        """Until every call has been made."""
-        while self._calls:
-            self._calls.popleft().result()
-
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._thread.shutdown(wait=True)
         if kind is None:
-            self.wait()
+            for call in self._calls:
+                call.result()

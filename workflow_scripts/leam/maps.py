@@ -21,6 +21,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -35,7 +36,7 @@ from leam.faces.duplicates import kept_images, leave_out
 from leam.grid import CENTRED, TOP_PERCENTS, Grid, Lattice
 from leam.jobs import Behind, Job
 from leam.journal import Journal
-from leam.maps_file import Planned, Tell, block_name, ordered_pairs, write_beside, write_here
+from leam.maps_file import Planned, block_name, ordered_pairs, write_beside, write_here
 from leam.methods import EQUAL, INPUT, Cell, Reduction, cells_of
 from leam.methods.leam import LEAM
 from leam.pixel_sets import QuickCounter, RegionCounter
@@ -505,13 +506,17 @@ def compute_maps(
             groups = _groups(parsed, settings.batch_images or images_at_once(where), joined)
             images = {name: parsed.images[name] for group in groups for name in group}
             planned = Planned(job.output, _attributes(ready, described), images, recogniser.layers, settings.dtype)
-            if not joined:
-                with write_here(planned, journal) as tell:
-                    _compute_groups(parsed, job, groups, ready, journal, _Recorder(journal, tell).add)
-                return
-            with write_beside(planned, journal) as tell, Behind("record") as behind:
-                recorder = _Recorder(journal, tell)
-                _compute_groups(parsed, job, groups, ready, journal, lambda records: behind.call(recorder.add, records))
+            with (write_beside if joined else write_here)(planned, journal) as tell:
+
+                def record(records: list[Record]) -> None:
+                    journal.add_all(records)
+                    tell({name: journal.offsets[name] for name, _ in records})
+
+                if joined:
+                    with Behind("record") as behind:
+                        _compute_groups(parsed, job, groups, ready, journal, partial(behind.call, record))
+                else:
+                    _compute_groups(parsed, job, groups, ready, journal, record)
 
 
 @dataclass(frozen=True)
@@ -613,17 +618,6 @@ class _Person:
 
 Record = tuple[str, dict[str, np.ndarray]]
 Add = Callable[[list[Record]], None]
-
-
-class _Recorder:
-    """Puts finished records into the journal, which a killed job leaves, and tells the output's writer of them."""
-
-    def __init__(self, journal: Journal, tell: Tell):
-        self._journal, self._tell = journal, tell
-
-    def add(self, records: list[Record]) -> None:
-        self._journal.add_all(records)
-        self._tell({name: self._journal.offsets[name] for name, _ in records})
 
 
 def _compute_groups(

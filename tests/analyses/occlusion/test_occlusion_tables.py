@@ -28,18 +28,24 @@ def folder(tmp_path_factory):
         drops[model] = [str(tmp_path / f"{model}{number}.parquet") for number in range(2)]
         for half, path in zip(halves, drops[model], strict=True):
             half.to_parquet(path, index=False)
-    verification = pd.DataFrame({"model": models, "threshold": 0.4, "false_match_rate": 1e-3, "impostor_pairs": 4000})
-    verification.to_csv(tmp_path / "verification.csv", index=False)
-    outputs = {name: str(tmp_path / f"{name}.csv") for name in NAMES}
+    tabulate(tmp_path, drops, "IR_CASIA")
+    return tmp_path
+
+
+def tabulate(folder, drops, guide) -> dict[str, str]:
+    """The tables, by name, of drops by model."""
+    facts = {"model": list(drops), "threshold": 0.4, "false_match_rate": 1e-3, "impostor_pairs": 4000}
+    pd.DataFrame(facts).to_csv(folder / "verification.csv", index=False)
+    outputs = {name: str(folder / f"{name}.csv") for name in NAMES}
     occlusion_table.tabulate_occlusion(
         drops,
-        tmp_path / "verification.csv",
+        folder / "verification.csv",
         outputs,
-        guide="IR_CASIA",
+        guide=guide,
         fill="black",
         primary={"polarity": "loss", "fill": "mean", "percent": 1.0},
     )
-    return tmp_path
+    return outputs
 
 
 @pytest.fixture(scope="module")
@@ -282,18 +288,7 @@ def tabulate_kinds(folder, kinds) -> dict[str, str]:
     """The tables, by name, of a run that tried these kinds alone."""
     drops = some_drops()
     drops[drops["kind"].isin(kinds)].to_parquet(folder / "m.parquet", index=False)
-    verification = pd.DataFrame({"model": ["m"], "threshold": 0.4, "false_match_rate": 1e-3, "impostor_pairs": 4000})
-    verification.to_csv(folder / "verification.csv", index=False)
-    outputs = {name: str(folder / f"{name}.csv") for name in NAMES}
-    occlusion_table.tabulate_occlusion(
-        {"m": [folder / "m.parquet"]},
-        folder / "verification.csv",
-        outputs,
-        guide="m",
-        fill="black",
-        primary={"polarity": "loss", "fill": "mean", "percent": 1.0},
-    )
-    return outputs
+    return tabulate(folder, {"m": [folder / "m.parquet"]}, "m")
 
 
 @pytest.mark.parametrize("kinds", KINDS_WITH_IMAGE, ids="+".join)
