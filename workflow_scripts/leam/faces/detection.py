@@ -19,7 +19,8 @@ import numpy as np
 
 from leam import reasons
 from leam.faces.frames import resize_frame, transform, transform_box
-from leam.images import N_LANDMARKS, UnusablePictureError, one_line
+from leam.decoders import N_LANDMARKS
+from leam.reasons import UnusablePictureError, one_line
 
 if TYPE_CHECKING:
     import torch

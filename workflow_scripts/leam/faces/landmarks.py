@@ -7,7 +7,8 @@ import numpy as np
 
 from leam.faces.detection import Face, unknown
 from leam.faces.frames import square_frame, transform, transform_box, warp
-from leam.images import N_LANDMARKS, one_line
+from leam.decoders import N_LANDMARKS
+from leam.reasons import one_line
 
 if TYPE_CHECKING:
     import dlib
