@@ -1,7 +1,7 @@
 """Encoded pictures, label maps and landmark files of strangers become arrays: what runs in the process of `decoding`.
 
-Each decoder takes the bytes, a function that it tells how many pixels are coming before it unpacks any, and what else it
-is given. It returns an `Unpacked`, and may raise anything: `faults` makes a reason of it.
+Each decoder takes the bytes, a function that it tells how many pixels are coming before it unpacks any, and what else
+it is given. It returns an `Unpacked`, and may raise anything: `faults` makes a reason of it.
 """
 
 import contextlib

@@ -42,6 +42,7 @@ MEGABYTES, BYTES_PER_PX = 256, 24  # beside what the process has before; WebP ta
 SILENCE_S = 600  # by the clock; only a process that was stopped takes that long
 IN_FLIGHT = 2  # questions at a time: the second is there when the first is answered
 READY = b"!"
+EMPTY = memoryview(b"")
 KEPT_BYTES = 2**26  # of a shared block, between two files
 TOO_LONG = f"decoding takes more than {SECONDS} s and {SECONDS_PER_MEGAPIXEL:g} s per megapixel"
 TOO_MUCH = f"decoding takes more than {MEGABYTES} MB and {BYTES_PER_PX} bytes per pixel"
@@ -61,14 +62,14 @@ class Coming:
     """What a decoder was asked for: it may be at it while the job does something else."""
 
     def __init__(self, kind: str, encoded: bytes, given: dict, is_wanted: bool):
-        self.question, self.encoded = {"kind": kind, "given": given, "is_wanted": is_wanted}, encoded
+        self.kind, self.encoded, self.given, self.is_wanted = kind, encoded, given, is_wanted
         self.process: _Process | None = None  # that was asked
         self.deaths = 0  # of processes that were at it
         self.answer: dict | None = None
-        self.content = memoryview(b"")
+        self.content = EMPTY
 
     def array(self) -> np.ndarray:
-        """The array, once; raises UnusablePictureError with the reason, which may be that it took too much."""
+        """The array; raises UnusablePictureError with the reason, which may be that it took too much."""
         shape = self.shape()
         return np.frombuffer(self.content, (self.answer or {})["dtype"]).reshape(shape)
 
@@ -77,8 +78,10 @@ class Coming:
         return tuple(_decoder.wait(self)["shape"])
 
     def digest(self) -> str:
-        asked = [self.question["kind"], self.question["given"]]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode() + self.encoded).hexdigest()
+        return hashlib.sha256(json.dumps([self.kind, self.given], sort_keys=True).encode() + self.encoded).hexdigest()
+
+    def question(self) -> dict[str, object]:
+        return {"kind": self.kind, "given": self.given, "is_wanted": self.is_wanted}
 
 
 def unpack(kind: str, encoded: bytes, **given: object) -> Coming:
@@ -198,7 +201,10 @@ class _Channel:
 
 
 def _shared_blocks() -> list[int]:
-    """Files in memory that have no name and take no room of any file system; none where there is no such thing."""
+    """Files in memory that have no name and take no room of any file system; none where there is no such thing, or
+    where files may have so many bytes only."""
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return []
     try:
         return [os.memfd_create("leam") for _ in range(IN_FLIGHT)]
     except (AttributeError, OSError):
@@ -222,7 +228,7 @@ class _DeadError(Exception):
             return f"the decoder said nothing for {SILENCE_S:g} s"
         if self.code == -signal.SIGKILL:
             return "the decoder was killed, perhaps for want of memory"
-        return f"the decoder ended with {signal.Signals(-self.code).name if self.code < 0 else f'status {self.code}'}"
+        return f"the decoder ended with {f'signal {-self.code}' if self.code < 0 else f'status {self.code}'}"
 
 
 class _Process:
@@ -239,7 +245,7 @@ class _Process:
         with theirs:
             self._popen = subprocess.Popen(
                 [sys.executable, "-P", "-W", "ignore", "-m", __spec__.name, *map(str, blocks)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 pass_fds=blocks,
                 env=environment,
@@ -339,7 +345,7 @@ class _Decoder:
         self._process = process = self._process or _Process()
         for coming in list(self._asked)[: process.most_questions]:
             if coming.process is not process:
-                process.ask(coming.question, coming.encoded)
+                process.ask(coming.question(), coming.encoded)
                 coming.process = process
         return process
 
@@ -354,11 +360,11 @@ class _Decoder:
                 raise
             self._asked[0].deaths += 1
             if error.is_too_long or self._asked[0].deaths == 2:
-                kind = KINDS[self._asked[0].question["kind"]]
+                kind = KINDS[self._asked[0].kind]
                 reason = f"{kind.too_large}: {TOO_LONG}" if error.is_too_long else f"{kind.unreadable}: {error}"
                 self._give({"reason": reason, "is_costly": error.is_of_itself})
 
-    def _give(self, answer: dict, content: memoryview = memoryview(b"")) -> None:
+    def _give(self, answer: dict, content: memoryview = EMPTY) -> None:
         coming = self._asked.popleft()
         coming.answer, coming.content, coming.process = answer, content, None
         if answer.get("is_costly"):
@@ -388,8 +394,9 @@ class _Decoder:
             self._path = path
             if path.exists():
                 with self._journal() as journal:
-                    names = journal.offsets if journal else {}
-                    self._verdicts |= {name: str(journal.get(name)["reason"]) for name in names}
+                    if journal is not None:
+                        known = {digest: str(journal.get(digest)["reason"]) for digest in journal.offsets}
+                        self._verdicts.update(known)
 
     def close_memory(self) -> None:
         with self._lock:
@@ -474,7 +481,7 @@ def _reply(channel: _Channel, bounds: _Bounds, question: dict, encoded: bytes) -
                 content = channel.lay_down(found.parts)
             else:
                 deque(found.parts, maxlen=0)
-            answer = {"shape": found.shape, "dtype": found.dtype}
+            answer: dict[str, object] = {"shape": found.shape, "dtype": found.dtype}
     except UnusablePictureError as error:
         answer = {"reason": f"{error}", "is_costly": False}
     except MemoryError:

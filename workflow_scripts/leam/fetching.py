@@ -32,7 +32,7 @@ STATUSES = {
     reasons.NOT_A_PICTURE: "text, such as a page where a picture was",
     reasons.UNSUPPORTED: "neither JPEG, PNG nor WebP",
     reasons.UNREADABLE: "a damaged or truncated picture",
-    reasons.TOO_LARGE: "more pixels than scraping.max_megapixels, judged before decompression; or decoding takes too much",
+    reasons.TOO_LARGE: "more pixels than scraping.max_megapixels, or too long or too much to decode",
     reasons.TOO_MANY_BYTES: "more than scraping.max_megabytes",
     reasons.BAD_URL: "no URL that can be asked",
     reasons.SCHEME_NOT_ALLOWED: "neither http nor https",

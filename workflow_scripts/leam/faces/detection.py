@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 from leam import reasons
-from leam.faces.frames import resize_frame, transform, transform_box
 from leam.decoders import N_LANDMARKS
+from leam.faces.frames import resize_frame, transform, transform_box
 from leam.reasons import UnusablePictureError, one_line
 
 if TYPE_CHECKING:

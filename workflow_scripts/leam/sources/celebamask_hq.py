@@ -2,13 +2,9 @@
 
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from leam import reasons
 from leam.sources.base import PICTURE_SUFFIXES, DataSet, People
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # The files of the part masks; part k has the label k + 1, and later ones lie over earlier ones.
 MASK_PARTS = (
