@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -41,6 +41,7 @@ SECONDS, SECONDS_PER_MEGAPIXEL = 2, 0.1  # of the processor; ordinary pictures t
 MEGABYTES, BYTES_PER_PX = 256, 24  # beside what the process has before; WebP takes 16 a pixel, whatever is in it
 SILENCE_S = 600  # by the clock; only a process that was stopped takes that long
 IN_FLIGHT = 2  # questions at a time: the second is there when the first is answered
+WAIT_S = 2  # for another process that writes a verdict
 READY = b"!"
 EMPTY = memoryview(b"")
 KEPT_BYTES = 2**26  # of a shared block, between two files
@@ -373,30 +374,29 @@ class _Decoder:
 
     def _note(self, digest: str, reason: str) -> None:
         self._verdicts[digest] = reason
-        with self._journal() as journal:
-            if journal is not None:
-                journal.add(digest, reason=np.array(reason))
+        self._use_memory(lambda journal: journal.add(digest, reason=np.array(reason)))
 
-    @contextlib.contextmanager
-    def _journal(self) -> Iterator[Journal | None]:
-        """The file of verdicts; None where there is none, or where it cannot be had: then it is not so bad."""
-        with contextlib.ExitStack() as opened:
+    def _use_memory(self, use: Callable[[Journal], None]) -> None:
+        """Nothing is lost but time where there is none to be had, as in a folder that cannot be written."""
+        if self._path is None:
+            return
+        try:
+            journal = Journal(self._path, VERDICTS, wait_s=WAIT_S)
             try:
-                journal = Journal(self._path, VERDICTS, wait_s=5) if self._path else None
-                if journal:
-                    opened.callback(journal.close)
-                yield journal
-            except (OSError, StorageError) as error:
-                log.warning("%s: %s; what decoders took too much for is not kept", self._path, error)
+                use(journal)
+            finally:
+                journal.close()
+        except (OSError, StorageError) as error:
+            log.warning("%s; what decoders took too much for is not kept", error)
 
     def open_memory(self, path: Path) -> None:
+        def read(journal: Journal) -> None:
+            self._verdicts = {digest: str(journal.get(digest)["reason"]) for digest in journal.offsets}
+
         with self._lock:
             self._path = path
             if path.exists():
-                with self._journal() as journal:
-                    if journal is not None:
-                        known = {digest: str(journal.get(digest)["reason"]) for digest in journal.offsets}
-                        self._verdicts.update(known)
+                self._use_memory(read)
 
     def close_memory(self) -> None:
         with self._lock:
