@@ -41,7 +41,7 @@ SECONDS, SECONDS_PER_MEGAPIXEL = 2, 0.1  # of the processor; ordinary pictures t
 MEGABYTES, BYTES_PER_PX = 256, 24  # beside what the process has before; WebP takes 16 a pixel, whatever is in it
 SILENCE_S = 600  # by the clock; only a process that was stopped takes that long
 IN_FLIGHT = 2  # questions at a time: the second is there when the first is answered
-WAIT_S = 2  # for another process that writes a verdict
+VERDICT_WAIT_S = 2  # for another process that writes a verdict
 READY = b"!"
 EMPTY = memoryview(b"")
 KEPT_BYTES = 2**26  # of a shared block, between two files
@@ -381,7 +381,7 @@ class _Decoder:
         if self._path is None:
             return
         try:
-            journal = Journal(self._path, VERDICTS, wait_s=WAIT_S)
+            journal = Journal(self._path, VERDICTS, wait_s=VERDICT_WAIT_S)
             try:
                 use(journal)
             finally:
