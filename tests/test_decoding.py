@@ -222,7 +222,7 @@ def ask_too_much():
 def test_pictures_around_one_that_takes_too_long_are_as_ever():
     others = [encode(noise(seed=k)) for k in range(5)]
     asked = (decoding.unpack("picture", each, max_megapixels=64) for each in (*others[:2], slow(), *others[2:]))
-    kept = list(decoding.read_ahead(asked))
+    kept = list(decoding.one_ahead(asked))
     found = [outcome(coming.array) for coming in kept]
     assert found == [*["fine"] * 2, f"too large: {decoding.TOO_LONG}", *["fine"] * 3]
     for coming, encoded in zip(kept[:2] + kept[3:], others, strict=True):
@@ -237,10 +237,10 @@ def test_one_is_decoded_while_the_one_before_is_worked_on():
             begun.append(k)
             yield k
 
-    ahead = decoding.read_ahead(asked())
+    ahead = decoding.one_ahead(asked())
     assert next(ahead) == 0 and begun == [0, 1]
     assert list(ahead) == [1, 2, 3]
-    assert list(decoding.read_ahead(iter([5]))) == [5] and list(decoding.read_ahead(iter([]))) == []
+    assert list(decoding.one_ahead(iter([5]))) == [5] and list(decoding.one_ahead(iter([]))) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGSTOP])

@@ -51,12 +51,12 @@ def alone(encoded: list[bytes]) -> list[np.ndarray]:
 
 def ahead(encoded: list[bytes]) -> list[np.ndarray]:
     asked = (decoding.unpack("picture", each, **LIMIT) for each in encoded)
-    return [coming.array() for coming in decoding.read_ahead(asked)]
+    return [coming.array() for coming in decoding.one_ahead(asked)]
 
 
 def measured(encoded: list[bytes]) -> list[tuple[int, ...]]:
     asked = (decoding.measure("picture", each, **LIMIT) for each in encoded)
-    return [coming.shape() for coming in decoding.read_ahead(asked)]
+    return [coming.shape() for coming in decoding.one_ahead(asked)]
 
 
 WAYS = {"bare": bare, "alone": alone, "ahead": ahead, "measured": measured}

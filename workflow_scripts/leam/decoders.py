@@ -164,7 +164,7 @@ def _whole(array: np.ndarray) -> Unpacked:
 # ------------------------------------------------------------------------------------------------------------ faults
 
 
-class Kind(NamedTuple):
+class Decoder(NamedTuple):
     """What can be unpacked, and the reasons of what cannot be, or takes too much."""
 
     unpack: Callable[..., Unpacked]
@@ -173,15 +173,15 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "picture": Kind(unpack_picture, reasons.UNREADABLE, reasons.TOO_LARGE),
-    "labels": Kind(unpack_labels, reasons.LABELS_UNREADABLE, reasons.LABELS_UNREADABLE),
-    "mask": Kind(unpack_mask, reasons.LABELS_UNREADABLE, reasons.LABELS_UNREADABLE),
-    "landmarks": Kind(unpack_landmarks, reasons.LANDMARKS_UNREADABLE, reasons.LANDMARKS_UNREADABLE),
+    "picture": Decoder(unpack_picture, reasons.UNREADABLE, reasons.TOO_LARGE),
+    "labels": Decoder(unpack_labels, reasons.LABELS_UNREADABLE, reasons.LABELS_UNREADABLE),
+    "mask": Decoder(unpack_mask, reasons.LABELS_UNREADABLE, reasons.LABELS_UNREADABLE),
+    "landmarks": Decoder(unpack_landmarks, reasons.LANDMARKS_UNREADABLE, reasons.LANDMARKS_UNREADABLE),
 }
 
 
 @contextlib.contextmanager
-def faults(kind: Kind, encoded: bytes) -> Iterator[None]:
+def faults(kind: Decoder, encoded: bytes) -> Iterator[None]:
     """UnusablePictureError with the reason for whatever a decoder raises, and MemoryError for too little memory."""
     try:
         yield

@@ -35,7 +35,7 @@ from leam.journal import Journal
 from leam.reasons import UnusablePictureError
 
 log = logging.getLogger(__name__)
-Item = TypeVar("Item")
+Taken = TypeVar("Taken")
 
 SECONDS, SECONDS_PER_MEGAPIXEL = 2, 0.1  # of the processor; ordinary pictures take a fifth of the latter, or less
 MEGABYTES, BYTES_PER_PX = 256, 24  # beside what the process has before; WebP takes 16 a pixel, whatever is in it
@@ -43,7 +43,7 @@ SILENCE_S = 600  # by the clock; only a process that was stopped takes that long
 IN_FLIGHT = 2  # questions at a time: the second is there when the first is answered
 VERDICT_WAIT_S = 2  # for another process that writes a verdict
 READY = b"!"
-EMPTY = memoryview(b"")
+NO_BYTES = memoryview(b"")
 KEPT_BYTES = 2**26  # of a shared block, between two files
 TOO_LONG = f"decoding takes more than {SECONDS} s and {SECONDS_PER_MEGAPIXEL:g} s per megapixel"
 TOO_MUCH = f"decoding takes more than {MEGABYTES} MB and {BYTES_PER_PX} bytes per pixel"
@@ -67,12 +67,12 @@ class Coming:
         self.process: _Process | None = None  # that was asked
         self.deaths = 0  # of processes that were at it
         self.answer: dict | None = None
-        self.content = EMPTY
+        self.content = NO_BYTES
 
     def array(self) -> np.ndarray:
         """The array; raises UnusablePictureError with the reason, which may be that it took too much."""
-        shape = self.shape()
-        return np.frombuffer(self.content, (self.answer or {})["dtype"]).reshape(shape)
+        answer = _decoder.wait(self)
+        return np.frombuffer(self.content, answer["dtype"]).reshape(answer["shape"])
 
     def shape(self) -> tuple[int, ...]:
         """The shape of the array; raises as ``array``."""
@@ -99,9 +99,9 @@ def measure(kind: str, encoded: bytes, **given: object) -> Coming:
     return _decoder.begin(Coming(kind, encoded, given, is_wanted=False))
 
 
-def read_ahead(asked: Iterable[Item]) -> Iterator[Item]:
+def one_ahead(asked: Iterable[Taken]) -> Iterator[Taken]:
     """The same, but each is taken, and so a decoder asked, before the one before it is worked on."""
-    held: deque[Item] = deque()
+    held: deque[Taken] = deque()
     for item in asked:
         held.append(item)
         if len(held) == IN_FLIGHT:
@@ -365,7 +365,7 @@ class _Decoder:
                 reason = f"{kind.too_large}: {TOO_LONG}" if error.is_too_long else f"{kind.unreadable}: {error}"
                 self._give({"reason": reason, "is_costly": error.is_of_itself})
 
-    def _give(self, answer: dict, content: memoryview = EMPTY) -> None:
+    def _give(self, answer: dict, content: memoryview = NO_BYTES) -> None:
         coming = self._asked.popleft()
         coming.answer, coming.content, coming.process = answer, content, None
         if answer.get("is_costly"):

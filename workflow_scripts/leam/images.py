@@ -92,7 +92,7 @@ def read_masks(paths: Iterable[Path], shape: tuple[int, int]) -> Iterator[np.nda
             encoded = read_beside(path, MAX_FILE_MB * 2**20, reasons.LABELS_UNREADABLE)
             yield path, decoding.unpack("mask", encoded, shape=shape)
 
-    for path, coming in decoding.read_ahead(asked()):
+    for path, coming in decoding.one_ahead(asked()):
         try:
             yield coming.array()
         except UnusablePictureError as error:
@@ -222,7 +222,7 @@ def _import_identity(
     """The usable pictures of one identity, and its rows of the ledger."""
     found, rows = [], []
     first_of: dict[str, str] = {}  # the image that had these bytes, by their SHA-256
-    for opened in decoding.read_ahead(_open(link, source, max_megapixels, first_of) for link in links):
+    for opened in decoding.one_ahead(_open(link, source, max_megapixels, first_of) for link in links):
         try:
             found.append(_check(opened, source, first_of))
             first_of[opened.sha256], status = opened.link.image, reasons.OK

@@ -328,7 +328,7 @@ def _pack_identity(
     """Store the usable pictures of one identity; returns its rows of the ledger, with what `_summarise` counts."""
     packed = Packed()
     rows: list[dict[str, str | float]] = []
-    for opened in decoding.read_ahead(_open(link, finished, packed.first_of) for link in links):
+    for opened in decoding.one_ahead(_open(link, finished, packed.first_of) for link in links):
         link, fetched, facts = opened.link, opened.fetched, opened.facts
         status, detail = packed.add(opened)
         rows.append(

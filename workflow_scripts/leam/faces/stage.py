@@ -400,7 +400,7 @@ def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[li
     """The pictures decoded, a bounded number of pixels at a time; those that cannot be are noted in ``reasons``."""
     batch: list[DecodedPicture] = []
     asked = (decoding.unpack("picture", encoded, max_megapixels=np.inf) for encoded in pictures.encoded)
-    for index, coming in enumerate(decoding.read_ahead(asked)):  # the import has judged their size
+    for index, coming in enumerate(decoding.one_ahead(asked)):  # the import has judged their size
         image = pictures.images[index]
         try:
             pixels = coming.array()
