@@ -161,6 +161,10 @@ PICTURES = {  # name: how it is made, what becomes of it (a regular expression)
         EITHER,
     ),
     "jpeg without an end": (lambda: jpeg()[:-40], UNREADABLE),
+    "jpeg of scans and fillers": (
+        lambda: jpeg()[:-2] + SCAN * 101 + b"\xff" * 20_000_000 + b"\x00\xff\xd9",
+        r"too large: \d+ scans",
+    ),
     "jpeg of markers": (lambda: jpeg()[:-2] + b"\xff\xd0" * 500_000 + b"\xff\xd9", EITHER),
     "jpeg of nothing": (lambda: b"\xff\xd8\xff", UNREADABLE),
     "png of many chunks": (png_of_chunks, TOO_LONG),

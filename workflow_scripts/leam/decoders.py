@@ -26,6 +26,9 @@ N_LANDMARKS = 68
 BAND_PX = 2**18  # pixels that are converted at a time
 OVER_MEMORY = re.compile("out of memory|insufficient memory|cannot allocate", re.IGNORECASE)
 
+MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # within a JPEG; 0 and D0 to D7 stand between coefficients
+START_OF_SCAN, END_OF_IMAGE, WITHOUT_LENGTH = b"\xda", b"\xd9", (b"\x01", b"\xd8")
+
 Allow = Callable[[int], None]
 
 
@@ -94,15 +97,16 @@ def _band_rgb(band: Image.Image) -> bytes:
 
 def count_scans(encoded: bytes) -> int:
     """How many scans a JPEG has: each is a pass over all of its pixels. What is appended behind its end has none."""
-    if encoded.count(b"\xff\xda") <= MOST_SCANS:  # no more than that, thumbnails and what is appended included
-        return encoded.count(b"\xff\xda")
+    at_most = encoded.count(b"\xff" + START_OF_SCAN)  # thumbnails and what is appended included
+    if at_most <= MOST_SCANS:
+        return at_most
     scans, place = 0, 2
-    while marker := re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])").search(encoded, place):
-        kind, place = marker[1][0], marker.end()
-        if kind == 0xD9:
+    while marker := MARKER.search(encoded, place):
+        kind, place = marker[1], marker.end()
+        if kind == END_OF_IMAGE:
             break
-        scans += kind == 0xDA
-        place += int.from_bytes(encoded[place : place + 2], "big") if kind > 0xBF and kind != 0xD8 else 0
+        scans += kind == START_OF_SCAN
+        place += int.from_bytes(encoded[place : place + 2], "big") if kind not in WITHOUT_LENGTH else 0
     return scans
 
 

@@ -48,7 +48,8 @@ KEPT_BYTES = 2**26  # of a shared block, between two files
 TOO_LONG = f"decoding takes more than {SECONDS} s and {SECONDS_PER_MEGAPIXEL:g} s per megapixel"
 TOO_MUCH = f"decoding takes more than {MEGABYTES} MB and {BYTES_PER_PX} bytes per pixel"
 VERDICTS = f"verdicts of decoders 1: {TOO_LONG}; {TOO_MUCH}; Pillow {PIL.__version__}"
-ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")  # no more: there may be passwords in it
+# What Python needs to find its libraries, and no more: there may be passwords in the rest.
+ENVIRONMENT = ("PATH", "HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONUSERBASE")
 
 # By itself, glibc gives a picture's memory back after each, and to get it again takes a third of the time of decoding.
 ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": f"{2**25}", "MALLOC_TRIM_THRESHOLD_": f"{2**26}"}
