@@ -10,7 +10,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from leam import files, storage
@@ -19,6 +18,7 @@ from leam.methods import POLARITIES
 from leam.paper import REGION_TITLES
 from leam.regions import FULL, REGIONS, resize_regions
 from leam.selection import draw_identities
+from leam.tables import read_output
 
 TEMPLATE = Path(__file__).with_name("explorer.html")
 OUTSIDE = 255  # the level of pixels in no set
@@ -135,5 +135,5 @@ def _strips(found: storage.IdentityMaps, names: list[str], grid: Grid, sets: lis
 
 def _areas_under_curve(verification: str | Path) -> dict[str, float | None]:
     """{model: AUC}, None where there were no pairs."""
-    found = pd.read_csv(verification).set_index("model")["auc"]
+    found = read_output(verification).set_index("model")["auc"]
     return {model: None if math.isnan(auc) else round(auc, 4) for model, auc in found.items()}

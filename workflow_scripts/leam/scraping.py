@@ -34,6 +34,7 @@ from leam.fetching import (
 )
 from leam.images import UnusablePictureError, decode, scale_rect
 from leam.journal import Journal, journal_of
+from leam.tables import read_output
 
 log = logging.getLogger(__name__)
 
@@ -370,7 +371,7 @@ def scrape_images(
     """
     output = Path(output)
     settings = settings if isinstance(settings, ScrapeSettings) else ScrapeSettings(**settings)
-    table = pd.read_parquet(links).query("shard == @shard").sort_values(["identity", "image"])
+    table = read_output(links).query("shard == @shard").sort_values(["identity", "image"])
     if table.empty:
         raise ValueError(f"{links}: no links of shard {shard!r}")
     journal = Journal(journal_of(output), JOURNAL)
@@ -415,7 +416,7 @@ def tabulate_scraping(summaries: Iterable[str | Path], output: str | Path) -> No
     One row per shard and status, below those for "all", "alive" (a usable picture, new or a duplicate) and "dead"
     links. seconds are those in which the links were asked for, and links_per_s and requests_per_s follow from them.
     """
-    found = pd.concat([pd.read_csv(path, dtype={"shard": str}) for path in summaries])
+    found = pd.concat([read_output(path, dtype={"shard": str}) for path in summaries])
     shards = [(ALL, found), *found.groupby("shard")]
     with files.whole_file(output) as part:
         pd.concat([_tabulate_shard(shard, rows) for shard, rows in shards]).to_csv(part, index=False)

@@ -161,7 +161,7 @@ def _rows(found: list[Digests], crops: np.ndarray, pictures: np.ndarray) -> list
 
 def read_duplicates(path: str | Path) -> dict[tuple[str, str], str]:
     """The images that duplicates.csv says to leave out, (identity, image), with the reason of each."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with files.reading(path), open(path, newline="", encoding="utf-8") as file:
         return {(row["identity"], row["image"]): _reason(row) for row in csv.DictReader(file)}
 
 

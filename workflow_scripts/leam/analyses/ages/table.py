@@ -7,6 +7,7 @@ from leam import files, paper
 from leam.analyses.ages import AGE_KEYS, PAPER_PERCENT
 from leam.controls import IMAGE
 from leam.statistics import correct, mean_interval, signed_rank, standard_deviation
+from leam.tables import read_output
 
 
 def tabulate_ages(
@@ -28,7 +29,7 @@ def tabulate_ages(
     """
     years, slopes = [], []
     for model, paths in ages.items():
-        table = average_sides(pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True))
+        table = average_sides(pd.concat([read_output(path) for path in paths], ignore_index=True))
         if not len(table):
             raise ValueError(f"model {model}: no pair of images has ages in its names; see age_pattern")
         for cell, rows in table.groupby(AGE_KEYS, sort=False):

@@ -18,6 +18,7 @@ from leam.analyses.regions.table import REGION_COLUMNS, share_regions
 from leam.demographics import ALLOWED, read_demographics
 from leam.regions import FULL, TOP_1, WHOLE_MODEL
 from leam.statistics import CORRECTED, correct, mann_whitney, ratio
+from leam.tables import read_output
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def first_layers(table: pd.DataFrame, guides: tuple[str, ...]) -> pd.DataFrame:
 
 def _drops(paths: list[str], model: str, guide: str) -> tuple[pd.DataFrame, pd.DataFrame, bool]:
     """Drops with a row per image, with a row per identity, and whether they come from random weights."""
-    read = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    read = pd.concat([read_output(path) for path in paths], ignore_index=True)
     table = first_layers(read.astype(dict.fromkeys([*DROP_KEYS[:-1], "identity", "image"], str)), ("", guide, model))
     by_image = table.pivot(index=["identity", "image"], columns=DROP_KEYS, values="drop")
     return by_image, by_image.groupby(level="identity").mean(), bool(table["untrained"].any())
@@ -141,8 +142,8 @@ def _drops(paths: list[str], model: str, guide: str) -> tuple[pd.DataFrame, pd.D
 def _shares(counts: str, images: str) -> tuple[pd.DataFrame, pd.DataFrame, bool]:
     """Percent per region with a row per image, with a row per identity, and whether from random weights."""
     cells = ["polarity", "threshold", "region"]
-    of_images = pd.read_parquet(images).astype(dict.fromkeys([*cells, "identity", "image"], str))
-    whole = pd.read_parquet(counts, filters=[("layer", "==", WHOLE_MODEL)])
+    of_images = read_output(images).astype(dict.fromkeys([*cells, "identity", "image"], str))
+    whole = read_output(counts, filters=[("layer", "==", WHOLE_MODEL)])
     whole = whole.astype(dict.fromkeys([*cells, "identity"], str))
     by_image = of_images.pivot(index=["identity", "image"], columns=cells, values="percent")
     by_identity = whole.pivot(index="identity", columns=cells, values="percent")[by_image.columns]
@@ -203,7 +204,7 @@ def tabulate_groups(
     people = read_demographics(demographics)
     tables = []
     for model, path in counts.items():
-        table = pd.read_parquet(path)
+        table = read_output(path)
         chosen = (table["polarity"] == polarity) & (table["layer"] == WHOLE_MODEL)
         table = table[chosen & table["threshold"].isin([FULL, TOP_1])]
         for attribute in people.columns:

@@ -10,6 +10,7 @@ import pandas as pd
 from leam import files, paper
 from leam.regions import REGIONS, TOP_1, WHOLE_MODEL
 from leam.statistics import PERCENTS, intraclass_correlation, mean_interval
+from leam.tables import read_output
 
 SPREAD_STATISTICS = ("std", "mean", "min", "max", "cv")
 ICC = "icc"
@@ -70,9 +71,9 @@ KEYS = ["model", "polarity", "threshold", "identity", "region"]
 
 def _read_shares(counts: str, images: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Percent of one model's identities, and of their images."""
-    of_images = pd.read_parquet(images).astype(dict.fromkeys([*KEYS, "image"], str))
+    of_images = read_output(images).astype(dict.fromkeys([*KEYS, "image"], str))
     kept = [("layer", "==", WHOLE_MODEL), ("threshold", "in", sorted(of_images["threshold"].unique()))]
-    whole = pd.read_parquet(counts, filters=kept).astype(dict.fromkeys(KEYS, str))
+    whole = read_output(counts, filters=kept).astype(dict.fromkeys(KEYS, str))
     return whole[[*KEYS, "percent", "untrained"]], of_images
 
 

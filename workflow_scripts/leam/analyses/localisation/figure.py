@@ -17,6 +17,7 @@ from leam.controls import CENTRE, RANDOM, SHUFFLED
 from leam.methods import POLARITIES
 from leam.regions import REGIONS, WHOLE_MODEL
 from leam.statistics import verdict
+from leam.tables import read_output
 
 LINES = {  # kind: label, colour, line style
     TRAINED: ("trained in this world", "#c2410c", "-"),
@@ -46,7 +47,7 @@ def plot_localisation(
 
     found, shares : the tables of ``tabulate_localisation``; faces_files, maps_files : of the worlds, in their order
     """
-    table, by_region = (pd.read_csv(path, dtype={"threshold": str}) for path in (found, shares))
+    table, by_region = (read_output(path, dtype={"threshold": str}) for path in (found, shares))
     table = table[(table["threshold"] == regions.TOP_1) & (table["layer"] != WHOLE_MODEL)]
     worlds = list(pd.unique(table["world"]))
     with pyplot.rc_context(plotting.STYLE):

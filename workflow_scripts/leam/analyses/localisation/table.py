@@ -23,6 +23,7 @@ from leam.statistics import (
     signed_rank,
     standard_deviation,
 )
+from leam.tables import read_output
 
 
 def tabulate_localisation(
@@ -39,7 +40,7 @@ def tabulate_localisation(
     """
     found, shares = [], []
     for path in measured:
-        counts = pd.read_parquet(path)
+        counts = read_output(path)
         counts = counts[counts["threshold"].isin([FULL, regions.TOP_1])]
         of_world = share_models(counts, confidence)
         shares.append(of_world)

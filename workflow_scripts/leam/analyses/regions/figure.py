@@ -12,6 +12,7 @@ from leam import paper
 from leam.analyses.regions.table import with_threshold_percent
 from leam.plotting import INK, MUTED, POLARITY_COLOURS, SETS, STYLE, UNTRAINED_NOTE, region_titles, save
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL
+from leam.tables import read_output
 
 FULL_PLACE = 40.0  # where the full activation stands on a scale of percents up to 10
 
@@ -21,7 +22,7 @@ def plot_regions(regions: str | Path, png: str | Path, pdf: str | Path, *, polar
 
     regions : regions.csv of ``tabulate_regions``. A region without any area in these images is left out.
     """
-    table = pd.read_csv(regions, dtype={"threshold": str})
+    table = read_output(regions, dtype={"threshold": str})
     table = table[(table["polarity"] == polarity) & (table["area_percent"] > 0)]
     models = list(pd.unique(table["model"]))
     shown = [region for region in REGIONS if region in set(table["region"])]
@@ -96,7 +97,7 @@ def plot_thresholds(
 
     regions : regions.csv of ``tabulate_regions``. A region without any area in these images is left out.
     """
-    table = pd.read_csv(regions, dtype={"threshold": str})
+    table = read_output(regions, dtype={"threshold": str})
     table = table[(table["model"] == model) & (table["layer"] == WHOLE_MODEL) & (table["area_percent"] > 0)]
     keys = ["model", "region", "threshold_percent"]
     table = paper.beside_models(with_threshold_percent(table), paper.shares_by_threshold(), keys, "percent")

@@ -10,6 +10,7 @@ import pandas as pd
 from leam import files, paper
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, share_percents
 from leam.statistics import PERCENTS, interval, means, ratio_interval
+from leam.tables import read_output
 
 REGION_KEYS = ["polarity", "layer", "threshold", "region"]
 
@@ -84,7 +85,7 @@ def tabulate_regions(
     """
     tables = []
     for model, path in counts.items():
-        table = share_regions(pd.read_parquet(path), confidence)
+        table = share_regions(read_output(path), confidence)
         tables.append(table.assign(model=model)[REGION_COLUMNS].astype(dict.fromkeys(REGION_KEYS, str)))
     regions = pd.concat(tables, ignore_index=True)
     for name, table in {

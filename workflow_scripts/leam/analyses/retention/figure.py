@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from leam import paper
 from leam.plotting import INK, KEPT, STYLE, save
 from leam.reasons import reason_kind
+from leam.tables import read_output
 
 BEFORE_MAPS = ("faces", "duplicates")  # stages that decide whether an image is used at all
 REASONS = ("#c2410c", "#e08e45", "#7a5195", "#4d7c0f", "#b0413e", "#0f766e", "#a16207", "#64748b")
@@ -20,8 +21,8 @@ def plot_retention(retention: str | Path, discarded: str | Path, png: str | Path
 
     retention, discarded : the tables of ``tabulate_retention``
     """
-    table = pd.read_csv(retention, dtype={"identity": str}, keep_default_na=False).set_index("identity")
-    reasons = count_reasons(pd.read_csv(discarded, dtype=str, keep_default_na=False), table.index.drop("all"))
+    table = read_output(retention, dtype={"identity": str}, keep_default_na=False).set_index("identity")
+    reasons = count_reasons(read_output(discarded, dtype=str, keep_default_na=False), table.index.drop("all"))
     counts = pd.concat([table[["kept"]].drop("all"), reasons], axis=1)
     colours = {"kept": KEPT} | {name: REASONS[k % len(REASONS)] for k, name in enumerate(reasons)}
     with pyplot.rc_context(STYLE):

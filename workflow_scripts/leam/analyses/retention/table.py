@@ -7,6 +7,7 @@ import pandas as pd
 
 from leam import files, storage
 from leam.faces.duplicates import kept_images, leave_out
+from leam.tables import read_output
 
 
 def tabulate_retention(
@@ -23,7 +24,7 @@ def tabulate_retention(
     duplicates : the table of the images that are left out before the maps; None where none is
     Raises ValueError when an image was lost: linked must equal kept + discarded for each identity (docs/method.md 2.1).
     """
-    linked = pd.read_parquet(links)
+    linked = read_output(links)
     linked = linked[linked["image"] != ""].groupby("identity").size()
     kept: dict[str, int] = {}
     rows = []

@@ -90,7 +90,9 @@ def tabulate_run(retention: str | Path, output: str | Path, config: dict, words:
     """
     import pandas as pd
 
-    kept = pd.read_csv(retention, dtype={"identity": str}).set_index("identity")
+    from leam.tables import read_output
+
+    kept = read_output(retention, dtype={"identity": str}).set_index("identity")
     total = kept.drop(index="all").sum()
     ours = _facts(config, len(kept) - 1, words)
     lost = (kept.drop(index="all")["kept"] == 0).sum()
