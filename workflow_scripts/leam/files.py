@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -71,14 +71,15 @@ def pieces_digest(part: Path, pieces: list[tuple[int, int]]) -> str:
 
 
 def _sha256_of_pieces(path: Path, pieces: list[tuple[int, int]]) -> str:
-    """Raises ValueError where the file ends before a piece does."""
+    """Raises ValueError where a piece lies beyond the file."""
     digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb") as file:
         end = os.fstat(file.fileno()).st_size
         for start, size in pieces:
-            if start + size > end:
+            if not 0 <= start <= start + size <= end:
                 raise ValueError(f"{path} has {end} bytes")
-            digest.update(os.pread(file.fileno(), size, start))
+            file.seek(start)
+            digest.update(file.read(size))
     return digest.hexdigest()
 
 
@@ -100,8 +101,9 @@ def whole_file(path: str | Path, digest: Callable[[Path, str], str] | None = who
     try:
         with room_for(path):
             yield part
-            if digest is not None and part.exists():
-                summed.write_text(digest(part, path.name), encoding="utf-8")
+            if digest is not None:
+                with contextlib.suppress(FileNotFoundError):  # another process finished the same file first
+                    summed.write_text(digest(part, path.name), encoding="utf-8")
         _put_in_place(part, summed, path)
     finally:
         part.unlink(missing_ok=True)
@@ -114,7 +116,7 @@ def _put_in_place(part: Path, summed: Path, path: Path) -> None:
         own = part.stat()
         digest_path(path).unlink(missing_ok=True)
         os.replace(part, path)
-    except FileNotFoundError:  # another process finished the same file first, and removed this piece
+    except FileNotFoundError:  # another process did, and removed this piece
         if not path.exists():
             raise
     else:
@@ -228,7 +230,7 @@ def reading(path: str | Path) -> Iterator[None]:
         raise StorageError(f"{path} is damaged or of another version ({reason}): delete it and run again") from error
 
 
-def read_json(path: str | Path) -> dict:
+def read_json(path: str | Path) -> Any:
     """What an earlier stage wrote as JSON, after a look at its digest; with the errors of ``reading``."""
     with reading(path):
         return json.loads(Path(path).read_text(encoding="utf-8"))

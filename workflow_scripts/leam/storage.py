@@ -215,10 +215,7 @@ def _refuse_links(shard: h5py.File) -> None:
     _own.add(content)
 
 
-_Item = h5py.h5g.GroupID | h5py.h5d.DatasetID | None
-
-
-def _items(shard: h5py.File) -> Iterator[tuple[bytes, int, _Item]]:
+def _items(shard: h5py.File) -> Iterator[tuple[bytes, int, h5py.h5g.GroupID | h5py.h5d.DatasetID | None]]:
     """Every object of a file but its root: path, kind of its link, and the object, which is None behind other links."""
     kinds: list[tuple[bytes, int]] = []
     shard.id.links.visit(lambda name, info: kinds.append((name, info.type)), info=True)
@@ -226,7 +223,7 @@ def _items(shard: h5py.File) -> Iterator[tuple[bytes, int, _Item]]:
         yield name, kind, h5py.h5o.open(shard.id, name) if kind == h5py.h5l.TYPE_HARD else None
 
 
-def _is_elsewhere(item: _Item) -> bool:
+def _is_elsewhere(item: h5py.h5g.GroupID | h5py.h5d.DatasetID | None) -> bool:
     if not isinstance(item, h5py.h5d.DatasetID):
         return False
     layout = item.get_create_plist()
