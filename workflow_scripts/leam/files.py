@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 log = logging.getLogger(__name__)
+
+MOMENT_S = 0.1  # between two looks at a digest that does not agree
 
 
 class StorageError(Exception):
@@ -170,8 +173,9 @@ def _agrees(path: Path) -> bool:
     while digest is not None:
         if _is_digest_of(path, digest):
             return True
+        time.sleep(MOMENT_S)
         before, digest = digest, _digest_of(path)
-        if digest == before:  # no other process put its own file in place meanwhile
+        if digest == before:  # no other process was putting its own file in place
             beside = digest_path(path).name
             raise StorageError(f"{path} is damaged (it and its digest {beside} do not agree); {set_aside(path)}")
     log.info("%s has no digest beside it and is read unchecked", path)

@@ -13,6 +13,5 @@ def read_output(path: str | Path, **options: Any) -> pd.DataFrame:
 
     Raises FileNotFoundError; StorageError when it is damaged, and then it is set aside as ``path``.damaged.
     """
-    read = pd.read_csv if Path(path).suffix == ".csv" else pd.read_parquet
     with reading(path):
-        return read(path, **options)
+        return pd.read_csv(path, **options) if Path(path).suffix == ".csv" else pd.read_parquet(path, **options)
