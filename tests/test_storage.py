@@ -114,13 +114,6 @@ def test_any_identity_name_comes_back(tmp_path, identity):
     np.testing.assert_array_equal(found.crops, make_faces(identity, 2).crops)
 
 
-def test_different_identities_have_different_groups():
-    names = ["a/b", "a%2Fb", "discarded", "%discarded", "%25discarded", ".", "%.", "a", "a\0b", "a%00b"]
-    groups = {storage.group_name(name) for name in names}
-    assert len(groups) == len(names)
-    assert not any("/" in group or "\0" in group or group in (".", "..") for group in groups)
-
-
 def test_pictures_come_back_as_they_were(tmp_path):
     landmarks, rect = np.full((2, 68, 2), 1.5, np.float32), np.array([[1, 2, 3.5, 4], [np.nan] * 4], np.float32)
     pictures = storage.Pictures("a", ["1", "2"], [b"first", b""], [b"x", b"yz"], landmarks, rect)

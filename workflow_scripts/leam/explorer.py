@@ -5,7 +5,6 @@ Shape letters: N images, S side of a crop, L layers, G side of the common grid, 
 
 import base64
 import io
-import json
 import math
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from PIL import Image
 from leam import files, storage
 from leam.grid import FULL_ACTIVATION, Grid, largest_pixels, set_size
 from leam.methods import POLARITIES
+from leam.names import in_script
 from leam.paper import REGION_TITLES
 from leam.regions import FULL, REGIONS, resize_regions
 from leam.selection import draw_identities
@@ -79,14 +79,9 @@ def build_explorer(
         "regions": dict(zip(REGIONS, REGION_TITLES, strict=True)),
         "auc": _areas_under_curve(verification),
     }
-    page = TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", _as_script(data))
+    page = TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", in_script(data))
     with files.whole_file(output) as part:
         part.write_text(page, encoding="utf-8")
-
-
-def _as_script(data: dict) -> str:
-    """JSON that can stand in a script element whatever the names are: `<!--<script>` would hide the page's end."""
-    return json.dumps(data).replace("<", "\\u003c")
 
 
 def _person(found: storage.Faces, images: int, grid: int) -> dict:

@@ -34,7 +34,7 @@ from leam.fetching import (
 )
 from leam.images import UnusablePictureError, decode, scale_rect
 from leam.journal import Journal, journal_of
-from leam.tables import read_output
+from leam.tables import read_output, write_table
 
 log = logging.getLogger(__name__)
 
@@ -404,8 +404,7 @@ def _summarise(path: str | Path, shard: str, ledger: pd.DataFrame) -> None:
     whole = by_status.sum().to_frame(ALL).T.assign(seconds=round(seconds, 3))
     table = pd.concat([whole, by_status]).rename_axis("status").reset_index()
     table.insert(0, "shard", shard)
-    with files.whole_file(path) as part:
-        table.to_csv(part, index=False)
+    write_table(table, path, float_format=None)
     counts = ", ".join(f"{links} {status}" for status, links in by_status["links"].items())
     log.info("%s: %s of %d links, in %.0f s", shard, counts, len(ledger), seconds)
 
@@ -418,8 +417,7 @@ def tabulate_scraping(summaries: Iterable[str | Path], output: str | Path) -> No
     """
     found = pd.concat([read_output(path, dtype={"shard": str}) for path in summaries])
     shards = [(ALL, found), *found.groupby("shard")]
-    with files.whole_file(output) as part:
-        pd.concat([_tabulate_shard(shard, rows) for shard, rows in shards]).to_csv(part, index=False)
+    write_table(pd.concat([_tabulate_shard(shard, rows) for shard, rows in shards]), output, float_format=None)
 
 
 def _tabulate_shard(shard: str, rows: pd.DataFrame) -> pd.DataFrame:

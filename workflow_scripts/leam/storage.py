@@ -20,6 +20,7 @@ import numpy as np
 from leam import files
 from leam.files import StorageError, _SteadyFile, set_aside, whole_file
 from leam.grid import Grid, Lattice
+from leam.names import RESERVED, group_name, layer_name
 
 SCHEMA = "leam-1"
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
@@ -28,7 +29,6 @@ CHECKED = {
     "fletcher32": True
 }  # of what is compressed already, or can't be: gzip takes a sixth off maps, in 5 times as long
 TOO_FEW = "identity has fewer than two usable images"
-RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
 
 
 @dataclass
@@ -115,17 +115,6 @@ class Discarded:
     identity: str
     image: str
     reason: str
-
-
-def group_name(identity: str) -> str:
-    """The HDF5 group of an identity: '/', '%' and NUL escaped, and the reserved group names too."""
-    escaped = identity.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
-    return f"%{escaped}" if escaped in RESERVED or escaped in ("", ".", "..") else escaped
-
-
-def layer_name(layer: str) -> str:
-    """The HDF5 name of a layer: ONNX nodes have '/' in theirs, which would open a group."""
-    return layer.replace("/", ".")
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ def plot_ages(ages: str | Path, png: str | Path, pdf: str | Path, *, polarity: s
 
     ages : table24.csv of ``tabulate_ages``, of one fill; intervals are bands of the unoccluded pairs alone
     """
-    table = read_output(ages).fillna(dict.fromkeys(("guide", "layer", "polarity", "fill"), ""))
+    table = read_output(ages).fillna(dict.fromkeys(("polarity", "fill"), ""))
     table = table[table["polarity"].isin([polarity, ""])]
     models = list(pd.unique(table["model"]))
     columns = min(3, len(models))

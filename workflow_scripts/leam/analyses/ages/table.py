@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from leam import files, paper
+from leam import paper
 from leam.analyses.ages import AGE_KEYS, PAPER_PERCENT
 from leam.controls import IMAGE
 from leam.statistics import correct, mean_interval, signed_rank, standard_deviation
-from leam.tables import read_output
+from leam.tables import read_output, write_table
 
 
 def tabulate_ages(
@@ -48,8 +48,7 @@ def tabulate_ages(
         "table24": _beside_paper(pd.concat(years, ignore_index=True)),
         "age_slopes": slopes[["model", *AGE_KEYS, *numbers, "untrained"]],
     }.items():
-        with files.whole_file(outputs[name]) as part:
-            table.to_csv(part, index=False, float_format="%.6g")
+        write_table(table, outputs[name])
 
 
 def average_sides(table: pd.DataFrame) -> pd.DataFrame:

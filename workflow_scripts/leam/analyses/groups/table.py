@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from leam import files, paper
+from leam import paper
 from leam.analyses.occlusion.table import DROP_KEYS, SUMMARY_COLUMNS, average_images, model_drop_table, summarise
 from leam.analyses.regions.table import REGION_COLUMNS, share_regions
 from leam.demographics import ALLOWED, read_demographics
 from leam.regions import FULL, TOP_1, WHOLE_MODEL
 from leam.statistics import CORRECTED, correct, mann_whitney, ratio
-from leam.tables import read_output
+from leam.tables import read_output, write_table
 
 log = logging.getLogger(__name__)
 
@@ -119,10 +119,8 @@ def assess_significance(
     table = pd.concat(tables, ignore_index=True).reindex(
         columns=[*TEST_KEYS, *TEST_STATISTICS, "deviation", "untrained"]
     )
-    with files.whole_file(output) as part:
-        correct(table, FAMILY, ["n_a", "n_b"])[[*TEST_KEYS, *TEST_STATISTICS, *CORRECTED, "untrained"]].to_csv(
-            part, index=False, float_format="%.6g"
-        )
+    corrected = correct(table, FAMILY, ["n_a", "n_b"])
+    write_table(corrected[[*TEST_KEYS, *TEST_STATISTICS, *CORRECTED, "untrained"]], output)
 
 
 def first_layers(table: pd.DataFrame, guides: tuple[str, ...]) -> pd.DataFrame:
@@ -179,8 +177,7 @@ def tabulate_drops(
     if "table22" in outputs:
         tables |= {name: _gender_table(table, guide, fill, name) for name in GENDER_TABLES}
     for name, found in tables.items():
-        with files.whole_file(outputs[name]) as part:
-            found.to_csv(part, index=False, float_format="%.6g")
+        write_table(found, outputs[name])
 
 
 def _gender_table(table: pd.DataFrame, guide: str, fill: str, name: str) -> pd.DataFrame:
@@ -221,5 +218,4 @@ def tabulate_groups(
                 shares = share_regions(rows, confidence)
                 tables.append(shares.assign(model=model, attribute=attribute, group=group))
     columns = ["model", "attribute", "group", *REGION_COLUMNS[1:]]
-    with files.whole_file(output) as part:
-        pd.concat(tables)[columns].to_csv(part, index=False, float_format="%.6g")
+    write_table(pd.concat(tables)[columns], output)

@@ -100,7 +100,8 @@ def _plot_layers(axis: Axes, shares: pd.DataFrame, world: str, polarity: str) ->
     axis.axhline(1, color=plotting.INK, lw=0.6)
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_xticks(x, rows["layer"], rotation=40, ha="right", rotation_mode="anchor", fontsize=7)
+    layers = rows["layer"].map(plotting.shown_name)
+    axis.set_xticks(x, layers, rotation=40, ha="right", rotation_mode="anchor", fontsize=7)
 
 
 def _plot_examples(figure: SubFigure, found: pd.DataFrame, faces_file: str, maps_file: str, seed: int) -> None:
@@ -120,5 +121,7 @@ def _plot_examples(figure: SubFigure, found: pd.DataFrame, faces_file: str, maps
             for axis in row:
                 axis.contour(outline, levels=[0.5], colors="#36d6e7", linewidths=0.8)
                 axis.set_axis_off()
-    for axis, title in zip(axes[0], ("picture", *(f"{p}\n{best[p]}" for p in POLARITIES)), strict=True):
+    for axis, title in zip(
+        axes[0], ("picture", *(f"{p}\n{plotting.shown_name(best[p])}" for p in POLARITIES)), strict=True
+    ):
         axis.set_title(title, fontsize=7)

@@ -37,9 +37,8 @@ DROP_LABELS = {"drop": "drop of the cosine", "lost_percent": "accepted genuine p
 
 
 def read_guided_table(path: str | Path) -> pd.DataFrame:
-    names = ["guide", "layer", "polarity", "fill"]
-    table = read_output(path, dtype=dict.fromkeys(names, str))
-    return table.fillna(dict.fromkeys([name for name in names if name in table], ""))
+    table = read_output(path, dtype={"polarity": str, "fill": str})
+    return table.fillna(dict.fromkeys([name for name in ("polarity", "fill") if name in table], ""))
 
 
 def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figure, dict[tuple[str, str, str], Axes]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.core.groupby import DataFrameGroupBy
 
-from leam import files, paper
+from leam import paper
 from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.reasons import NOBODY
@@ -23,7 +23,7 @@ from leam.statistics import (
     signed_rank,
     standard_deviation,
 )
-from leam.tables import read_output
+from leam.tables import read_output, write_table
 
 DROP_KEYS = ["guide", "layer", "kind", "polarity", "fill", "percent"]
 # The claim that maps are person-specific, as a chain: each step must hold, and the second is the decisive one.
@@ -246,8 +246,7 @@ def tabulate_occlusion(
         "table09": mean_table(table21),
         "table21": table21,
     }.items():
-        with files.whole_file(outputs[name]) as part:
-            table.to_csv(part, index=False, float_format="%.6g")
+        write_table(table, outputs[name])
 
 
 def model_drop_table(summary: pd.DataFrame, guide: str, fill: str, table: pd.DataFrame) -> pd.DataFrame:

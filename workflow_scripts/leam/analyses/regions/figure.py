@@ -10,7 +10,7 @@ from matplotlib.colors import TwoSlopeNorm
 
 from leam import paper
 from leam.analyses.regions.table import with_threshold_percent
-from leam.plotting import INK, MUTED, POLARITY_COLOURS, SETS, STYLE, UNTRAINED_NOTE, region_titles, save
+from leam.plotting import INK, MUTED, POLARITY_COLOURS, SETS, STYLE, UNTRAINED_NOTE, region_titles, save, shown_name
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL
 from leam.tables import read_output
 
@@ -84,7 +84,9 @@ def _plot_enrichment(axis: Axes, table: pd.DataFrame, regions: list[str]) -> Non
     for y, x in zip(*np.nonzero((low <= 1) & (high >= 1)), strict=True):
         axis.plot(x, y, marker=".", ms=3, color=INK)
     axis.set_xticks(range(len(regions)), region_titles(regions), rotation=45, ha="right", rotation_mode="anchor")
-    axis.set_yticks(range(len(layers)), ["whole model" if layer == WHOLE_MODEL else layer for layer in layers])
+    axis.set_yticks(
+        range(len(layers)), ["whole model" if layer == WHOLE_MODEL else shown_name(layer) for layer in layers]
+    )
     axis.set_xlabel("1 is chance; a dot: the interval includes it", labelpad=2)
     bar = axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.02)
     bar.set_ticks([-4, -2, 0, 2, 4], labels=["≤ 1/16", "1/4", "1", "4", "≥ 16"])

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from leam import files, paper
+from leam import paper
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, share_percents
 from leam.statistics import PERCENTS, interval, means, ratio_interval
-from leam.tables import read_output
+from leam.tables import read_output, write_table
 
 REGION_KEYS = ["polarity", "layer", "threshold", "region"]
 
@@ -96,8 +96,7 @@ def tabulate_regions(
         "table11": model_share_table(regions, TOP_1),
         "table12_to_20": threshold_table(regions),
     }.items():
-        with files.whole_file(outputs[name]) as part:
-            table.to_csv(part, index=False, float_format="%.6g")
+        write_table(table, outputs[name])
 
 
 def _beside_paper(regions: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
