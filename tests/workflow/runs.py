@@ -1,5 +1,6 @@
 """Snakemake as a user calls it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
+WARM = Path(__file__).with_name("warm.py")
 # Faces found and parsed by models whose files a plan does not need.
 ABSENT_MODELS = {
     "detector": "retinaface",
@@ -18,9 +20,13 @@ ABSENT_MODELS = {
 }
 
 
-def snakemake(*arguments, directory, check=True):
-    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", directory, *arguments]
-    found = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+def snakemake(*arguments, directory, check=True, warm=False):
+    """What it says; warm : its jobs begin with their imports done (warm.py)."""
+    start = [WARM] if warm else ["-m", "snakemake"]
+    command = [sys.executable, *start, "-s", ROOT / "Snakefile", "--directory", directory, *arguments]
+    paths = os.pathsep.join([str(ROOT / "workflow_scripts"), str(directory), os.getenv("PYTHONPATH", "")])
+    environment = os.environ | ({"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} if warm else {})
+    found = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
     assert not check or found.returncode == 0, found.stdout + found.stderr
     return found.stdout + found.stderr
 
