@@ -24,8 +24,7 @@ def snakemake(*arguments, directory, check=True, warm=False):
     """What it says; warm : its jobs begin with their imports done (warm.py)."""
     start = [WARM] if warm else ["-m", "snakemake"]
     command = [sys.executable, *start, "-s", ROOT / "Snakefile", "--directory", directory, *arguments]
-    paths = os.pathsep.join([str(ROOT / "workflow_scripts"), str(directory), os.getenv("PYTHONPATH", "")])
-    environment = os.environ | ({"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} if warm else {})
+    environment = os.environ | ({"PYTHONPATH": str(ROOT / "workflow_scripts"), "OMP_NUM_THREADS": "1"} if warm else {})
     found = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
     assert not check or found.returncode == 0, found.stdout + found.stderr
     return found.stdout + found.stderr

@@ -43,6 +43,14 @@ def save(figure: Figure, png: str | Path, pdf: str | Path) -> None:
     pyplot.close(figure)
 
 
+def save_note(sentence: str, png: str | Path, pdf: str | Path) -> None:
+    """A figure of what there is nothing of says so."""
+    with pyplot.rc_context(STYLE):
+        figure = pyplot.figure(figsize=(6, 0.8))
+        figure.text(0.5, 0.5, sentence, ha="center", va="center")
+        save(figure, png, pdf)
+
+
 def region_titles(regions: list[str]) -> list[str]:
     return [REGION_TITLES[REGIONS.index(region)] for region in regions]
 

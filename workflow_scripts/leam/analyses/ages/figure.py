@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from leam.analyses.ages import PAPER_PERCENT, UNOCCLUDED
 from leam.controls import IMAGE, RANDOM
-from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, save
+from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, save, save_note
 from leam.tables import read_output
 
 CONDITIONS = {  # (kind, percent): label, colour, line
@@ -30,6 +30,9 @@ def plot_ages(ages: str | Path, png: str | Path, pdf: str | Path, *, polarity: s
     table = read_output(ages).fillna(dict.fromkeys(("polarity", "fill"), ""))
     table = table[table["polarity"].isin([polarity, ""])]
     models = list(pd.unique(table["model"]))
+    if not models:
+        save_note("No pair of images has ages in its names: see age_pattern", png, pdf)
+        return
     columns = min(3, len(models))
     rows = -(-len(models) // columns)
     with pyplot.rc_context(STYLE):
