@@ -68,4 +68,4 @@ def is_file_name(name: str) -> bool:
 
 def is_module_name(name: str) -> bool:
     """Whether PyTorch takes it for a part of a network."""
-    return bool(name) and "." not in name
+    return bool(name) and "." not in name and not name.startswith("__")
