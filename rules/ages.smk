@@ -36,7 +36,7 @@ if AGE_PATTERN:
             recogniser=recogniser_entry,
             guides=age_guides,
             guide=OCCLUSION["headline_guide"],
-            pattern=AGE_PATTERN,
+            pattern=as_it_is(AGE_PATTERN),
             settings=OCCLUSION,
             seed=config["seed"],
         script:

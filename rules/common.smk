@@ -58,6 +58,11 @@ wildcard_constraints:
 TABLES, FIGURES = {}, []
 
 
+def as_it_is(value):
+    """A user's text among inputs or parameters: what no function gives, Snakemake searches for wildcards."""
+    return lambda wildcards: value
+
+
 def table_paths(files):
     """{name of a table: its path}, from {name: name of its file}."""
     return {name: results(f"tables/{file}.csv") for name, file in files.items()}

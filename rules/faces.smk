@@ -13,7 +13,7 @@ if settings.face_model_files(config):
 
     rule fetch_face_models:
         input:
-            [path for path in settings.face_model_files(config) if os.path.isfile(path)],
+            as_it_is(list(filter(os.path.isfile, settings.face_model_files(config)))),
         output:
             results("face_models/files.json"),
         log:

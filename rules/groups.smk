@@ -21,7 +21,7 @@ if config["demographics"]:
     rule tabulate_groups:
         input:
             counts=expand(results("regions/{model}.parquet"), model=MODELS),
-            demographics=settings.resolve(config, config["demographics"]),
+            demographics=as_it_is(settings.resolve(config, config["demographics"])),
         output:
             report(
                 TABLES["groups"],
@@ -52,7 +52,7 @@ if ATTRIBUTES:
             **DROPS,
             counts=expand(results("regions/{model}.parquet"), model=MODELS),
             images=expand(results("regions/{model}.images.parquet"), model=MODELS),
-            demographics=settings.resolve(config, config["demographics"]),
+            demographics=as_it_is(settings.resolve(config, config["demographics"])),
         output:
             report(
                 TABLES["significance"],
@@ -76,7 +76,7 @@ if ATTRIBUTES:
     rule tabulate_drops:
         input:
             **DROPS,
-            demographics=settings.resolve(config, config["demographics"]),
+            demographics=as_it_is(settings.resolve(config, config["demographics"])),
         output:
             **{
                 name: report(

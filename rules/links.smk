@@ -7,7 +7,7 @@ REJECTED = {"rejected": results("links_rejected.csv")} if SOURCE.rejects else {}
 
 rule list_links:
     input:
-        **SOURCE.files(),
+        **{name: as_it_is(path) for name, path in SOURCE.files().items()},
     output:
         results("links.parquet"),
         **REJECTED,

@@ -24,7 +24,7 @@ import pandas as pd
 
 FOLDERS = {"logs", "benchmarks", ".snakemake"}
 FILES = {"report.html", "README.md"}
-SIDE_FILES = {".journal", ".part", ".damaged"}
+SIDE_FILES = {".journal", ".part", ".damaged", ".sha256"}
 PICTURES = {".png", ".pdf", ".svg", ".jpg"}
 TEXT = {".json", ".yaml", ".ok", ".html"}
 TABLES = {".csv", ".parquet"}

@@ -45,7 +45,7 @@ def list_run(results: Path) -> Listing:
 
 def _file_name(path: Path, names: dict[str, str]) -> str | None:
     """The path with what differs between runs in braces; None for what is no output of a rule."""
-    if path.name in ("README.md", "report.html") or path.suffix in (".part", ".journal", ".damaged"):
+    if path.name in ("README.md", "report.html") or path.suffix in (".part", ".journal", ".damaged", ".sha256"):
         return None
     if path.parts[0] in WHOLE_FOLDERS:
         return f"{path.parts[0]}/{{rule}}{path.suffix}"

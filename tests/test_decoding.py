@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hostile import LABEL_MAPS, LANDMARK_FILES, PICTURES, encode, noise, plain_webp
-from hostile import png_of_chunks as slow
+from hostile_files import LABEL_MAPS, LANDMARK_FILES, PICTURES, encode, noise, plain_webp
+from hostile_files import png_of_chunks as slow
 from leam import decoding, files, images, storage
 from leam.journal import Journal
 from leam.reasons import UnusablePictureError

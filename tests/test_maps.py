@@ -459,7 +459,7 @@ def settings(**changes):
 def test_file_holds_what_the_contract_says(tmp_path, faces_shard, narrow):
     output = tmp_path / "maps" / "00000.h5"
     maps.compute_maps(faces_shard, output, narrow, settings(pair_maps=True), attributes={"config_sha256": "x"})
-    assert [path.name for path in output.parent.iterdir()] == ["00000.h5"]  # no side file, no lock
+    assert {path.name for path in output.parent.iterdir()} == {"00000.h5", "00000.h5.sha256"}  # no journal, no lock
     with storage.open_shard(output, "maps") as shard:
         assert storage.identities(shard) == list("abcd")
         assert list(shard.attrs["layers"]) == list(registry.IRESNET_LAYERS)

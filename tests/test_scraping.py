@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hostile import png_of_chunks
+from hostile_files import png_of_chunks
 from leam import decoding, files, scraping, storage
 from leam.journal import Journal
 from picture_server import answer, drip, first, flood, hang_up, late, picture, redirect, serve, silence
@@ -160,7 +160,8 @@ def test_names_from_the_list_are_never_paths(server, tmp_path):
     assert statuses(ledger) == dict.fromkeys(names, "ok")
     assert {(identity, *found.images) for identity, found in pictures.items()} == set(names)
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert written == {"in/links.parquet", "in/00000.h5", "in/00000.csv", "in/00000.h5.journal"}
+    outputs = {"in/00000.h5", "in/00000.csv"}
+    assert written == {"in/links.parquet", "in/00000.h5.journal", *outputs, *(f"{name}.sha256" for name in outputs)}
 
 
 def test_the_rectangle_follows_the_size_of_the_picture(server, tmp_path):

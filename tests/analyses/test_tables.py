@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from leam import demographics, paper, storage
+from leam.analyses import retention
 from leam.analyses.groups import table as groups_table
 from leam.analyses.regions import table as regions_table
 from leam.analyses.retention import table as retention_table
@@ -155,6 +156,34 @@ def test_all_unknown_values_are_listed(tmp_path):
         demographics.read_demographics(people)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("identity,gender\na,female\n".encode("utf-16"), "expected a CSV file in UTF-8"),
+        ("identity,gender\nJosé,male\n".encode("latin-1"), "expected a CSV file in UTF-8"),
+        (b"identity,gender\na,male,2,3\n", "columns are|expected a CSV file in UTF-8"),
+        (b"", "expected a CSV file in UTF-8"),
+        (b'identity,gender\n"a,male\nb,male\n', "expected a CSV file in UTF-8|allowed: female, male"),
+        (b"identity,identity\na,b\n", "columns are .*; expected identity and any of"),
+        (b"identity,gender\n" + b"a," + 200_000 * b"m" + b"\n", "allowed: female, male"),
+        (b"\0" * 1000, "columns are|expected a CSV file in UTF-8"),
+        (b"identity" + 2_000 * b"," + b"\n", "columns are .*; expected identity"),
+    ],
+)
+def test_a_damaged_table_of_people_is_one_sentence_that_names_it(tmp_path, content, words):
+    (tmp_path / "people.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=words) as caught:
+        demographics.read_demographics(tmp_path / "people.csv")
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path / 'people.csv'}: ") and len(said.splitlines()) == 1 and len(said) < 1000
+
+
+def test_names_in_a_table_of_people_may_be_copied_from_one_of_the_runs(tmp_path):
+    (tmp_path / "people.csv").write_text("\ufeffidentity,gender\r\n'=1+1,male\r\nNA,female\r\n007,\r\n", newline="")
+    found = demographics.read_demographics(tmp_path / "people.csv")
+    assert found["gender"].to_dict() == {"=1+1": "male", "NA": "female", "007": ""}
+
+
 # -------------------------------------------------------------------------------------------------------- retention
 
 
@@ -194,3 +223,19 @@ def test_linked_is_kept_plus_discarded(tmp_path):
 def test_a_lost_image_is_an_error_that_names_whose(tmp_path):
     with pytest.raises(ValueError, match="images of a were lost: 3 linked, but 2 kept \\+ 0 discarded"):
         write_stage(tmp_path, {"a": ["1", "2"]}, [("b", "1", FEW)])
+
+
+def test_somebody_may_be_called_like_the_row_of_all(tmp_path):
+    write_stage(tmp_path, {"a": ["1", "2", "3"]}, [("b", "1", "no face")])
+    links = pd.read_parquet(tmp_path / "links.parquet").replace({"identity": {"b": "all"}})
+    links.to_parquet(tmp_path / "links.parquet")
+    with storage.create_shard(tmp_path / "faces.h5", "faces") as shard:
+        blank = np.zeros((3, 4, 4, 3), np.uint8)
+        points = np.zeros((3, 68, 2), np.float32)
+        storage.write_faces(shard, storage.Faces("a", ["1", "2", "3"], blank, blank[..., 0], points, points[:, :5]))
+        storage.write_discarded(shard, [storage.Discarded("all", "1", "no face")])
+    out = tmp_path / "retention.csv", tmp_path / "discarded.csv"
+    retention_table.tabulate_retention(tmp_path / "links.parquet", [str(tmp_path / "faces.h5")], {}, *out)
+    people, total = retention.read_retention(out[0])
+    assert people["discarded"].to_dict() == {"a": 0, "all": 1}
+    assert (total["linked"], total["kept"], total["kept_percent"]) == (4, 3, 75)

@@ -191,6 +191,34 @@ def test_a_network_that_cannot_be_traced_stays_as_it_is():
     assert folding.fold_norms(network, ("conv",)) is network
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        'a"); open("PWNED", "w"); ("',
+        "\\frac{1}",
+        '"""',
+        "a\nb",
+        "{x}",
+        "名",
+        'a"',
+        "é",
+        "x y",
+    ],
+)
+@pytest.mark.parametrize("kind", ["module", "parameter", "buffer"])
+def test_no_name_of_a_part_reaches_the_source_that_tracing_runs(tmp_path, monkeypatch, name, kind):
+    monkeypatch.chdir(tmp_path)
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten())
+    register = {
+        "module": network.add_module,
+        "parameter": network[0].register_parameter,
+        "buffer": network.register_buffer,
+    }
+    register[kind](name, {"module": nn.ReLU(), "parameter": nn.Parameter(torch.ones(1)), "buffer": torch.ones(1)}[kind])
+    assert folding.fold_norms(network.eval(), ("0",)) is network
+    assert not (tmp_path / "PWNED").exists()
+
+
 @pytest.mark.parametrize("name", ["sample_arcface", "IR_CASIA"])
 def test_channels_last_changes_the_order_in_memory_alone(name):
     recogniser = untrained(name)

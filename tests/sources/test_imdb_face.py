@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import tracemalloc
 from collections import Counter, defaultdict
 
 import pandas as pd
@@ -98,6 +99,64 @@ def test_rows_that_are_odd_but_good(tmp_path):
     fifth = rows[rows["image"] == "5.jpg"].iloc[0]
     assert (fifth["rect"], fifth["height"], fifth["width"]) == ("-5.5  60 150 200.25", "400", "300")
     assert fifth["url"] == "http://a.org/größe 5.jpg"
+
+
+LONG = {  # lines that are too long in one way or another, and what is said of them
+    '"' + 150_000 * "x" + '",nm0000001,9.jpg,1 2 3 4,9 9,http://a.org/9.jpg': published_list.TOO_LONG,
+    row(1, 98, name=100_001 * "n"): published_list.TOO_LONG,
+    row(1, 97) + 1_000_000 * ",": published_list.TOO_LONG,
+    '"' + 20_000 * '""' + '",nm0000001,8.jpg': "3 fields: expected 6",
+    row(1, 96) + 50_000 * ",": "50006 fields: expected 6",
+    2_000_000 * "\0": published_list.TOO_LONG,
+    '"unclosed,' + row(1, 95): "1 fields: expected 6",
+    row(1, 94, image="\0.jpg"): "image: expected a name of at most 255 characters",
+    "name,index,image,rect,height width,url": "index: expected nm and at least seven digits",  # a list behind another
+    "\ufeffname,index": "2 fields: expected 6",
+}
+
+
+@pytest.mark.parametrize("chunk", [1000, 99_999, 16_000_000])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_no_line_ends_the_list_however_long_it_is(tmp_path, monkeypatch, chunk, end):
+    monkeypatch.setattr(published_list, "CHUNK_CHARACTERS", chunk)
+    path = write(tmp_path / "list.csv", *GOOD[:3], *LONG, *GOOD[3:], end=end)
+    rows, bad = published_list.choose_links(settings(path))
+    assert dict(zip(bad["line"], bad["reason"], strict=True)) == dict(enumerate(LONG.values(), start=5))
+    assert list(rows["identity"]) == ["nm0000001"] * 3 + ["nm0000002"] * 3
+    path.write_bytes(path.read_bytes() + 200_000 * b"x")  # no end of the last line
+    assert published_list.choose_links(settings(path))[1]["reason"].iloc[-1] == published_list.TOO_LONG
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "name,index,image,rect,height width,url\n".encode("utf-16"),
+        b"\0" * 500_000,
+        b'"name,index,image,rect,height width,url\n',
+        b"name,index,index,image,rect,height width,url\n",
+        b"name,index,image,rect,height width,url,url\n",
+        b"name;index;image;rect;height width;url\n",
+        b"\xef\xbb\xbf\xef\xbb\xbfname,index,image,rect,height width,url\n",
+        b"",
+    ],
+)
+def test_a_list_with_another_header_is_one_sentence(tmp_path, content):
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(published_list.ListError, match=r"the header is .*; expected 'name,index,image") as caught:
+        published_list.choose_links(settings(tmp_path / "list.csv"))
+    assert len(str(caught.value)) < 3000 and len(str(caught.value).splitlines()) == 1
+
+
+def test_memory_does_not_follow_a_line_without_end(tmp_path):
+    """A file of zeros, as a crash of the machine may leave one, behind a few good rows."""
+    path = write(tmp_path / "list.csv", *GOOD)
+    with open(path, "r+b") as file:
+        file.truncate(300 * 2**20)
+    tracemalloc.start()
+    _, bad = published_list.choose_links(settings(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert list(bad["line"]) == [2 + len(GOOD)] and peak < 150 * 2**20
 
 
 def test_names_in_another_encoding_do_no_harm_and_broken_urls_do(tmp_path):

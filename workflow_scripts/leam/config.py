@@ -1,16 +1,20 @@
 """The configuration: defaults filled in, every fault found before the first job and said in one sentence each."""
 
 import copy
+import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 from leam import sources
 from leam.analyses.occlusion import paper_fill
 from leam.files import whole_file
+from leam.names import NO_TEXT, path_faults
 from leam.recognisers import registry
+from leam.regions import WHOLE_MODEL
 from leam.sample.people import supported_regions
 from leam.sources.base import Source
 
@@ -55,9 +59,10 @@ def complete(config: dict, schema_path: str | Path = SCHEMA_PATH) -> dict:
     Raises ConfigError for keys that have another name now, unknown keys, values that are not allowed, and settings that
     contradict each other.
     """
-    schema = yaml.safe_load(Path(schema_path).read_text())
+    schema = _read_schema(schema_path)
     faults = _renamed(config) or [
-        _fault(error) for error in sorted(Draft202012Validator(schema).iter_errors(config), key=_path)
+        *_no_text(config),
+        *(_fault(error) for error in sorted(_Validator(schema).iter_errors(config), key=_path)),
     ]
     if not faults:
         config = _with_defaults(config, schema)
@@ -65,6 +70,36 @@ def complete(config: dict, schema_path: str | Path = SCHEMA_PATH) -> dict:
     if faults:
         raise ConfigError("\n".join(f"config: {fault}" for fault in faults))
     return config
+
+
+@functools.cache
+def _read_schema(path: str | Path) -> dict:
+    return yaml.safe_load(Path(path).read_text())
+
+
+def _whole_pattern(validator: object, pattern: str, value: object, schema: dict) -> Iterator[ValidationError]:
+    """Patterns of the schema: `$` is the end of a text, not the place before a line break there."""
+    if isinstance(value, str) and (not re.search(pattern, value) or (pattern.endswith("$") and value.endswith("\n"))):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_Validator = validators.extend(Draft202012Validator, {"pattern": _whole_pattern})
+
+
+def _no_text(part: object, where: str = "") -> list[str]:
+    """One sentence for every text that no file can hold."""
+    if isinstance(part, dict):
+        return [
+            fault
+            for key, value in part.items()
+            for fault in (*_no_text(key, where), *_no_text(value, f"{where}.{key}"))
+        ]
+    if isinstance(part, list):
+        return [fault for number, value in enumerate(part) for fault in _no_text(value, f"{where}.{number}")]
+    is_fault = isinstance(part, str) and NO_TEXT.search(part)
+    return [f"{where.removeprefix('.')} holds {part!r}; allowed: text without NUL and halves of characters"] * bool(
+        is_fault
+    )
 
 
 def _renamed(config: dict) -> list[str]:
@@ -182,6 +217,10 @@ def _contradictions(config: dict) -> list[str]:
         for key, value in (("crop_mode", "aligned"), ("label_maps", "pyfacer"), ("landmarks_required", True)):
             if faces[key] == value:
                 faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
+    if re.search("[{}\n]", config["results"]):
+        faults.append(
+            f"results is {config['results']!r}; allowed: a path without braces, which Snakemake takes for wildcards"
+        )
     faults += source.faults(config)
     faults += [
         f"custom_rules: no such file: {path}; allowed: files of Snakemake rules, from the working directory"
@@ -192,6 +231,9 @@ def _contradictions(config: dict) -> list[str]:
     faults += _demographics(resolve(config, config["demographics"]))
     faults += _occlusion(config["occlusion"], config["models"])
     faults += _age_pattern(config["age_pattern"])
+    faults += [f"models: {fault}" for fault in path_faults(config["models"])]
+    if WHOLE_MODEL in config["models"]:
+        faults.append(f"models: {WHOLE_MODEL!r} is what tables call all recognisers together; allowed: any other name")
     for name in config["models"]:
         try:
             registry.recogniser(name, config["recognisers"].get(name))

@@ -227,12 +227,12 @@ def look_at_room(folder: Path, needed_bytes: float, needed_files: int) -> list[F
 
 def count_images(config: dict) -> list[int]:
     """The number of pictures of each identity that a run starts from."""
-    import pandas as pd
+    from leam.tables import read_output
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "links.parquet"
         links.list_links(path, source=settings.chosen_source(config), identities_per_job=config["identities_per_job"])
-        table = pd.read_parquet(path)
+        table = read_output(path)
     return table[table["image"] != ""].groupby("identity").size().tolist()
 
 

@@ -5,20 +5,20 @@ Shape letters: N images, S side of a crop, L layers, G side of the common grid, 
 
 import base64
 import io
-import json
 import math
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from leam import files, storage
 from leam.grid import FULL_ACTIVATION, Grid, largest_pixels, set_size
 from leam.methods import POLARITIES
+from leam.names import in_script
 from leam.paper import REGION_TITLES
 from leam.regions import FULL, REGIONS, resize_regions
 from leam.selection import draw_identities
+from leam.tables import read_output
 
 TEMPLATE = Path(__file__).with_name("explorer.html")
 OUTSIDE = 255  # the level of pixels in no set
@@ -79,14 +79,9 @@ def build_explorer(
         "regions": dict(zip(REGIONS, REGION_TITLES, strict=True)),
         "auc": _areas_under_curve(verification),
     }
-    page = TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", _as_script(data))
+    page = TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", in_script(data))
     with files.whole_file(output) as part:
         part.write_text(page, encoding="utf-8")
-
-
-def _as_script(data: dict) -> str:
-    """JSON that can stand in a script element whatever the names are: `<!--<script>` would hide the page's end."""
-    return json.dumps(data).replace("<", "\\u003c")
 
 
 def _person(found: storage.Faces, images: int, grid: int) -> dict:
@@ -135,5 +130,5 @@ def _strips(found: storage.IdentityMaps, names: list[str], grid: Grid, sets: lis
 
 def _areas_under_curve(verification: str | Path) -> dict[str, float | None]:
     """{model: AUC}, None where there were no pairs."""
-    found = pd.read_csv(verification).set_index("model")["auc"]
+    found = read_output(verification).set_index("model")["auc"]
     return {model: None if math.isnan(auc) else round(auc, 4) for model, auc in found.items()}

@@ -264,10 +264,10 @@ def import_images(
     has a row with image "" and status "no images". Raises ValueError for a shard that has no links, and for a
     source that cannot be read.
     """
-    import pandas as pd
+    from leam.tables import read_output
 
     source.check()
-    table = pd.read_parquet(links).sort_values(["identity", "image"]).query("shard == @shard")
+    table = read_output(links).sort_values(["identity", "image"]).query("shard == @shard")
     if table.empty:
         raise ValueError(f"{links}: no links of shard {shard!r}")
     ledger = []

@@ -15,9 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from leam.names import printable
+
+OWN_PARTS = ("  ", "\n", "Traceback (")  # of a traceback: frames, and what stands between two; the rest are messages
+
 
 class _Plain(logging.Formatter):
     """The bare message; the level is named only from warnings upwards."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own
+        return printable(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -28,11 +35,17 @@ def _report(
     streams: list[TextIO], kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """What Python calls for an unhandled exception: the traceback goes to every stream that takes it."""
-    text = "".join(traceback.format_exception(kind, error, trace))
+    parts = traceback.format_exception(kind, error, trace)
+    text = "".join(part if part.startswith(OWN_PARTS) else _message(part) for part in parts)
     for stream in streams:
         with contextlib.suppress(OSError):  # a log on a full disk must not silence the terminal
             stream.write(text)
             stream.flush()
+
+
+def _message(part: str) -> str:
+    """A message in a traceback, which may hold names: only its first line begins where lines of a log begin."""
+    return "\n    ".join(map(printable, part.rstrip("\n").split("\n"))) + "\n"
 
 
 def start(log_path: str | Path) -> None:

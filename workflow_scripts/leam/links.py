@@ -53,11 +53,11 @@ def list_links(
     import pandas as pd
 
     from leam.files import whole_file
+    from leam.tables import write_table
 
     rows = sorted(source.rows())
     if rejected is not None:
-        with whole_file(rejected) as part:
-            source.rejected().to_csv(part, index=False)
+        write_table(source.rejected(), rejected)
     table = pd.DataFrame(rows, columns=Row._fields)
     shards = assign_shards(sorted(set(table["identity"])), identities_per_job)  # every identity has a row
     table = table.assign(shard=table["identity"].map(shards)).astype("string")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib import pyplot
+from matplotlib import font_manager, pyplot
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,12 +11,14 @@ from matplotlib.typing import RcKeyType
 
 from leam import files
 from leam.methods import POLARITIES
+from leam.names import printable
 from leam.paper import REGION_TITLES
 from leam.regions import FULL, REGIONS, TOP_1
 
 INK, MUTED = "#1a1a1a", "#8a8a8a"
 SETS = {FULL: ("full activation", "#2a6fb0"), TOP_1: ("top 1 %", "#c2410c")}  # apart in hue and in lightness
 POLARITY_COLOURS = dict(zip(POLARITIES, ("#2a6fb0", "#c2410c"), strict=True))
+LONGEST_SHOWN = 40  # characters of a name in a figure; the tables have it whole
 UNTRAINED_NOTE = " (untrained: random weights)"
 STYLE: dict[RcKeyType, object] = {
     "font.size": 8,
@@ -39,6 +41,14 @@ def save(figure: Figure, png: str | Path, pdf: str | Path) -> None:
         with files.whole_file(path) as part:
             figure.savefig(part, format=Path(path).suffix[1:], **options)
     pyplot.close(figure)
+
+
+def save_note(sentence: str, png: str | Path, pdf: str | Path) -> None:
+    """A figure of what there is nothing of says so."""
+    with pyplot.rc_context(STYLE):
+        figure = pyplot.figure(figsize=(6, 0.8))
+        figure.text(0.5, 0.5, sentence, ha="center", va="center")
+        save(figure, png, pdf)
 
 
 def region_titles(regions: list[str]) -> list[str]:
@@ -75,9 +85,18 @@ def picture_grid(rows: int, columns: int, title: str, captions: bool = False) ->
     return figure, axes
 
 
+def shown_name(name: str) -> str:
+    """A name as figures write it: on one line, what the font lacks escaped as in Python's strings, long ones cut."""
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    plain = printable(name)
+    text = "".join(c if font.get_char_index(ord(c)) else c.encode("unicode_escape").decode() for c in plain)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN // 2]}…{text[-LONGEST_SHOWN // 2 :]}"
+
+
 def short_name(name: str) -> str:
-    """The end of a long layer's or recogniser's name, which tells them apart."""
-    return name if len(name) < 18 else "…" + name[-16:]
+    """The end of a long layer's or recogniser's name, which tells them apart; otherwise as ``shown_name``."""
+    text = shown_name(name)
+    return text if len(text) < 18 else "…" + text[-16:]
 
 
 def label_rows(axes: np.ndarray, labels: list[str]) -> None:

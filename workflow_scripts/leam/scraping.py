@@ -35,6 +35,7 @@ from leam.fetching import (
 from leam.images import scale_rect
 from leam.journal import Journal, journal_of
 from leam.reasons import UnusablePictureError
+from leam.tables import read_output, write_table
 
 log = logging.getLogger(__name__)
 
@@ -401,7 +402,7 @@ def scrape_images(
     """
     output = Path(output)
     settings = settings if isinstance(settings, ScrapeSettings) else ScrapeSettings(**settings)
-    table = pd.read_parquet(links).query("shard == @shard").sort_values(["identity", "image"])
+    table = read_output(links).query("shard == @shard").sort_values(["identity", "image"])
     if table.empty:
         raise ValueError(f"{links}: no links of shard {shard!r}")
     journal = Journal(journal_of(output), JOURNAL)
@@ -434,8 +435,7 @@ def _summarise(path: str | Path, shard: str, ledger: pd.DataFrame) -> None:
     whole = by_status.sum().to_frame(ALL).T.assign(seconds=round(seconds, 3))
     table = pd.concat([whole, by_status]).rename_axis("status").reset_index()
     table.insert(0, "shard", shard)
-    with files.whole_file(path) as part:
-        table.to_csv(part, index=False)
+    write_table(table, path, float_format=None)
     counts = ", ".join(f"{links} {status}" for status, links in by_status["links"].items())
     log.info("%s: %s of %d links, in %.0f s", shard, counts, len(ledger), seconds)
 
@@ -446,10 +446,9 @@ def tabulate_scraping(summaries: Iterable[str | Path], output: str | Path) -> No
     One row per shard and status, below those for "all", "alive" (a usable picture, new or a duplicate) and "dead"
     links. seconds are those in which the links were asked for, and links_per_s and requests_per_s follow from them.
     """
-    found = pd.concat([pd.read_csv(path, dtype={"shard": str}) for path in summaries])
+    found = pd.concat([read_output(path, dtype={"shard": str}) for path in summaries])
     shards = [(ALL, found), *found.groupby("shard")]
-    with files.whole_file(output) as part:
-        pd.concat([_tabulate_shard(shard, rows) for shard, rows in shards]).to_csv(part, index=False)
+    write_table(pd.concat([_tabulate_shard(shard, rows) for shard, rows in shards]), output, float_format=None)
 
 
 def _tabulate_shard(shard: str, rows: pd.DataFrame) -> pd.DataFrame:

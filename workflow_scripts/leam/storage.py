@@ -9,7 +9,7 @@ T thresholds, R regions.
 
 import contextlib
 import json
-import os
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from leam.files import StorageError, _SteadyFile, whole_file
+from leam import files
+from leam.files import StorageError, _SteadyFile, set_aside, whole_file
 from leam.grid import Grid, Lattice
+from leam.names import RESERVED, group_name, layer_name
 
 SCHEMA = "leam-1"
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
@@ -27,7 +29,6 @@ CHECKED = {
     "fletcher32": True
 }  # of what is compressed already, or can't be: gzip takes a sixth off maps, in 5 times as long
 TOO_FEW = "identity has fewer than two usable images"
-RESERVED = ("discarded", "ledger")  # groups that stand beside the identities
 
 
 @dataclass
@@ -116,56 +117,74 @@ class Discarded:
     reason: str
 
 
-def group_name(identity: str) -> str:
-    """The HDF5 group of an identity: '/', '%' and NUL escaped, and the reserved group names too."""
-    escaped = identity.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
-    return f"%{escaped}" if escaped in RESERVED or escaped in ("", ".", "..") else escaped
-
-
-def layer_name(layer: str) -> str:
-    """The HDF5 name of a layer: ONNX nodes have '/' in theirs, which would open a group."""
-    return layer.replace("/", ".")
-
-
 @contextlib.contextmanager
 def create_shard(path: str | Path, kind: str, **attributes: object) -> Iterator[h5py.File]:
     """An HDF5 file to fill; ``kind`` is the stage that writes it. Appears under its name only when whole.
 
+    Its digest is of the bytes that HDF5 itself has no checksums of, about a twentieth: whoever reads some maps need not
+    read them all.
+
     Raises OSError when the disk is full.
     """
-    with whole_file(path) as part, _SteadyFile(part, "w+") as file:
+    chunks: list[tuple[int, int]] = []
+
+    def digest(part: Path, _name: str) -> str:
+        return files.pieces_digest(part, _gaps(chunks, part.stat().st_size))
+
+    with whole_file(path, digest) as part, _SteadyFile(part, "w+") as file:
         with h5py.File(file, "w") as shard:
             shard.attrs.update({"schema": SCHEMA, "kind": kind} | attributes)
             yield shard
+            shard.flush()
+            if file.fault is None:
+                chunks += _checked_chunks(shard)
         if file.fault is not None:
             raise file.fault
 
 
+def _checked_chunks(shard: h5py.File) -> Iterator[tuple[int, int]]:
+    """Where chunks with checksums lie: (first byte, bytes)."""
+    for _, _, item in _items(shard):
+        if isinstance(item, h5py.h5d.DatasetID) and h5py.Dataset(item).fletcher32:
+            chunks: list[h5py.h5d.StoreInfo] = []
+            item.chunk_iter(chunks.append)
+            yield from ((chunk.byte_offset, chunk.size) for chunk in chunks if not chunk.filter_mask)
+
+
+def _gaps(pieces: Iterable[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """What some pieces (first byte, bytes) leave of a file of this size."""
+    found, end = [], 0
+    for start, length in [*sorted(pieces), (size, 0)]:
+        if start > end:
+            found.append((end, start - end))
+        end = start + length
+    return found
+
+
 @contextlib.contextmanager
 def open_shard(path: str | Path, kind: str) -> Iterator[h5py.File]:
-    """Open a shard for reading.
+    """Open a shard for reading, after a look at its digest.
 
-    A damaged one (cut short, or with a wrong checksum in what the block reads) is set aside as ``path``.damaged, so
-    that the next run makes it anew.
+    A damaged one (not what its digest is of, cut short, or with a wrong checksum in what the block reads) is set aside
+    as ``path``.damaged, so that the next run makes it anew.
 
     Raises StorageError when it is damaged, of another kind or of another version of the layout, or holds no data of its
     own but leads to another file's.
     """
+    files.verify(path)
+    is_open = False
     try:
         with h5py.File(path, "r") as shard:
             found = shard.attrs.get("kind"), shard.attrs.get("schema")
             if found != (kind, SCHEMA):
                 raise StorageError(f"{path}: expected a file of kind {kind!r}, layout {SCHEMA!r}; found {found}")
             _refuse_links(shard)
+            is_open = True
             yield shard
-    except FileNotFoundError:
-        if _aside(Path(path)).exists():
-            raise StorageError(f"{path} was damaged and set aside; run again, and it is made anew") from None
-        raise
-    except OSError as error:
-        if not _is_damage(error):
+    except Exception as error:
+        if not _is_damage(error) or (is_open and _is_readable(path)):  # or another file's, read in the same block
             raise
-        raise StorageError(f"{path} is damaged ({error}); {_set_aside(Path(path))}") from error
+        raise StorageError(f"{path} is damaged ({error}); {set_aside(Path(path))}") from error
 
 
 _own: set[tuple[int, int, int, int]] = set()  # files that were looked at and hold all their data themselves
@@ -176,19 +195,24 @@ def _refuse_links(shard: h5py.File) -> None:
 
     Every object is looked at, once per file and process: 30 microseconds each.
     """
-    found = os.stat(shard.filename)
-    identity = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-    if identity in _own:
+    content = files.content_of(shard.filename)
+    if content in _own:
         return
+    for name, kind, item in _items(shard):
+        if kind != h5py.h5l.TYPE_HARD or _is_elsewhere(item):
+            raise StorageError(f"{shard.filename}: {name!r} leads to another place; expected data of the file's own")
+    _own.add(content)
+
+
+def _items(shard: h5py.File) -> Iterator[tuple[bytes, int, h5py.h5g.GroupID | h5py.h5d.DatasetID | None]]:
+    """Every object of a file but its root: path, kind of its link, and the object, which is None behind other links."""
     kinds: list[tuple[bytes, int]] = []
     shard.id.links.visit(lambda name, info: kinds.append((name, info.type)), info=True)
     for name, kind in kinds:
-        if kind != h5py.h5l.TYPE_HARD or _is_elsewhere(h5py.h5o.open(shard.id, name)):
-            raise StorageError(f"{shard.filename}: {name!r} leads to another place; expected data of the file's own")
-    _own.add(identity)
+        yield name, kind, h5py.h5o.open(shard.id, name) if kind == h5py.h5l.TYPE_HARD else None
 
 
-def _is_elsewhere(item: h5py.h5g.GroupID | h5py.h5d.DatasetID) -> bool:
+def _is_elsewhere(item: h5py.h5g.GroupID | h5py.h5d.DatasetID | None) -> bool:
     if not isinstance(item, h5py.h5d.DatasetID):
         return False
     layout = item.get_create_plist()
@@ -204,24 +228,24 @@ def is_damaged(path: str | Path) -> bool:
     return False
 
 
-def _is_damage(error: OSError) -> bool:
-    """Whether HDF5 found the content wrong; faults of the file system carry a number and may pass."""
-    text = str(error)
-    by_hdf5 = "synchronously" in text and ("open file" in text or "read data" in text)
-    return error.errno is None and "errno" not in text and by_hdf5
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(path.name + ".damaged")
-
-
-def _set_aside(path: Path) -> str:
-    aside = _aside(path)
+def _is_readable(path: str | Path) -> bool:
+    """Whether all of a file can be read."""
     try:
-        os.replace(path, aside)
-    except OSError as error:
-        return f"it cannot be set aside ({error.strerror}): delete it and run again"
-    return f"it was set aside as {aside.name}: run again, and it is made anew"
+        with h5py.File(path, "r") as shard:
+            for _, _, item in _items(shard):
+                if isinstance(item, h5py.h5d.DatasetID):
+                    h5py.Dataset(item)[()]
+    except Exception as error:
+        return not _is_damage(error)
+    return True
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether HDF5 found the content wrong; faults of the file system carry a number and may pass."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None or "errno" in str(error):
+        return False
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__", "").startswith("h5py.") for frame in frames)
 
 
 def identities(shard: h5py.File) -> list[str]:

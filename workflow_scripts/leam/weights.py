@@ -46,7 +46,7 @@ def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> 
 
 def fetched(ok: str | Path, recogniser: Recogniser) -> Recogniser:
     """The recogniser with the weights that ``fetch_weights`` found, wherever they came from."""
-    facts = json.loads(Path(ok).read_text())
+    facts = files.read_json(ok)
     path = facts.get("path")
     return dataclasses.replace(recogniser, weights=str(registry.PACKAGE / path) if facts.get("shipped") else path)
 
@@ -81,7 +81,7 @@ def download_file(
     """
     deadline, digest, size = time.monotonic() + seconds, hashlib.sha256(), 0
     with (
-        files.whole_file(path) as part,
+        files.whole_file(path, digest=None) as part,
         open(part, "wb") as file,
         urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as answer,
     ):

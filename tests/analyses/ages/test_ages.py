@@ -11,6 +11,7 @@ from scipy.stats import linregress, wilcoxon
 
 from leam import maps, paper, storage
 from leam.analyses import ages
+from leam.analyses.ages import figure as ages_figure
 from leam.analyses.ages import measure as ages_measure
 from leam.analyses.ages import table as ages_table
 from leam.analyses.occlusion import measure as occlusion_measure
@@ -237,7 +238,21 @@ def test_slopes_of_known_lines(tmp_path):
     assert row["p"] == row["p_holm"] == pytest.approx(4 / 8)
 
 
-def test_names_without_ages_are_one_clear_error(tmp_path):
-    make_pairs(0.1)[:0].to_parquet(tmp_path / "none.parquet")
-    with pytest.raises(ValueError, match="no pair of images has ages in its names"):
-        ages_table.tabulate_ages({"m": [str(tmp_path / "none.parquet")]}, {}, fill="black")
+def test_without_ages_tables_and_figure_have_nothing_and_say_so(tmp_path, caplog):
+    years, slopes = tabulated(tmp_path, {"m": make_pairs(0.1)[:0]})
+    assert caplog.messages == ["m: no pair of images has ages in its names; see age_pattern"]
+    some = tabulated(tmp_path, {"m": make_pairs(0.1)})
+    assert len(years) == len(slopes) == 0 and [list(years), list(slopes)] == [list(table) for table in some]
+    tabulated(tmp_path, {"m": make_pairs(0.1)[:0]})
+    files = [tmp_path / "a.png", tmp_path / "a.pdf"]
+    ages_figure.plot_ages(tmp_path / "table24.csv", *files, polarity="loss", confidence=0.95)
+    assert all(file.stat().st_size > 1000 for file in files)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "age"),
+    [(r"A(\d+)", 12), ("(x)?A", None), ("A(.*)", None), ("(A)", None), ("(nan|A)", None), (r"A(\d+\.\d)", 12.5)],
+)
+def test_an_age_is_a_number_whatever_the_pattern_finds(pattern, age):
+    found = ages_measure.read_age("001A12.5b-nan.JPG", pattern)
+    assert found == age or (age is None and np.isnan(found))

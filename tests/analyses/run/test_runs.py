@@ -14,8 +14,8 @@ def test_the_sentence_names_people_recognisers_and_what_is_untrained():
     merged = config.complete({"models": ["AF_R18", "sample_arcface"], "recognisers": {"AF_R18": {"untrained": True}}})
     text = run_table.describe_run(config.decided(merged), 12, WORDS)
     assert text.startswith("This run differs from the paper's: 12 rendered people") and text.endswith(".")
-    assert "recognisers AF_R18, sample_arcface, AF_R18 of them among the paper's nine" in text
-    assert "(AF_R18 untrained, with random weights)" in text
+    assert "recognisers ``AF_R18``, ``sample_arcface``, ``AF_R18`` of them among the paper's nine" in text
+    assert "(``AF_R18`` untrained, with random weights)" in text
     assert "label maps that came with the pictures instead of FaRL's parser" in text
     assert "crop" not in text and text.count(". ") == 0  # the same crop as the paper's is no difference
 

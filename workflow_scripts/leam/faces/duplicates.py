@@ -21,6 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from leam import files, reasons, storage
 from leam.faces.fingerprints import NUMBERS, fingerprints, thumbnail
+from leam.names import from_cell
 
 log = logging.getLogger(__name__)
 ALIKE, SAME_FACE = 0.95, 0.6  # docs/method.md 2.1 says what lies on either side
@@ -51,14 +52,15 @@ def find_duplicates(images: Sequence[str | Path], faces: Sequence[str | Path], o
     them. Images that the import has left out, since their file came twice under one person, have a row too.
     """
     ledger = [row for path in images for row in _read_ledger(path)]
+    import pandas as pd
+
+    from leam.tables import write_table
+
     rows = [
         *_packed_once(ledger),
         *_compared(faces, {(row["identity"], row["image"]): row["sha256"] for row in ledger}),
     ]
-    with files.whole_file(output) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(DUPLICATE_COLUMNS)
-        writer.writerows((*row[:5], f"{row[5]:.4f}", row[6]) for row in sorted(rows))
+    write_table(pd.DataFrame(sorted(rows), columns=DUPLICATE_COLUMNS), output, float_format="%.4f")
     log.info("%d images are duplicates", len(rows))
 
 
@@ -161,8 +163,9 @@ def _rows(found: list[Digests], crops: np.ndarray, pictures: np.ndarray) -> list
 
 def read_duplicates(path: str | Path) -> dict[tuple[str, str], str]:
     """The images that duplicates.csv says to leave out, (identity, image), with the reason of each."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return {(row["identity"], row["image"]): _reason(row) for row in csv.DictReader(file)}
+    with files.reading(path), open(path, newline="", encoding="utf-8") as file:
+        rows = [{column: from_cell(cell) for column, cell in row.items()} for row in csv.DictReader(file)]
+    return {(row["identity"], row["image"]): _reason(row) for row in rows}
 
 
 def _reason(row: dict[str, str]) -> str:

@@ -219,7 +219,7 @@ def _download(kind: str, url: str, folder: Path, expected: str | None) -> Path:
 
 def with_face_models(settings: dict, facts: str | Path | None) -> dict:
     """A configuration section with the files that ``fetch_face_models`` found, and their digests (None: no files)."""
-    found = json.loads(Path(facts).read_text()) if facts else {}
+    found = files.read_json(facts) if facts else {}
     settings = dict(settings)
     for name, file in found.items():
         settings |= {name: file["path"], name.replace("weights", "sha256"): file["sha256"]}

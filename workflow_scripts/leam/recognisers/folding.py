@@ -7,6 +7,7 @@ is.
 
 import logging
 import operator
+import re
 from typing import Any, TypeVar
 
 import torch
@@ -69,9 +70,18 @@ def fold_norms(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
     return traced.eval().requires_grad_(False)
 
 
+def _check_names(network: nn.Module) -> None:
+    """Raises ValueError for parts whose names are more than letters, digits and underscores: tracing writes them,
+    unescaped, into Python source and runs it."""
+    parts = (*network.named_modules(), *network.named_parameters(), *network.named_buffers())
+    if odd := [name for name, _ in parts if not re.fullmatch(r"[A-Za-z0-9_.]*", name)]:
+        raise ValueError(f"a part of the network is called {odd[0]!r}")
+
+
 def _graph_of(network: nn.Module) -> fx.GraphModule:
     """The calls of the network's modules. What comes as such a graph, as ONNX files do, is not traced but copied."""
     if not isinstance(network, fx.GraphModule):
+        _check_names(network)
         return fx.symbolic_trace(network)
     graph = fx.Graph()
     graph.output(graph.graph_copy(network.graph, {}))

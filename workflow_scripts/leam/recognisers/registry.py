@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leam.regions import CROP_UNITS, WHOLE_CROP, Window
+from leam.names import layer_name, twins
+from leam.regions import CROP_UNITS, WHOLE_CROP, WHOLE_MODEL, Window
 
 PACKAGE = Path(__file__).parents[1]
 NO_SHA256 = "weights are {}; a download needs sha256 beside it, as a server may send another file"
@@ -199,9 +200,12 @@ def is_url(weights: str) -> bool:
 
 def _check_entry(recogniser: Recogniser) -> Recogniser:
     """Refuse weights that would be whatever a server sends, and layers that files could not tell apart."""
-    written = [layer.replace("/", ".") for layer in recogniser.layers]  # as HDF5 files name them
-    if twice := [layer for layer, name in zip(recogniser.layers, written, strict=True) if written.count(name) > 1]:
+    if twice := twins(recogniser.layers, map(layer_name, recogniser.layers)):
         raise ModelError(f"recogniser {recogniser.name}: layers {', '.join(twice)} would have one name in the files")
+    if WHOLE_MODEL in recogniser.layers:
+        raise ModelError(
+            f"recogniser {recogniser.name}: a layer is called {WHOLE_MODEL!r}, which tables call all layers together"
+        )
     if recogniser.weights and is_url(recogniser.weights) and not recogniser.sha256:
         raise ModelError(f"recogniser {recogniser.name}: {NO_SHA256.format(recogniser.weights)}")
     return recogniser

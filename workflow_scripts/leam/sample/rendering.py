@@ -27,12 +27,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 
 from leam import reasons, storage
 from leam.sample.geometry import MESH_PARTS, Mesh, build_mesh, landmarks_of, pose, surface
 from leam.sample.painting import PAINTERS
 from leam.sample.people import Identity, Picture, draw_identity, draw_picture
+from leam.tables import read_output
 
 log = logging.getLogger(__name__)
 VIEW = 3.7  # side of the square that a picture shows, at depth 0
@@ -196,7 +196,7 @@ def render_sample(
     attributes : written to the shard's root
     """
     rows = []
-    table = pd.read_parquet(links)
+    table = read_output(links)
     described = {"seed": seed, "size": size, "region": region or ""} | (attributes or {})
     with storage.create_shard(output, kind="images", **described) as target:
         for identity, of_identity in table[table["shard"] == shard].groupby("identity", sort=True):

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from leam.analyses.ages import PAPER_PERCENT, UNOCCLUDED
 from leam.controls import IMAGE, RANDOM
-from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, save
+from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, save, save_note
+from leam.tables import read_output
 
 CONDITIONS = {  # (kind, percent): label, colour, line
     (UNOCCLUDED, 0.0): ("unoccluded", INK, "-"),
@@ -26,9 +27,12 @@ def plot_ages(ages: str | Path, png: str | Path, pdf: str | Path, *, polarity: s
 
     ages : table24.csv of ``tabulate_ages``, of one fill; intervals are bands of the unoccluded pairs alone
     """
-    table = pd.read_csv(ages).fillna(dict.fromkeys(("guide", "layer", "polarity", "fill"), ""))
+    table = read_output(ages).fillna(dict.fromkeys(("polarity", "fill"), ""))
     table = table[table["polarity"].isin([polarity, ""])]
     models = list(pd.unique(table["model"]))
+    if not models:
+        save_note("No pair of images has ages in its names: see age_pattern", png, pdf)
+        return
     columns = min(3, len(models))
     rows = -(-len(models) // columns)
     with pyplot.rc_context(STYLE):

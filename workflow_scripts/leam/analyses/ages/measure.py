@@ -27,9 +27,10 @@ log = logging.getLogger(__name__)
 
 
 def read_age(image: str, pattern: str) -> float:
-    """The age in years in an image's name: the first group of ``pattern``; NaN where it does not match."""
+    """The age in years in an image's name: the first group of ``pattern``; NaN where that is no number of 0 or more."""
     found = re.search(pattern, image)
-    return float(found.group(1)) if found else float("nan")
+    text = (found.group(1) if found else None) or ""
+    return float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) else float("nan")
 
 
 def plan_age_rankings(

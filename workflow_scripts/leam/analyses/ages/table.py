@@ -1,12 +1,24 @@
 """The paper's table 24 and the slopes over years. Shape letters: I identities."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 
-from leam import files, paper
+from leam import paper
 from leam.analyses.ages import AGE_KEYS, PAPER_PERCENT
 from leam.controls import IMAGE
-from leam.statistics import correct, mean_interval, signed_rank, standard_deviation
+from leam.statistics import CORRECTED, correct, mean_interval, signed_rank, standard_deviation
+from leam.tables import read_output, write_table
+
+log = logging.getLogger(__name__)
+YEAR_VALUES = ["cosine", "cosine_low", "cosine_high", "pooled_cosine", "pairs", "identities"]
+YEARS_COLUMNS = ["model", *AGE_KEYS, "age_difference_years", *YEAR_VALUES, "untrained"]
+NUMBERS = dict.fromkeys(["percent", "age_difference_years", *YEAR_VALUES], float)  # where there is no row
+SLOPES = [
+    *("cosine_per_decade", "cosine_per_decade_low", "cosine_per_decade_high"),
+    *("falling_percent", "identities", "p"),
+]
 
 
 def tabulate_ages(
@@ -28,9 +40,9 @@ def tabulate_ages(
     """
     years, slopes = [], []
     for model, paths in ages.items():
-        table = average_sides(pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True))
+        table = average_sides(pd.concat([read_output(path) for path in paths], ignore_index=True))
         if not len(table):
-            raise ValueError(f"model {model}: no pair of images has ages in its names; see age_pattern")
+            log.warning("%s: no pair of images has ages in its names; see age_pattern", model)
         for cell, rows in table.groupby(AGE_KEYS, sort=False):
             keys = {
                 "model": model,
@@ -40,15 +52,14 @@ def tabulate_ages(
             if keys["fill"] in ("", fill):
                 years.append(average_years(rows, confidence).assign(**keys))
             slopes.append(keys | average_slopes(rows, confidence))
-    slopes = pd.DataFrame(slopes)
-    slopes = correct(slopes.assign(table=""), ["table"], ["identities"])
-    numbers = [name for name in slopes if name not in ("model", *AGE_KEYS, "untrained", "deviation", "table")]
+    of_years = pd.concat(years, ignore_index=True) if years else pd.DataFrame(columns=YEARS_COLUMNS).astype(NUMBERS)
+    tested = pd.DataFrame(slopes, columns=["model", *AGE_KEYS, *SLOPES, "deviation", "untrained"]).assign(table="")
+    corrected = correct(tested, ["table"], ["identities"])
     for name, table in {
-        "table24": _beside_paper(pd.concat(years, ignore_index=True)),
-        "age_slopes": slopes[["model", *AGE_KEYS, *numbers, "untrained"]],
+        "table24": _beside_paper(of_years),
+        "age_slopes": corrected[["model", *AGE_KEYS, *SLOPES, *CORRECTED, "untrained"]],
     }.items():
-        with files.whole_file(outputs[name]) as part:
-            table.to_csv(part, index=False, float_format="%.6g")
+        write_table(table, outputs[name])
 
 
 def average_sides(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from leam import storage
 from leam.analyses.similarity import bhattacharyya
 from leam.grid import largest_pixels
-from leam.plotting import STYLE, UNTRAINED_NOTE, draw_map, label_rows, picture_grid, save, short_name
+from leam.plotting import STYLE, UNTRAINED_NOTE, draw_map, label_rows, picture_grid, save, short_name, shown_name
 from leam.reasons import NOBODY
 from leam.selection import draw_identities
 
@@ -111,6 +111,10 @@ def list_mouths(maps: list[str], faces: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["identity", "image", "shard", "mouth"])
 
 
+def title_of_image(identity: str, image: str) -> str:
+    return f"{shown_name(identity)} / {shown_name(Path(image).stem)}"
+
+
 @dataclass
 class Example:
     """One image and its maps under one recogniser: crop (S, S, 3), maps {polarity: {layer: (G, G)}}, on the grid."""
@@ -122,7 +126,7 @@ class Example:
 
     @property
     def title(self) -> str:
-        return f"{self.identity} / {Path(self.image).stem}"
+        return title_of_image(self.identity, self.image)
 
 
 def read_examples(maps: str, faces: str, identity: str, images: list[str]) -> list[Example]:
@@ -290,7 +294,7 @@ def plot_person(
         examples = read_examples(paths[person["shard"]], faces[person["shard"]], person["identity"], names)
         for row, example in zip(rows, examples, strict=True):
             row.append(mean_over_layers(example.maps[polarity]))
-    title = f"{person['identity']} under every recogniser\nmean over the layers, polarity {polarity}"
+    title = f"{shown_name(person['identity'])} under every recogniser\nmean over the layers, polarity {polarity}"
     _show_recognisers(title, maps, [example.crop for example in examples], rows, names, png, pdf)
 
 
@@ -387,7 +391,7 @@ def plot_maps(
         figure, axes = picture_grid(len(layers) + 1, len(columns), f"{model}: LEAM, polarity {polarity}")
         for across, (found, crop, number) in enumerate(columns):
             axes[0, across].imshow(crop)
-            axes[0, across].set_title(f"{found.identity} / {Path(found.images[number]).stem}", fontsize=7)
+            axes[0, across].set_title(title_of_image(found.identity, found.images[number]), fontsize=7)
             for down, layer in enumerate(layers, start=1):
                 draw_map(axes[down, across], crop, grid.place(found.maps[polarity][layer][number], layer))
         label_rows(axes, ["picture", *layers])

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from leam import files, paper
+from leam import paper
 from leam.analyses.occlusion.table import DROP_KEYS, SUMMARY_COLUMNS, average_images, model_drop_table, summarise
 from leam.analyses.regions.table import REGION_COLUMNS, share_regions
 from leam.demographics import ALLOWED, read_demographics
 from leam.regions import FULL, TOP_1, WHOLE_MODEL
 from leam.statistics import CORRECTED, correct, mann_whitney, ratio
+from leam.tables import read_output, write_table
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +119,8 @@ def assess_significance(
     table = pd.concat(tables, ignore_index=True).reindex(
         columns=[*TEST_KEYS, *TEST_STATISTICS, "deviation", "untrained"]
     )
-    with files.whole_file(output) as part:
-        correct(table, FAMILY, ["n_a", "n_b"])[[*TEST_KEYS, *TEST_STATISTICS, *CORRECTED, "untrained"]].to_csv(
-            part, index=False, float_format="%.6g"
-        )
+    corrected = correct(table, FAMILY, ["n_a", "n_b"])
+    write_table(corrected[[*TEST_KEYS, *TEST_STATISTICS, *CORRECTED, "untrained"]], output)
 
 
 def first_layers(table: pd.DataFrame, guides: tuple[str, ...]) -> pd.DataFrame:
@@ -132,7 +131,7 @@ def first_layers(table: pd.DataFrame, guides: tuple[str, ...]) -> pd.DataFrame:
 
 def _drops(paths: list[str], model: str, guide: str) -> tuple[pd.DataFrame, pd.DataFrame, bool]:
     """Drops with a row per image, with a row per identity, and whether they come from random weights."""
-    read = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    read = pd.concat([read_output(path) for path in paths], ignore_index=True)
     table = first_layers(read.astype(dict.fromkeys([*DROP_KEYS[:-1], "identity", "image"], str)), ("", guide, model))
     by_image = table.pivot(index=["identity", "image"], columns=DROP_KEYS, values="drop")
     return by_image, by_image.groupby(level="identity").mean(), bool(table["untrained"].any())
@@ -141,8 +140,8 @@ def _drops(paths: list[str], model: str, guide: str) -> tuple[pd.DataFrame, pd.D
 def _shares(counts: str, images: str) -> tuple[pd.DataFrame, pd.DataFrame, bool]:
     """Percent per region with a row per image, with a row per identity, and whether from random weights."""
     cells = ["polarity", "threshold", "region"]
-    of_images = pd.read_parquet(images).astype(dict.fromkeys([*cells, "identity", "image"], str))
-    whole = pd.read_parquet(counts, filters=[("layer", "==", WHOLE_MODEL)])
+    of_images = read_output(images).astype(dict.fromkeys([*cells, "identity", "image"], str))
+    whole = read_output(counts, filters=[("layer", "==", WHOLE_MODEL)])
     whole = whole.astype(dict.fromkeys([*cells, "identity"], str))
     by_image = of_images.pivot(index=["identity", "image"], columns=cells, values="percent")
     by_identity = whole.pivot(index="identity", columns=cells, values="percent")[by_image.columns]
@@ -178,8 +177,7 @@ def tabulate_drops(
     if "table22" in outputs:
         tables |= {name: _gender_table(table, guide, fill, name) for name in GENDER_TABLES}
     for name, found in tables.items():
-        with files.whole_file(outputs[name]) as part:
-            found.to_csv(part, index=False, float_format="%.6g")
+        write_table(found, outputs[name])
 
 
 def _gender_table(table: pd.DataFrame, guide: str, fill: str, name: str) -> pd.DataFrame:
@@ -203,7 +201,7 @@ def tabulate_groups(
     people = read_demographics(demographics)
     tables = []
     for model, path in counts.items():
-        table = pd.read_parquet(path)
+        table = read_output(path)
         chosen = (table["polarity"] == polarity) & (table["layer"] == WHOLE_MODEL)
         table = table[chosen & table["threshold"].isin([FULL, TOP_1])]
         for attribute in people.columns:
@@ -220,5 +218,4 @@ def tabulate_groups(
                 shares = share_regions(rows, confidence)
                 tables.append(shares.assign(model=model, attribute=attribute, group=group))
     columns = ["model", "attribute", "group", *REGION_COLUMNS[1:]]
-    with files.whole_file(output) as part:
-        pd.concat(tables)[columns].to_csv(part, index=False, float_format="%.6g")
+    write_table(pd.concat(tables)[columns], output)

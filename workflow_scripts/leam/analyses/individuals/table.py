@@ -7,9 +7,10 @@ Shape letters: N images of one identity.
 import numpy as np
 import pandas as pd
 
-from leam import files, paper
+from leam import paper
 from leam.regions import REGIONS, TOP_1, WHOLE_MODEL
 from leam.statistics import PERCENTS, intraclass_correlation, mean_interval
+from leam.tables import read_output, write_table
 
 SPREAD_STATISTICS = ("std", "mean", "min", "max", "cv")
 ICC = "icc"
@@ -61,8 +62,7 @@ def tabulate_individuals(
         (_over_images(chosen, everyone, confidence), _over_identities(everyone, confidence)), ignore_index=True
     )
     for name, table in {"individuals": own, "table07": _individual_shares(chosen), "table08": long}.items():
-        with files.whole_file(outputs[name]) as part:
-            table.to_csv(part, index=False, float_format="%.6g")
+        write_table(table, outputs[name])
 
 
 KEYS = ["model", "polarity", "threshold", "identity", "region"]
@@ -70,9 +70,9 @@ KEYS = ["model", "polarity", "threshold", "identity", "region"]
 
 def _read_shares(counts: str, images: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Percent of one model's identities, and of their images."""
-    of_images = pd.read_parquet(images).astype(dict.fromkeys([*KEYS, "image"], str))
+    of_images = read_output(images).astype(dict.fromkeys([*KEYS, "image"], str))
     kept = [("layer", "==", WHOLE_MODEL), ("threshold", "in", sorted(of_images["threshold"].unique()))]
-    whole = pd.read_parquet(counts, filters=kept).astype(dict.fromkeys(KEYS, str))
+    whole = read_output(counts, filters=kept).astype(dict.fromkeys(KEYS, str))
     return whole[[*KEYS, "percent", "untrained"]], of_images
 
 

@@ -17,6 +17,7 @@ from leam.controls import CENTRE, RANDOM, SHUFFLED
 from leam.methods import POLARITIES
 from leam.regions import REGIONS, WHOLE_MODEL
 from leam.statistics import verdict
+from leam.tables import read_output
 
 LINES = {  # kind: label, colour, line style
     TRAINED: ("trained in this world", "#c2410c", "-"),
@@ -46,7 +47,7 @@ def plot_localisation(
 
     found, shares : the tables of ``tabulate_localisation``; faces_files, maps_files : of the worlds, in their order
     """
-    table, by_region = (pd.read_csv(path, dtype={"threshold": str}) for path in (found, shares))
+    table, by_region = (read_output(path, dtype={"threshold": str}) for path in (found, shares))
     table = table[(table["threshold"] == regions.TOP_1) & (table["layer"] != WHOLE_MODEL)]
     worlds = list(pd.unique(table["world"]))
     with pyplot.rc_context(plotting.STYLE):
@@ -99,7 +100,8 @@ def _plot_layers(axis: Axes, shares: pd.DataFrame, world: str, polarity: str) ->
     axis.axhline(1, color=plotting.INK, lw=0.6)
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_xticks(x, rows["layer"], rotation=40, ha="right", rotation_mode="anchor", fontsize=7)
+    layers = rows["layer"].map(plotting.shown_name)
+    axis.set_xticks(x, layers, rotation=40, ha="right", rotation_mode="anchor", fontsize=7)
 
 
 def _plot_examples(figure: SubFigure, found: pd.DataFrame, faces_file: str, maps_file: str, seed: int) -> None:
@@ -119,5 +121,7 @@ def _plot_examples(figure: SubFigure, found: pd.DataFrame, faces_file: str, maps
             for axis in row:
                 axis.contour(outline, levels=[0.5], colors="#36d6e7", linewidths=0.8)
                 axis.set_axis_off()
-    for axis, title in zip(axes[0], ("picture", *(f"{p}\n{best[p]}" for p in POLARITIES)), strict=True):
+    for axis, title in zip(
+        axes[0], ("picture", *(f"{p}\n{plotting.shown_name(best[p])}" for p in POLARITIES)), strict=True
+    ):
         axis.set_title(title, fontsize=7)

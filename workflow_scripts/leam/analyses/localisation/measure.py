@@ -37,6 +37,7 @@ from leam.recognisers import registry
 from leam.recognisers.registry import Recogniser
 from leam.regions import REGIONS, WHOLE_MODEL
 from leam.sample import rendering, training
+from leam.tables import read_output
 
 
 def recognisers_of(region: str, entries: dict[str, dict] | None = None) -> list[tuple[str, Recogniser]]:
@@ -91,7 +92,8 @@ def render_world(
     """Render, crop and parse people who differ in one region only, as the embedded sample is; folder : for scratch."""
     rows = [(f"s{person:03d}", f"{image:02d}", SHARD) for person in range(identities) for image in range(images)]
     links, pictures = folder / "links.parquet", folder / "images.h5"
-    pd.DataFrame(rows, columns=["identity", "image", "shard"]).to_parquet(links)
+    with files.whole_file(links) as part:
+        pd.DataFrame(rows, columns=["identity", "image", "shard"]).to_parquet(part)
     rendering.render_sample(links, pictures, shard=SHARD, seed=SEED_OFFSET + seed, size=size, region=region)
     faces_stage.parse_faces(
         pictures, faces_output, faces_stage.FaceSettings(crop_margin=training.CROP_MARGIN, crop_size=training.INPUT_PX)
@@ -117,11 +119,11 @@ def count_world(
         maps.compute_maps(faces_path, file, recogniser, settings, device="cpu", seed=seed)
         counts, of_images = folder / "counts.parquet", folder / "images.parquet"
         regions_measure.count_regions([file], [faces_path], counts, of_images, recogniser.name, settings.grid)
-        counted.append(pd.read_parquet(counts).assign(kind=kind))
+        counted.append(read_output(counts).assign(kind=kind))
         files[recogniser.name] = [file]
     counted.append(count_pixels(faces_path, maps_output, settings, seed))
     verification_table.tabulate_verification(files, folder / "verification.csv", seed)
-    auc = pd.read_csv(folder / "verification.csv").set_index("model")["auc"]
+    auc = read_output(folder / "verification.csv").set_index("model")["auc"]
     table = pd.concat(
         [rows.astype(dict.fromkeys(regions_measure.COUNT_KEYS, str)) for rows in counted], ignore_index=True
     )

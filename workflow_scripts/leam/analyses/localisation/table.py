@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from leam import files, regions
+from leam import regions
 from leam.analyses.localisation import CONTROLS, MEAN, PIXEL_CONTROLS, RECOGNISER_CONTROLS, TRAINED
 from leam.analyses.regions import table as regions_table
 from leam.regions import FULL
@@ -23,6 +23,7 @@ from leam.statistics import (
     signed_rank,
     standard_deviation,
 )
+from leam.tables import read_output, write_table
 
 
 def tabulate_localisation(
@@ -39,7 +40,7 @@ def tabulate_localisation(
     """
     found, shares = [], []
     for path in measured:
-        counts = pd.read_parquet(path)
+        counts = read_output(path)
         counts = counts[counts["threshold"].isin([FULL, regions.TOP_1])]
         of_world = share_models(counts, confidence)
         shares.append(of_world)
@@ -47,8 +48,7 @@ def tabulate_localisation(
     tested = correct(pd.concat(found, ignore_index=True), ["threshold"], ["compared"])
     tables = {output: tested.drop(columns=["deviation", "compared"]), regions_output: pd.concat(shares)}
     for table_path, table in tables.items():
-        with files.whole_file(table_path) as part:
-            table.to_csv(part, index=False, float_format="%.6g")
+        write_table(table, table_path)
 
 
 def share_models(counts: pd.DataFrame, confidence: float) -> pd.DataFrame:

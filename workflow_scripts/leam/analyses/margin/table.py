@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from leam import files, paper, storage
+from leam import paper, storage
 from leam.analyses.margin.figure import plot_margins
 from leam.faces.frames import square_frame, warp_labels
 from leam.faces.stage import FaceSettings, Models, face_settings, load_models, parse_identity, tune
 from leam.regions import REGIONS
+from leam.tables import write_table
 
 log = logging.getLogger(__name__)
 TRIED_MARGINS = tuple(np.round(np.arange(0, 1.01, 0.05), 2))
@@ -53,8 +54,7 @@ def calibrate_margin(
     found = compare_margins(areas.mean(0)).assign(identities=len(areas))
     best = found.loc[found["distance_percent"].idxmin(), "margin"]
     log.info("margin %.2f comes closest to the paper, of %d identities", best, len(areas))
-    with files.whole_file(table) as part:
-        found.to_csv(part, index=False, float_format="%.6g")
+    write_table(found, table)
     plot_margins(found, png, pdf, used=settings.margin)
 
 

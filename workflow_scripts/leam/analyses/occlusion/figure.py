@@ -16,6 +16,7 @@ from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, legend_above, save, short_name, sparse_ticks
 from leam.statistics import HOLDS, LEVEL, REVERSED, UNTESTED, verdict
+from leam.tables import read_output
 
 # Kinds in the order of the chain, what a reader calls them, and a colour each: warm for one's own, blue for others'.
 KIND_LOOKS = {
@@ -36,9 +37,8 @@ DROP_LABELS = {"drop": "drop of the cosine", "lost_percent": "accepted genuine p
 
 
 def read_guided_table(path: str | Path) -> pd.DataFrame:
-    names = ["guide", "layer", "polarity", "fill"]
-    table = pd.read_csv(path, dtype=dict.fromkeys(names, str))
-    return table.fillna(dict.fromkeys([name for name in names if name in table], ""))
+    table = read_output(path, dtype={"polarity": str, "fill": str})
+    return table.fillna(dict.fromkeys([name for name in ("polarity", "fill") if name in table], ""))
 
 
 def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figure, dict[tuple[str, str, str], Axes]]:

@@ -74,6 +74,7 @@ from leam.recognisers import folding, networks
 from leam.recognisers.registry import Recogniser
 from leam.regions import CROP_UNITS
 from leam.statistics import ratio
+from leam.tables import read_output
 
 log = logging.getLogger(__name__)
 EMPTY_MAP = np.zeros((1, 1, 1), np.float32)  # the map of an image that has none
@@ -589,7 +590,7 @@ Work = dict[str, str | bool | dict[str, str]]
 
 def _is_finished(output: Path, work: Work) -> bool:
     """Whether the output is there already, and of the same work."""
-    return output.exists() and pd.read_parquet(output, columns=["model"]).attrs == work
+    return output.exists() and read_output(output, columns=["model"]).attrs == work
 
 
 def check(opened: dict[str, h5py.File], faces_sha256: str, recogniser: Recogniser) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.core.groupby import DataFrameGroupBy
 
-from leam import files, paper
+from leam import paper
 from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.reasons import NOBODY
@@ -23,6 +23,7 @@ from leam.statistics import (
     signed_rank,
     standard_deviation,
 )
+from leam.tables import read_output, write_table
 
 DROP_KEYS = ["guide", "layer", "kind", "polarity", "fill", "percent"]
 # The claim that maps are person-specific, as a chain: each step must hold, and the second is the decisive one.
@@ -56,7 +57,7 @@ def average_images(paths: Sequence[str | Path]) -> pd.DataFrame:
     no threshold says them, and lost_percent : of the accepted ones (NaN where there are none); images : those with
     a drop; pairs : theirs
     """
-    found = pd.concat([_average_shard(pd.read_parquet(path)) for path in paths], ignore_index=True)
+    found = pd.concat([_average_shard(read_output(path)) for path in paths], ignore_index=True)
     if not len(found):
         raise ValueError(f"{paths[0]}: {NOBODY}")
     return found
@@ -235,7 +236,7 @@ def tabulate_occlusion(
         summaries.append(summarise(means, confidence).assign(model=model))
         steps.append(compare_steps(means, model, confidence))
     summary = pd.concat(summaries, ignore_index=True)
-    verified = pd.read_csv(verification)[["model", "threshold", "false_match_rate", "impostor_pairs"]]
+    verified = read_output(verification)[["model", "threshold", "false_match_rate", "impostor_pairs"]]
     table21 = model_drop_table(summary, guide, fill, paper.read_table("table21"))
     for name, table in {
         "occlusion": summary[SUMMARY_COLUMNS],
@@ -245,8 +246,7 @@ def tabulate_occlusion(
         "table09": mean_table(table21),
         "table21": table21,
     }.items():
-        with files.whole_file(outputs[name]) as part:
-            table.to_csv(part, index=False, float_format="%.6g")
+        write_table(table, outputs[name])
 
 
 def model_drop_table(summary: pd.DataFrame, guide: str, fill: str, table: pd.DataFrame) -> pd.DataFrame:

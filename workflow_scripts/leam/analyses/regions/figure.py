@@ -10,8 +10,9 @@ from matplotlib.colors import TwoSlopeNorm
 
 from leam import paper
 from leam.analyses.regions.table import with_threshold_percent
-from leam.plotting import INK, MUTED, POLARITY_COLOURS, SETS, STYLE, UNTRAINED_NOTE, region_titles, save
+from leam.plotting import INK, MUTED, POLARITY_COLOURS, SETS, STYLE, UNTRAINED_NOTE, region_titles, save, shown_name
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL
+from leam.tables import read_output
 
 FULL_PLACE = 40.0  # where the full activation stands on a scale of percents up to 10
 
@@ -21,7 +22,7 @@ def plot_regions(regions: str | Path, png: str | Path, pdf: str | Path, *, polar
 
     regions : regions.csv of ``tabulate_regions``. A region without any area in these images is left out.
     """
-    table = pd.read_csv(regions, dtype={"threshold": str})
+    table = read_output(regions, dtype={"threshold": str})
     table = table[(table["polarity"] == polarity) & (table["area_percent"] > 0)]
     models = list(pd.unique(table["model"]))
     shown = [region for region in REGIONS if region in set(table["region"])]
@@ -83,7 +84,9 @@ def _plot_enrichment(axis: Axes, table: pd.DataFrame, regions: list[str]) -> Non
     for y, x in zip(*np.nonzero((low <= 1) & (high >= 1)), strict=True):
         axis.plot(x, y, marker=".", ms=3, color=INK)
     axis.set_xticks(range(len(regions)), region_titles(regions), rotation=45, ha="right", rotation_mode="anchor")
-    axis.set_yticks(range(len(layers)), ["whole model" if layer == WHOLE_MODEL else layer for layer in layers])
+    axis.set_yticks(
+        range(len(layers)), ["whole model" if layer == WHOLE_MODEL else shown_name(layer) for layer in layers]
+    )
     axis.set_xlabel("1 is chance; a dot: the interval includes it", labelpad=2)
     bar = axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.02)
     bar.set_ticks([-4, -2, 0, 2, 4], labels=["≤ 1/16", "1/4", "1", "4", "≥ 16"])
@@ -96,7 +99,7 @@ def plot_thresholds(
 
     regions : regions.csv of ``tabulate_regions``. A region without any area in these images is left out.
     """
-    table = pd.read_csv(regions, dtype={"threshold": str})
+    table = read_output(regions, dtype={"threshold": str})
     table = table[(table["model"] == model) & (table["layer"] == WHOLE_MODEL) & (table["area_percent"] > 0)]
     keys = ["model", "region", "threshold_percent"]
     table = paper.beside_models(with_threshold_percent(table), paper.shares_by_threshold(), keys, "percent")

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from leam import files, paper
+from leam import paper
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, share_percents
 from leam.statistics import PERCENTS, interval, means, ratio_interval
+from leam.tables import read_output, write_table
 
 REGION_KEYS = ["polarity", "layer", "threshold", "region"]
 
@@ -84,7 +85,7 @@ def tabulate_regions(
     """
     tables = []
     for model, path in counts.items():
-        table = share_regions(pd.read_parquet(path), confidence)
+        table = share_regions(read_output(path), confidence)
         tables.append(table.assign(model=model)[REGION_COLUMNS].astype(dict.fromkeys(REGION_KEYS, str)))
     regions = pd.concat(tables, ignore_index=True)
     for name, table in {
@@ -95,8 +96,7 @@ def tabulate_regions(
         "table11": model_share_table(regions, TOP_1),
         "table12_to_20": threshold_table(regions),
     }.items():
-        with files.whole_file(outputs[name]) as part:
-            table.to_csv(part, index=False, float_format="%.6g")
+        write_table(table, outputs[name])
 
 
 def _beside_paper(regions: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

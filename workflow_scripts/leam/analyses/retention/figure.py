@@ -8,8 +8,10 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from leam import paper
-from leam.plotting import INK, KEPT, STYLE, save
+from leam.analyses.retention import read_retention
+from leam.plotting import INK, KEPT, STYLE, save, shown_name
 from leam.reasons import reason_kind
+from leam.tables import read_output
 
 BEFORE_MAPS = ("faces", "duplicates")  # stages that decide whether an image is used at all
 REASONS = ("#c2410c", "#e08e45", "#7a5195", "#4d7c0f", "#b0413e", "#0f766e", "#a16207", "#64748b")
@@ -20,9 +22,9 @@ def plot_retention(retention: str | Path, discarded: str | Path, png: str | Path
 
     retention, discarded : the tables of ``tabulate_retention``
     """
-    table = pd.read_csv(retention, dtype={"identity": str}, keep_default_na=False).set_index("identity")
-    reasons = count_reasons(pd.read_csv(discarded, dtype=str, keep_default_na=False), table.index.drop("all"))
-    counts = pd.concat([table[["kept"]].drop("all"), reasons], axis=1)
+    people, _ = read_retention(retention)
+    reasons = count_reasons(read_output(discarded), people.index)
+    counts = pd.concat([people[["kept"]], reasons], axis=1)
     colours = {"kept": KEPT} | {name: REASONS[k % len(REASONS)] for k, name in enumerate(reasons)}
     with pyplot.rc_context(STYLE):
         figure, (total, each) = pyplot.subplots(
@@ -66,7 +68,7 @@ def _plot_each_retention(axis: Axes, counts: pd.DataFrame, colours: dict[str, st
     for name in ordered:
         axis.bar(place, ordered[name], bottom=bottom, color=colours[name], width=1.0 if len(ordered) > 60 else 0.8)
         bottom += ordered[name].to_numpy()
-    names = [str(name) for name in ordered.index]
+    names = [shown_name(name) for name in ordered.index]
     named = len(names) if len(names) <= 40 else 0
     axis.set_xticks(place[:named], names[:named], rotation=90)
     axis.set(xlim=(-0.6, len(names) - 0.4), ylabel="images")

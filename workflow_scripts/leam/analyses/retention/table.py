@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from leam import files, storage
+from leam import storage
 from leam.faces.duplicates import kept_images, leave_out
+from leam.tables import read_output, write_table
 
 
 def tabulate_retention(
@@ -23,7 +24,7 @@ def tabulate_retention(
     duplicates : the table of the images that are left out before the maps; None where none is
     Raises ValueError when an image was lost: linked must equal kept + discarded for each identity (docs/method.md 2.1).
     """
-    linked = pd.read_parquet(links)
+    linked = read_output(links)
     linked = linked[linked["image"] != ""].groupby("identity").size()
     kept: dict[str, int] = {}
     rows = []
@@ -37,7 +38,7 @@ def tabulate_retention(
     table = pd.DataFrame({"linked": linked, "kept": pd.Series(kept, dtype=int)}).fillna(0).astype(int)
     table["discarded"] = lost[lost["image"] != ""].groupby("identity").size().reindex(table.index, fill_value=0)
     _check_sums(table)
-    table.loc["all"] = table.sum()
+    table = pd.concat([table, table.sum().to_frame("all").T]).rename_axis("identity").reset_index()
     table["kept_percent"] = (100 * table["kept"] / table["linked"]).round(2)
     for model, paths in maps.items():
         for path in paths:
@@ -45,10 +46,8 @@ def tabulate_retention(
                 found = storage.read_discarded(shard)
             extra = [(f"maps/{model}", row.identity, row.image, row.reason) for row in found]
             lost = pd.concat((lost, pd.DataFrame(extra, columns=lost.columns)), ignore_index=True)
-    with files.whole_file(retention) as part:
-        table.rename_axis("identity").reset_index().to_csv(part, index=False)
-    with files.whole_file(discarded) as part:
-        lost.to_csv(part, index=False)
+    write_table(table, retention, float_format=None)
+    write_table(lost, discarded, float_format=None)
 
 
 def _check_sums(table: pd.DataFrame) -> None:

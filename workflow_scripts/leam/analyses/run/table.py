@@ -4,12 +4,13 @@ from pathlib import Path
 
 from leam import paper
 from leam.analyses.occlusion import BLACK_FILL
-from leam.files import whole_file
+from leam.analyses.retention import read_retention
 from leam.recognisers import registry
 
 PAPER_MODELS = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
 PAPER_LAYERS = 9  # in the paper's run
 NONE = "none"
+LITERAL = "``"  # around names in captions, where a_ would lead somewhere
 CROPS = {
     "box": "a box around the detection",
     "aligned": "five-point alignment",
@@ -31,7 +32,7 @@ def describe_run(config: dict, people: int, words: str) -> str:
     config : the merged configuration, its faces decided; people : how many identities its source lists
     words : how captions name the people of its source
     """
-    ours = _facts(config, people, words)
+    ours = _facts(config, people, words, LITERAL)
     parts = [f"{ours['people']} instead of {PAPER_RUN['people']}", _describe_recognisers(ours)]
     parts += [
         f"{ours[fact]} instead of {PAPER_RUN[fact]}" for fact in ("regions", "crop") if ours[fact] != PAPER_RUN[fact]
@@ -67,14 +68,22 @@ def _describe_recognisers(ours: dict[str, str]) -> str:
     return f"recognisers {ours['recognisers']}{shared}{untrained}"
 
 
-def _facts(config: dict, people: int, words: str) -> dict[str, str]:
-    """What a run's numbers depend on, in words, under the keys of PAPER_RUN; known before the first job."""
-    names, faces = config["models"], config["faces"]
+def _facts(config: dict, people: int, words: str, mark: str = "") -> dict[str, str]:
+    """What a run's numbers depend on, in words, under the keys of PAPER_RUN; known before the first job.
+
+    mark : what stands around the name of a recogniser
+    """
+    models, faces = config["models"], config["faces"]
+    untrained = [name for name in models if config["recognisers"].get(name, {}).get("untrained")]
+
+    def joined(names: list[str]) -> str:
+        return ", ".join(f"{mark}{name}{mark}" for name in names) or NONE
+
     return {
         "people": f"{people:,} {words}",
-        "recognisers": ", ".join(names),
-        "shared": ", ".join(name for name in names if name in PAPER_MODELS) or NONE,
-        "untrained": ", ".join(name for name in names if config["recognisers"].get(name, {}).get("untrained")) or NONE,
+        "recognisers": joined(models),
+        "shared": joined([name for name in models if name in PAPER_MODELS]),
+        "untrained": joined(untrained),
         "regions": PAPER_RUN["regions"]
         if faces["label_maps"] == "pyfacer"
         else "label maps that came with the pictures",
@@ -90,10 +99,11 @@ def tabulate_run(retention: str | Path, output: str | Path, config: dict, words:
     """
     import pandas as pd
 
-    kept = pd.read_csv(retention, dtype={"identity": str}).set_index("identity")
-    total = kept.drop(index="all").sum()
-    ours = _facts(config, len(kept) - 1, words)
-    lost = (kept.drop(index="all")["kept"] == 0).sum()
+    from leam.tables import write_table
+
+    people, total = read_retention(retention)
+    ours = _facts(config, len(people), words)
+    lost = (people["kept"] == 0).sum()
     rows = [
         ("people", PAPER_RUN["people"], ours["people"]),
         ("people without usable images", "0", f"{lost:,}"),
@@ -107,8 +117,7 @@ def tabulate_run(retention: str | Path, output: str | Path, config: dict, words:
         ("crop", PAPER_RUN["crop"], ours["crop"]),
         ("polarity of the maps", "loss in the equations, similarity in the prose", "both"),
     ]
-    with whole_file(output) as part:
-        pd.DataFrame(rows, columns=["fact", "paper", "this_run"]).to_csv(part, index=False)
+    write_table(pd.DataFrame(rows, columns=["fact", "paper", "this_run"]), output)
 
 
 def _layers(config: dict) -> str:

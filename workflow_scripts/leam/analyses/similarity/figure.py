@@ -14,6 +14,7 @@ from leam.analyses.similarity import BC, CANONICAL, DIFFERENT, EMD, IDENTITY, LE
 from leam.analyses.similarity.table import PAPER_SIMILARITY
 from leam.controls import POPULATION_MEAN
 from leam.plotting import MUTED, STYLE, UNTRAINED_NOTE, save, short_name
+from leam.tables import read_output
 
 PAIRING_LOOKS = {SAME: ("same person", "#2a6fb0"), DIFFERENT: ("different people", "#c2410c")}
 SIMILARITY_LABELS = {BC: "BC (square-root scale)", EMD: "EMD, pixels"}
@@ -29,7 +30,7 @@ def plot_similarity(
     similarity : similarity.csv of ``tabulate_similarity``. Dashed lines are the null: the population's mean map
     on the same faces. Crosses are the paper's numbers, where it has the model and layer, in the paper's frame.
     """
-    table = pd.read_csv(similarity)
+    table = read_output(similarity)
     table = table[(table["polarity"] == polarity) & (table["part"] == TOP)]
     models, frames = (list(pd.unique(table[name])) for name in ("model", "frame"))
     measures = [measure for measure in SIMILARITY_LABELS if measure in set(table["measure"])]

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from leam import files, paper
+from leam import paper
 from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM_MAPS, PAIRINGS, SAME, SIMILARITY_MEASURES, TOP
 from leam.reasons import NO_LANDMARKS, NOBODY
 from leam.statistics import Estimates, interval, means, means_over_pairs, ratio_interval
+from leam.tables import read_output, write_table
 
 SIMILARITY_CELL = ["kind", "layer", "region", "polarity", "frame", "part", "measure"]
 SIMILARITY_COUNTS = ["pairs_same", "pairs_different", "no_landmarks", "empty"]
@@ -125,18 +126,16 @@ def tabulate_similarity(
     found = []
     for model, paths in pairs.items():
         for chosen in (paths, nulls[model]):
-            untrained = pd.concat([pd.read_parquet(path, columns=["untrained"]) for path in chosen])["untrained"]
+            untrained = pd.concat([read_output(path, columns=["untrained"]) for path in chosen])["untrained"]
             if len(untrained):
-                table = compare_pairings(map(pd.read_parquet, chosen), confidence)
+                table = compare_pairings(map(read_output, chosen), confidence)
                 found.append(table.assign(model=model, untrained=bool(untrained.any())))
     if not found:
         raise ValueError(NOBODY)
     table = pd.concat(found, ignore_index=True)[SIMILARITY_COLUMNS]
-    with files.whole_file(outputs["similarity"]) as part:
-        table.to_csv(part, index=False, float_format="%.6g")
+    write_table(table, outputs["similarity"])
     for name in PAPER_SIMILARITY:
-        with files.whole_file(outputs[name]) as part:
-            paper_similarity(table, name).to_csv(part, index=False, float_format="%.6g")
+        write_table(paper_similarity(table, name), outputs[name])
 
 
 def paper_similarity(similarity: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from leam import files
 from leam.analyses.verification.measure import score_verification
+from leam.tables import write_table
 
 
 def tabulate_verification(maps: dict[str, list[str]], output: str | Path, seed: int = 0) -> None:
@@ -16,5 +16,4 @@ def tabulate_verification(maps: dict[str, list[str]], output: str | Path, seed: 
     false_match_rate, threshold (cosine), true_match_rate.
     """
     rows = [score_verification(model, paths, seed) for model, paths in maps.items()]
-    with files.whole_file(output) as part:
-        pd.DataFrame(rows).to_csv(part, index=False)
+    write_table(pd.DataFrame(rows), output, float_format=None)

@@ -9,6 +9,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 HEADER = ["name", "index", "image", "rect", "height width", "url"]
 LISTED_COLUMNS = ["identity", "image", "url", "rect", "height", "width"]
 CHUNK_CHARACTERS = 16_000_000
+LONGEST_LINE = 100_000  # characters; Python's csv ends with an error at a field of 131,072
+TOO_LONG = f"line: more than {LONGEST_LINE} characters"  # stands for such a line, and is said of it
 NUMBER = r"-?[0-9]{1,6}(?:\.[0-9]*)?"
 # What a row must look like, column by column: what is said of one that does not, and what it must match in full.
 FORMS = (
@@ -44,13 +47,29 @@ def read_rows(path: str | Path) -> Iterator[tuple[np.ndarray, pa.ListArray]]:
     """The rows of the list in chunks of n: their line numbers (n,), the header's being 1, and their fields; empty lines
     are none. Raises ListError unless the header is the published one."""
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline().rstrip("\n")
+        header = file.readline(LONGEST_LINE).rstrip("\n")
         if [name.strip() for name in header.split(",")] != HEADER:
             raise ListError(f"{path}: the header is {header[:200]!r}; expected {','.join(HEADER)!r}")
         first = 2
-        while lines := file.readlines(CHUNK_CHARACTERS):
+        for lines in _lines(file):
             yield _split(np.arange(first, first + len(lines)), pc.utf8_trim_whitespace(pa.array(lines)))
             first += len(lines)
+
+
+def _lines(file: TextIO) -> Iterator[list[str]]:
+    """The lines in chunks that memory holds, however long a line is; of one that is too long only TOO_LONG."""
+    rest = ""
+    while text := file.read(CHUNK_CHARACTERS):
+        *lines, rest = (rest + text).split("\n")
+        rest = rest[: LONGEST_LINE + 1]
+        if lines:
+            yield [_whole_line(line) for line in lines]
+    if rest:
+        yield [_whole_line(rest)]
+
+
+def _whole_line(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else TOO_LONG
 
 
 def _split(numbers: np.ndarray, lines: pa.StringArray) -> tuple[np.ndarray, pa.ListArray]:
@@ -80,8 +99,16 @@ def check_rows(numbers: np.ndarray, rows: pa.ListArray) -> tuple[pd.DataFrame, p
     rect, size = (_numbers(columns[name].filter(pa.array(well)), n) for name, n in (("rect", 4), ("height width", 2)))
     reason[well] = np.where(_is_within(rect, size), "", OUTSIDE_PICTURE)
     bad = {"line": numbers[whole][reason != ""], "reason": reason[reason != ""]}
-    wrong = {"line": numbers[~whole], "reason": [f"{n} fields: expected {len(HEADER)}" for n in lengths[~whole]]}
-    return _good_rows(numbers[whole], columns, reason == ""), pd.concat([pd.DataFrame(bad), pd.DataFrame(wrong)])
+    wrong = pd.DataFrame({"line": numbers[~whole], "reason": _count_reasons(rows.filter(pa.array(~whole)))})
+    return _good_rows(numbers[whole], columns, reason == ""), pd.concat([pd.DataFrame(bad), wrong])
+
+
+def _count_reasons(rows: pa.ListArray) -> list[str]:
+    """What is wrong with rows of another number of fields."""
+    firsts = pc.list_element(rows, 0).to_pylist() if len(rows) else []
+    counts = pc.list_value_length(rows).to_pylist()
+    expected = [f"{n} fields: expected {len(HEADER)}" for n in counts]
+    return [TOO_LONG if first == TOO_LONG else reason for first, reason in zip(firsts, expected, strict=True)]
 
 
 def _good_rows(numbers: np.ndarray, columns: dict[str, pa.StringArray], good: np.ndarray) -> pd.DataFrame:
