@@ -4,8 +4,8 @@
 
 Each stage is a process of its own, as in a run, and all its processor time counts, imports too: on the embedded sample,
 and on one file of maps as large as the paper's are per person (13 images, nine layers), of which a stage reads little.
-There `whole` is what a digest of all bytes would take. `write_large` computes nothing; beside a GPU the stage takes what
-tests/benchmarks/gpu_NVIDIA_H200.txt says (without imports).
+There `whole` is what a digest of all bytes would take. `write_large` computes nothing; beside a GPU the stage takes as
+long as tests/benchmarks/gpu_NVIDIA_H200.txt says (without imports).
 """
 
 import re
