@@ -157,7 +157,7 @@ def test_a_real_plan_is_read(tmp_path):
     assert planned.jobs["compute_maps"] == 4 and planned.jobs["fetch_weights"] == 2
     assert "all" not in planned.jobs
     jobs = sum(planned.jobs.values())
-    assert planned.files >= 4 * jobs  # an output, its record, a log and a benchmark each
+    assert planned.files >= 5 * jobs  # an output, its digest, its record, a log and a benchmark each
 
 
 def test_no_plan_is_said():

@@ -57,6 +57,15 @@ def test_a_url_is_fetched_once_and_verified(saved, tmp_path, server):
         weights.fetch_weights(tmp_path / "other" / "narrow.ok", wrong)
 
 
+def test_weights_that_are_damaged_after_they_were_fetched_are_refused(saved, tmp_path):
+    weights.fetch_weights(tmp_path / "ok", saved)
+    content = bytearray(Path(saved.weights).read_bytes())
+    content[-9] ^= 1  # in the last weights, of which nothing else could tell
+    Path(saved.weights).write_bytes(content)
+    with pytest.raises(registry.ModelError, match=r"w\.safetensors is damaged or another file .*ok and run again"):
+        weights.fetched(tmp_path / "ok", saved)
+
+
 def test_a_url_that_fails_says_so_and_leaves_nothing(saved, tmp_path, server):
     remote = dataclasses.replace(saved, weights=f"{server[0]}/absent.pt", sha256="0" * 64)
     with pytest.raises(registry.ModelError, match=r"absent\.pt: HTTP Error 404.*get the file from here"):

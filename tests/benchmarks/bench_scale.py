@@ -380,7 +380,7 @@ def describe(identities: int, run: DryRun, costs: dict) -> dict[str, str]:
     column["Slurm jobs"] = f"{sum(jobs.values()):,}"
     column |= {f"... `{rule}`": f"{count:,}" for rule, count in many.items()}
     column["... others, however many identities"] = f"{sum(jobs.values()) - sum(many.values()):,}"
-    column["files, Snakemake's records included"] = (
+    column["files, digests and Snakemake's records included"] = (
         f"{run.plan.files:,} ({100 * run.plan.files / SITE_INODES:.1f} % of 1 M)"
     )
     column |= {f"bytes in `results/{name}/`": scale.in_words(size) for name, size in stored.items()}

@@ -1,4 +1,4 @@
-"""Settings drawn at random over every key: what the schema allows ends in tables, or is refused before the first job."""
+"""Settings drawn at random over every key: what the schema allows ends in tables, or is refused before any job."""
 
 import csv
 import re

@@ -53,6 +53,14 @@ def test_every_output_is_there_and_nothing_is_left_over(few):
     assert merged["source"]["sample"]["identities"] == 3 and merged["maps"]["grid"] == 112
 
 
+def test_every_output_has_a_digest_that_it_agrees_with(few):
+    results, left = few / "results", {"logs", "benchmarks"}
+    outputs = [path for path in results.rglob("*") if path.is_file() and path.relative_to(results).parts[0] not in left]
+    for path in outputs:
+        assert path.suffix == ".sha256" or files.verify(path), path
+    assert len([path for path in outputs if path.suffix == ".sha256"]) == len(outputs) / 2
+
+
 def test_one_line_per_identity_in_the_log(few):
     log = (few / "results/logs/compute_maps/sample_arcface/00000.log").read_text()
     assert "s000 (1 of 2): 3 images" in log and "s001 (2 of 2): 3 images" in log

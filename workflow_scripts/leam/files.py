@@ -81,8 +81,7 @@ def _sha256_of_pieces(path: Path, pieces: list[tuple[int, int]]) -> str:
         for start, size in pieces:
             if not 0 <= start <= start + size <= end:
                 raise ValueError(f"{path} has {end} bytes")
-            file.seek(start)
-            digest.update(file.read(size))
+            digest.update(os.pread(file.fileno(), size, start))
     return digest.hexdigest()
 
 
@@ -105,12 +104,16 @@ def whole_file(path: str | Path, digest: Callable[[Path, str], str] | None = who
         with room_for(path):
             yield part
             if digest is not None:
-                with contextlib.suppress(FileNotFoundError):  # another process finished the same file first
-                    summed.write_text(digest(part, path.name), encoding="utf-8")
+                _write_digest(part, summed, path.name, digest)
         _put_in_place(part, summed, path)
     finally:
         part.unlink(missing_ok=True)
         summed.unlink(missing_ok=True)
+
+
+def _write_digest(part: Path, summed: Path, name: str, digest: Callable[[Path, str], str]) -> None:
+    with contextlib.suppress(FileNotFoundError):  # another process finished the same file first, and removed this piece
+        summed.write_text(digest(part, name), encoding="utf-8")
 
 
 def _put_in_place(part: Path, summed: Path, path: Path) -> None:

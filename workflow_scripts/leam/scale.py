@@ -32,7 +32,7 @@ def unit_costs() -> dict:
 
 @dataclass(frozen=True)
 class Plan:
-    """What Snakemake plans: jobs by rule, and how many files they make, Snakemake's own records included."""
+    """What Snakemake plans: jobs by rule, and how many files they make, digests and Snakemake's records included."""
 
     jobs: dict[str, int]
     files: int
@@ -51,7 +51,8 @@ def read_plan(text: str) -> Plan:
     jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
     named = re.findall(rf"^    ({'|'.join(PLANNED_FILES)}): (.+)$", text, re.M)
     files = {kind: sum(len(names.split(", ")) for key, names in named if key == kind) for kind in PLANNED_FILES}
-    return Plan({name: count for name, count in jobs.items() if name != "all"}, sum(files.values()) + files["output"])
+    beside = 2 * files["output"]  # a digest and a record of Snakemake's for each
+    return Plan({name: count for name, count in jobs.items() if name != "all"}, sum(files.values()) + beside)
 
 
 def of_model(costs: dict, model: str) -> dict[str, float]:

@@ -145,10 +145,16 @@ def create_shard(path: str | Path, kind: str, **attributes: object) -> Iterator[
 def _checked_chunks(shard: h5py.File) -> Iterator[tuple[int, int]]:
     """Where chunks with checksums lie: (first byte, bytes)."""
     for _, _, item in _items(shard):
-        if isinstance(item, h5py.h5d.DatasetID) and h5py.Dataset(item).fletcher32:
+        if isinstance(item, h5py.h5d.DatasetID) and _has_checksums(item):
             chunks: list[h5py.h5d.StoreInfo] = []
             item.chunk_iter(chunks.append)
             yield from ((chunk.byte_offset, chunk.size) for chunk in chunks if not chunk.filter_mask)
+
+
+def _has_checksums(dataset: h5py.h5d.DatasetID) -> bool:
+    layout = dataset.get_create_plist()
+    filters = (layout.get_filter(number)[0] for number in range(layout.get_nfilters()))
+    return h5py.h5z.FILTER_FLETCHER32 in filters
 
 
 def _gaps(pieces: Iterable[tuple[int, int]], size: int) -> list[tuple[int, int]]:
@@ -198,18 +204,25 @@ def _refuse_links(shard: h5py.File) -> None:
     content = files.content_of(shard.filename)
     if content in _own:
         return
-    for name, kind, item in _items(shard):
+    for path, kind, item in _items(shard):
         if kind != h5py.h5l.TYPE_HARD or _is_elsewhere(item):
-            raise StorageError(f"{shard.filename}: {name!r} leads to another place; expected data of the file's own")
+            raise StorageError(f"{shard.filename}: {path!r} leads to another place; expected data of the file's own")
     _own.add(content)
 
 
 def _items(shard: h5py.File) -> Iterator[tuple[bytes, int, h5py.h5g.GroupID | h5py.h5d.DatasetID | None]]:
     """Every object of a file but its root: path, kind of its link, and the object, which is None behind other links."""
     kinds: list[tuple[bytes, int]] = []
-    shard.id.links.visit(lambda name, info: kinds.append((name, info.type)), info=True)
-    for name, kind in kinds:
-        yield name, kind, h5py.h5o.open(shard.id, name) if kind == h5py.h5l.TYPE_HARD else None
+    shard.id.links.visit(lambda path, info: kinds.append((path, info.type)), info=True)
+    groups = [(b"", shard.id)]  # those on the way to an object, which is found sooner in its own
+    for path, kind in kinds:
+        above, _, name = path.rpartition(b"/")
+        while groups[-1][0] != above:
+            groups.pop()
+        item = h5py.h5o.open(groups[-1][1], name) if kind == h5py.h5l.TYPE_HARD else None
+        if isinstance(item, h5py.h5g.GroupID):
+            groups.append((path, item))
+        yield path, kind, item
 
 
 def _is_elsewhere(item: h5py.h5g.GroupID | h5py.h5d.DatasetID | None) -> bool:
@@ -414,12 +427,13 @@ def _fill(
     group: h5py.Group, name: str, rows: np.ndarray, start: int, total: int, chunk: int, packed: Mapping[str, object]
 ) -> h5py.Dataset:
     """Write rows into a dataset of ``total`` rows, made when first needed; a chunk never spans two anchors."""
-    if name not in group:
+    dataset = group.get(name)
+    if dataset is None:
         shape = (total, *rows.shape[1:])
         options = {**packed, "chunks": (chunk, *rows.shape[1:])} if rows.size else {}
-        group.create_dataset(name, shape=shape, dtype=rows.dtype, **options)
-    group[name][start : start + len(rows)] = rows
-    return group[name]
+        dataset = group.create_dataset(name, shape=shape, dtype=rows.dtype, **options)
+    dataset[start : start + len(rows)] = rows
+    return dataset
 
 
 def read_layers(shard: h5py.File) -> list[str]:

@@ -45,10 +45,19 @@ def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> 
 
 
 def fetched(ok: str | Path, recogniser: Recogniser) -> Recogniser:
-    """The recogniser with the weights that ``fetch_weights`` found, wherever they came from."""
+    """The recogniser with the weights that ``fetch_weights`` found, wherever they came from.
+
+    Raises ModelError when their file is another one by now; files.StorageError when ``ok`` is damaged.
+    """
     facts = files.read_json(ok)
     path = facts.get("path")
-    return dataclasses.replace(recogniser, weights=str(registry.PACKAGE / path) if facts.get("shipped") else path)
+    weights = str(registry.PACKAGE / path) if facts.get("shipped") else path
+    if weights and files.sha256(weights) != facts["sha256"]:
+        raise ModelError(
+            f"recogniser {recogniser.name}: {weights} is damaged or another file by now (its SHA-256 is "
+            f"not that of {ok}): put the right one there, delete {ok} and run again"
+        )
+    return dataclasses.replace(recogniser, weights=weights)
 
 
 def download(recogniser: Recogniser, folder: Path) -> Path:
