@@ -4,8 +4,10 @@ import inspect
 import os
 import re
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # found from this file: where leam is a module of another workflow, workflow.basedir is that one's
 SCRIPTS = os.path.normpath(
@@ -17,7 +19,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join([SCRIPTS, *filter(None, [os.getenv("PYTHONPATH")])])
 )
 
-from leam import code, files, joblog
+from leam import account, code, files, joblog
 from leam import config as settings
 from leam import links as link_lists
 from leam.analyses.run import table as run_table
@@ -36,6 +38,18 @@ except (settings.ConfigError, ValueError) as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = config["models"]
+too_many = link_lists.larger_shards(PEOPLE, config["identities_per_job"], len(MODELS))
+if too_many and workflow.is_main_process:
+    logger.warning(too_many)
+
+if config["private"]:
+    # Snakemake opens its own log before it reads this
+    account.keep_private(workflow.logger_manager.get_logfile())
+if fault := account.fault_of_closed(Path(config["results"])):
+    raise WorkflowError(fault)
+# for the jobs, and for Snakemake's own line about who runs it
+os.environ.update(account.lacking_variables())
+
 # captions say how runs differ
 RUN = run_table.describe_run(settings.decided(config), PEOPLE, SOURCE.words)
 

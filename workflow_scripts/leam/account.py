@@ -1,0 +1,87 @@
+"""The account under which a run works: who else may read what it writes, and where its programs keep what they cache."""
+
+import contextlib
+import os
+import pwd
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+OTHERS_READ, OTHERS_ENTER = stat.S_IRGRP | stat.S_IROTH, stat.S_IXGRP | stat.S_IXOTH
+OWNER_ONLY = stat.S_IRWXG | stat.S_IRWXO  # what the umask takes from others
+CACHE = Path(".snakemake/cache")  # for what would lie in a home, where there is none
+SHIPPED = ".md"  # what a checkout brings into its folder of results
+
+
+def keep_private(begun: Iterable[str | Path] = ()) -> None:
+    """Whatever this process and its children write from now on is their owner's alone, from the first byte.
+
+    begun : files that this process has begun to write before
+    """
+    os.umask(os.umask(OWNER_ONLY) | OWNER_ONLY)
+    for path in begun:
+        os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)
+
+
+def readable_by_others(folder: Path) -> list[Path]:
+    """The files of a run that other accounts may read: their modes, and those of the folders above them, let them."""
+    found, folders = [], [folder]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                mode = entry.stat(follow_symlinks=False).st_mode
+                if stat.S_ISDIR(mode) and mode & OTHERS_ENTER:
+                    folders.append(Path(entry))
+                elif stat.S_ISREG(mode) and mode & OTHERS_READ and not entry.name.endswith(SHIPPED):
+                    found.append(Path(entry))
+    return sorted(found)
+
+
+def fault_of_closed(folder: Path) -> str:
+    """Which folder of a run belongs to an account that keeps it to itself, and what to do; "" when there is none."""
+    for closed in _closed(folder):
+        owner = closed.stat().st_uid
+        return (
+            f"{closed} belongs to {account_name(owner)}, whose run keeps it private: set `results` to a folder of your "
+            f"own; or set `private: false` in both runs, and have its owner open what is there (chmod -R g+rwX)"
+        )
+    return ""
+
+
+def _closed(folder: Path) -> Iterator[Path]:
+    for path in (folder, *(sorted(folder.iterdir()) if os.access(folder, os.R_OK | os.X_OK) else ())):
+        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            yield path
+
+
+def account_name(number: int) -> str:
+    """The name of an account, or its number where it has none."""
+    return _name(number) or f"account-{number}"
+
+
+def _name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return ""
+
+
+def home_fault() -> str:
+    """Why programs cannot keep what they cache in this account's home, as on some clusters; "" when they can."""
+    home = Path("~").expanduser()
+    if not home.is_absolute():
+        return "this account has no home: HOME is not set, and its number stands in no list of accounts"
+    there = next(path for path in (home / ".cache" / "snakemake", home / ".cache", home, *home.parents) if path.exists())
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written, where this account has its home"
+
+
+def lacking_variables() -> dict[str, str]:
+    """What this account lacks for programs that cache or ask for its name: {environment variable: its value}."""
+    lacking: dict[str, str | Path] = {}
+    if home_fault():
+        home = {} if Path("~").expanduser().is_absolute() else {"HOME": CACHE}
+        caches = {"XDG_CACHE_HOME": CACHE, "MPLCONFIGDIR": CACHE / "matplotlib", "TRITON_CACHE_DIR": CACHE / "triton"}
+        lacking |= {name: path.absolute() for name, path in (home | caches).items()}
+    if not _name(os.getuid()):
+        lacking["LOGNAME"] = account_name(os.getuid())
+    return {name: str(value) for name, value in lacking.items() if name not in os.environ}
