@@ -35,7 +35,7 @@ try:
         link_lists.count_shards(PEOPLE, config["identities_per_job"])
     )
 except (settings.ConfigError, ValueError) as error:
-    raise WorkflowError(str(error)) from None
+    raise WorkflowError(joblog.without_urls(str(error))) from None
 
 MODELS = config["models"]
 too_many = link_lists.larger_shards(PEOPLE, config["identities_per_job"], len(MODELS))

@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from leam import config as settings
-from leam import account, links, scale, storage, weights
+from leam import account, joblog, links, scale, storage, weights
 from leam.recognisers import registry
 
 ROOT = Path(__file__).parents[2]
@@ -318,7 +318,8 @@ def ask(*command: str) -> str:
 
 def report(findings: list[Finding]) -> str:
     """The findings as aligned lines."""
-    return "\n".join(f"{found.subject:<10} {found.state:<8} {found.sentence}" for found in findings)
+    lines = (f"{found.subject:<10} {found.state:<8} {found.sentence}" for found in findings)
+    return joblog.without_urls("\n".join(lines))
 
 
 def _arguments() -> argparse.Namespace:

@@ -16,11 +16,28 @@ from types import TracebackType
 from typing import TextIO
 
 
+_URL = re.compile(r"""(?<=(['"]))\w{1,9}://(?:\\.|(?!\1).)*(?=\1)|\w{1,9}://\S*""")
+_AFTER_URL = ")]}>'\",.:;"  # where a sentence goes on
+
+
+def without_urls(text: str) -> str:
+    """The text with every URL cut after its host: links lead to people, and what follows the host may be a key."""
+    return _URL.sub(_host_of_url, text)
+
+
+def _host_of_url(found: re.Match[str]) -> str:
+    url = found[0].rstrip(_AFTER_URL)
+    scheme, _, rest = url.partition("://")
+    host = re.split("[/?#]", rest, maxsplit=1)[0]
+    cut = "" if rest.rstrip("/") == host else "/..."
+    return f"{scheme}://{host.rpartition('@')[2]}{cut}{found[0][len(url) :]}"
+
+
 class _Plain(logging.Formatter):
-    """The bare message; the level is named only from warnings upwards."""
+    """The bare message, without URLs; the level is named only from warnings upwards."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = without_urls(super().format(record))
         return f"{record.levelname}: {text}" if record.levelno >= logging.WARNING else text
 
 
@@ -28,7 +45,7 @@ def _report(
     streams: list[TextIO], kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """What Python calls for an unhandled exception: the traceback goes to every stream that takes it."""
-    text = "".join(traceback.format_exception(kind, error, trace))
+    text = without_urls("".join(traceback.format_exception(kind, error, trace)))
     for stream in streams:
         with contextlib.suppress(OSError):  # a log on a full disk must not silence the terminal
             stream.write(text)

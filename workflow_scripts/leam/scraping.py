@@ -341,7 +341,7 @@ def _check_ledger(output: Path, table: pd.DataFrame, ledger: list[dict[str, str 
         raise files.StorageError(f"{output}: {links.total()} links, but {found.total()} accounted for")
     for row in ledger:
         if not is_status(str(row["status"])):
-            raise files.StorageError(f"{output}: {row['url']} has the unknown status {row['status']!r}")
+            raise files.StorageError(f"{output}: {row['identity']}/{row['image']} has the unknown status {row['status']!r}")
 
 
 # ------------------------------------------------------------------------------------------------------------- stage
