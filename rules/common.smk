@@ -19,7 +19,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join([SCRIPTS, *filter(None, [os.getenv("PYTHONPATH")])])
 )
 
-from leam import account, code, files, joblog
+from leam import code, files, joblog, surroundings
 from leam import config as settings
 from leam import links as link_lists
 from leam.analyses.run import table as run_table
@@ -38,17 +38,21 @@ except (settings.ConfigError, ValueError) as error:
     raise WorkflowError(joblog.without_urls(str(error))) from None
 
 MODELS = config["models"]
-too_many = link_lists.larger_shards(PEOPLE, config["identities_per_job"], len(MODELS))
-if too_many and workflow.is_main_process:
-    logger.warning(too_many)
-
 if config["private"]:
     # Snakemake opens its own log before it reads this
-    account.keep_private(workflow.logger_manager.get_logfile())
-if fault := account.fault_of_closed(Path(config["results"])):
-    raise WorkflowError(fault)
+    surroundings.keep_private(workflow.logger_manager.get_logfile())
 # for the jobs, and for Snakemake's own line about who runs it
-os.environ.update(account.lacking_variables())
+os.environ.update(surroundings.lacking_variables())
+if workflow.is_main_process:
+    there = Path(config["results"])
+    if fault := surroundings.fault_of_closed(there) or surroundings.fault_of_clock(
+        there, *settings.brought_files(config)
+    ):
+        raise WorkflowError(fault)
+    if too_many := link_lists.larger_shards(
+        PEOPLE, config["identities_per_job"], len(MODELS)
+    ):
+        logger.warning(too_many)
 
 # captions say how runs differ
 RUN = run_table.describe_run(settings.decided(config), PEOPLE, SOURCE.words)

@@ -426,7 +426,10 @@ ZSTD = bytes.fromhex("28b52ffd2010810000ffd8ffe000104a464946000101000001")  # an
     [
         *((name, GZIPPED, "image/jpeg", "ok") for name in ("gzip", "x-gzip", "GZip", "identity, gzip", "deflate")),
         *(("deflate", body, "image/jpeg", "ok") for body in (zlib.compress(PICTURE), BARE)),
-        *((name, PICTURE, "image/jpeg", "ok") for name in ("gzip", "br", "zstd", "utf-8", "none", "br, br, br", "", ",")),
+        *(
+            (name, PICTURE, "image/jpeg", "ok")
+            for name in ("gzip", "br", "zstd", "utf-8", "none", "br, br, br", "", ",")
+        ),
         ("gzip, gzip", gzip.compress(GZIPPED), "image/jpeg", "ok"),
         (["deflate", "gzip"], gzip.compress(BARE), "image/jpeg", "ok"),
         ("gzip, gzip", GZIPPED, "image/jpeg", "ok"),  # less was done than it says
@@ -435,7 +438,7 @@ ZSTD = bytes.fromhex("28b52ffd2010810000ffd8ffe000104a464946000101000001")  # an
         ("br", BROTLI, "image/jpeg", "encoding not asked for"),
         ("br, gzip", gzip.compress(BROTLI), "image/jpeg", "encoding not asked for"),
         ("zstd", ZSTD, "image/jpeg", "encoding not asked for"),
-        *((name, bytes(99), "image/jpeg", "encoding not asked for") for name in ("compress", "x" * 3000, "dcb", "\xe9")),
+        *((name, bytes(99), "image/jpeg", "encoding not asked for") for name in ("compress", "x" * 3000, "\xe9")),
         ("gzip", BROTLI, "image/jpeg", "unsupported format"),
         ("gzip", GZIPPED + b"more", "image/jpeg", "ok"),
         ("gzip", gzip.compress(PAGE), "image/jpeg", "not a picture"),

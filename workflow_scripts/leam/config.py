@@ -339,6 +339,14 @@ def face_model_files(config: dict) -> list[str]:
     return [faces[name] for name in FACES_PATHS if name in used]
 
 
+def brought_files(config: dict) -> list[Path]:
+    """The files that a user brings beside the pictures: weights, model files, the table of people."""
+    models = [registry.recogniser(name, recogniser_entry(config, name)).weights for name in config["models"]]
+    worlds = [path for world in config["localisation"]["regions"] for path in world_weights(config, world)]
+    named = [*models, *worlds, *face_model_files(config), resolve(config, config["demographics"])]
+    return [Path(path) for path in dict.fromkeys(filter(None, named)) if Path(path).is_file()]
+
+
 def occlusion_guides(config: dict) -> list[str]:
     """The recognisers whose maps choose pixels for all others, in the order of ``models``."""
     guides = config["occlusion"]["guides"]

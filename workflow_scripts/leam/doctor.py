@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from leam import config as settings
-from leam import account, joblog, links, scale, storage, weights
+from leam import joblog, links, scale, storage, surroundings, weights
 from leam.recognisers import registry
 
 ROOT = Path(__file__).parents[2]
@@ -160,11 +160,21 @@ def _accounting(ask: Callable[..., str]) -> list[Finding]:
 
 def look_at_home() -> list[Finding]:
     """Whether Snakemake can keep its cache in this account's home; where it cannot it ends before any other word."""
-    fault, lacking = account.home_fault(), account.lacking_variables()
+    fault, lacking = surroundings.home_fault(), surroundings.lacking_variables()
     if fault and lacking:
         words = " ".join(f"{name}={value}" for name, value in lacking.items())
         return [Finding("home", NOTE, f"{fault}: make does without; before any other snakemake, export {words}")]
     return []
+
+
+def look_at_files(config: dict) -> list[Finding]:
+    """What of a run belongs to others, or was written in the future."""
+    folder = Path(config["results"])
+    faults = (
+        surroundings.fault_of_closed(folder),
+        surroundings.fault_of_clock(folder, *settings.brought_files(config)),
+    )
+    return [Finding("files", FAULT, fault) for fault in faults if fault]
 
 
 def look_at_privacy(config: dict) -> Finding:
@@ -172,7 +182,7 @@ def look_at_privacy(config: dict) -> Finding:
     folder = Path(config["results"])
     if not config["private"]:
         return Finding("privacy", NOTE, "private is false: your umask decides who may read faces and embeddings")
-    if found := account.readable_by_others(folder):
+    if found := surroundings.readable_by_others(folder):
         words = f"{len(found)} files in {folder} can be read by others, such as {found[0]}: chmod -R go= {folder}"
         return Finding("privacy", NOTE, f"{words} (made before, or where the file system decides)")
     return Finding("privacy", OK, "what the run writes is its owner's only")
@@ -269,7 +279,7 @@ def look_at_shards(config: dict) -> Finding | None:
 def plan_jobs(arguments: list[str]) -> scale.Plan:
     """What Snakemake plans for a configuration, everything anew. Raises ValueError with what it says of a fault."""
     command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "-s", ROOT / "Snakefile", *arguments]
-    environment = os.environ | account.lacking_variables()
+    environment = os.environ | surroundings.lacking_variables()
     found = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
     if found.returncode:
         raise ValueError((found.stderr + found.stdout).strip().splitlines()[-1])
@@ -345,7 +355,8 @@ def main() -> int:
     findings += [*look_at_home(), look_for_gpu()]
     try:
         config = settings.complete(yaml.safe_load(given.configfile.read_text()) if given.configfile else {})
-        findings += [*look_at_weights(config), look_at_results(Path(config["results"])), look_at_privacy(config)]
+        findings += [*look_at_weights(config), look_at_results(Path(config["results"]))]
+        findings += [*look_at_files(config), look_at_privacy(config)]
         if too_many := look_at_shards(config):
             findings.append(too_many)
         else:

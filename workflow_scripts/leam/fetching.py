@@ -15,7 +15,7 @@ import socket
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -138,11 +138,12 @@ class ClosedHostError(Exception):
 
 
 class BusyLinkError(Exception):
-    """A link that asks for a longer pause than the run has patience for; ``until`` : seconds since 1970."""
+    """A link that asks for a longer pause than the run has patience for; ``since``, ``until`` : seconds since 1970."""
 
     def __init__(self, host: str, status: str, pause_s: float):
         self.status = status
-        self.until = time.time() + min(pause_s, LONGEST_WAIT_S)
+        self.since = time.time()
+        self.until = self.since + min(pause_s, LONGEST_WAIT_S)
         super().__init__(f"{host} asks to wait {pause_s:.0f} s, scraping.patience_s is shorter")
 
 
@@ -263,6 +264,13 @@ def retry_after_s(value: str | None, now: float) -> float:
         return max(email.utils.parsedate_to_datetime(value).timestamp() - now, 0.0)
     except (ValueError, OverflowError):
         return float("nan")
+
+
+def time_of(headers: Mapping[str, str]) -> float:
+    """When an answer was given, seconds since 1970, by the server's clock, to which its other dates belong."""
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    return time.time()
 
 
 def check_head(head: bytes, content_type: str) -> None:
@@ -484,7 +492,7 @@ class Fetcher:
         return found
 
     def _heed_opt_out(self, response: aiohttp.ClientResponse) -> None:
-        if directive := opt_out(response.headers.getall("X-Robots-Tag", ()), self.agent, time.time()):
+        if directive := opt_out(response.headers.getall("X-Robots-Tag", ()), self.agent, time_of(response.headers)):
             raise LinkError(reasons.OPTED_OUT, directive)
 
 
@@ -503,7 +511,7 @@ def _check_status(response: aiohttp.ClientResponse) -> None:
     status = response.status
     if status == 200:
         return
-    pause_s = retry_after_s(response.headers.get("Retry-After"), time.time()) if status in BUSY else None
+    pause_s = retry_after_s(response.headers.get("Retry-After"), time_of(response.headers)) if status in BUSY else None
     if status not in HTTP:
         raise LinkError(reasons.CONNECTION_FAILED, f"an answer of status {status}", again=True)
     raise LinkError(f"http {status}", again=status in AGAIN, pause_s=pause_s)

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-
 _URL = re.compile(r"""(?<=(['"]))\w{1,9}://(?:\\.|(?!\1).)*(?=\1)|\w{1,9}://\S*""")
 _AFTER_URL = ")]}>'\",.:;"  # where a sentence goes on
 

@@ -34,8 +34,8 @@ def larger_shards(n_identities: int, identities_per_job: int, n_models: int) -> 
         return ""
     enough = -(-n_identities // max(MOST_JOBS // per_shard, 1))
     return (
-        f"identities_per_job: {identities_per_job} makes about {jobs} jobs of {n_identities} identities, too many for one "
-        f"Snakemake to plan and watch; {enough} would do (at most {MOST_JOBS} jobs)"
+        f"identities_per_job: {identities_per_job} makes about {jobs} jobs of {n_identities} identities, too many for "
+        f"one Snakemake to plan and watch; {enough} would do (at most {MOST_JOBS} jobs)"
     )
 
 

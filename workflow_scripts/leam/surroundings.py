@@ -1,15 +1,18 @@
-"""The account under which a run works: who else may read what it writes, and where its programs keep what they cache."""
+"""Where a run works: who else may read what it writes, where programs keep what they cache, and what the clock says."""
 
 import contextlib
 import os
 import pwd
+import shlex
 import stat
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 OTHERS_READ, OTHERS_ENTER = stat.S_IRGRP | stat.S_IROTH, stat.S_IXGRP | stat.S_IXOTH
 OWNER_ONLY = stat.S_IRWXG | stat.S_IRWXO  # what the umask takes from others
 CACHE = Path(".snakemake/cache")  # for what would lie in a home, where there is none
+AHEAD_S = 60  # by which the clock of a file system may be ahead
 SHIPPED = ".md"  # what a checkout brings into its folder of results
 
 
@@ -25,16 +28,45 @@ def keep_private(begun: Iterable[str | Path] = ()) -> None:
 
 def readable_by_others(folder: Path) -> list[Path]:
     """The files of a run that other accounts may read: their modes, and those of the folders above them, let them."""
-    found, folders = [], [folder]
+    found = _files(folder, lambda mode: bool(mode & OTHERS_ENTER))
+    return sorted(path for path, facts in found if facts.st_mode & OTHERS_READ and path.suffix != SHIPPED)
+
+
+def _files(folder: Path, enters: Callable[[int], bool]) -> Iterator[tuple[Path, os.stat_result]]:
+    """The regular files below a folder, in those folders whose mode ``enters`` is true of, links not followed; or the
+    file itself that is given for a folder.
+    """
+    if folder.is_file():
+        yield folder, folder.stat()
+        return
+    folders = [folder]
     while folders:
         with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
             for entry in entries:
-                mode = entry.stat(follow_symlinks=False).st_mode
-                if stat.S_ISDIR(mode) and mode & OTHERS_ENTER:
+                facts = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(facts.st_mode) and enters(facts.st_mode):
                     folders.append(Path(entry))
-                elif stat.S_ISREG(mode) and mode & OTHERS_READ and not entry.name.endswith(SHIPPED):
-                    found.append(Path(entry))
-    return sorted(found)
+                elif stat.S_ISREG(facts.st_mode):
+                    yield Path(entry), facts
+
+
+def fault_of_clock(*paths: Path) -> str:
+    """Which of some files, and of those in some folders, were written in the future, as where a clock was put back; ""
+    when there is none.
+
+    Snakemake would delete what is made from them, as older than they are, after it was computed.
+    """
+    latest, found = time.time() + AHEAD_S, []
+    for path in paths:
+        ahead = [one for one, facts in _files(path, lambda _: True) if facts.st_mtime > latest]
+        found += [(path, one) for one in sorted(ahead)]
+    if not found:
+        return ""
+    where = " ".join(dict.fromkeys(shlex.quote(str(path)) for path, _ in found))
+    return (
+        f"files of a time to come, such as {found[0][1]} ({len(found)} in all): set the clock, or, if it is right, give "
+        f"them its time: find {where} -newermt now -exec touch {{}} +"
+    )
 
 
 def fault_of_closed(folder: Path) -> str:
@@ -71,7 +103,8 @@ def home_fault() -> str:
     home = Path("~").expanduser()
     if not home.is_absolute():
         return "this account has no home: HOME is not set, and its number stands in no list of accounts"
-    there = next(path for path in (home / ".cache" / "snakemake", home / ".cache", home, *home.parents) if path.exists())
+    cache = home / ".cache" / "snakemake"
+    there = next(path for path in (cache, *cache.parents) if path.exists())
     return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written, where this account has its home"
 
 
