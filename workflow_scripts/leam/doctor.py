@@ -167,16 +167,6 @@ def look_at_home() -> list[Finding]:
     return []
 
 
-def look_at_files(config: dict) -> list[Finding]:
-    """What of a run belongs to others, or was written in the future."""
-    folder = Path(config["results"])
-    faults = (
-        surroundings.fault_of_closed(folder),
-        surroundings.fault_of_clock(folder, *settings.brought_files(config)),
-    )
-    return [Finding("files", FAULT, fault) for fault in faults if fault]
-
-
 def look_at_privacy(config: dict) -> Finding:
     """Who else may read the files of a run."""
     folder = Path(config["results"])
@@ -269,11 +259,15 @@ def count_images(config: dict) -> list[int]:
     return table[table["image"] != ""].groupby("identity").size().tolist()
 
 
-def look_at_shards(config: dict) -> Finding | None:
-    """Too many jobs for one Snakemake, which is said rather than planned."""
-    people = settings.chosen_source(config).count()
-    words = links.larger_shards(people, config["identities_per_job"], len(config["models"]))
-    return Finding("jobs", FAULT, words) if words else None
+def look_at_plan(config: dict) -> list[Finding]:
+    """What keeps a run from being planned: files that belong to others or were written in the future, too many jobs."""
+    folder, people = Path(config["results"]), settings.chosen_source(config).count()
+    faults = {
+        "files": surroundings.fault_of_closed(folder)
+        or surroundings.fault_of_clock(folder, *settings.brought_files(config)),
+        "jobs": links.larger_shards(people, config["identities_per_job"], len(config["models"])),
+    }
+    return [Finding(subject, FAULT, fault) for subject, fault in faults.items() if fault]
 
 
 def plan_jobs(arguments: list[str]) -> scale.Plan:
@@ -356,10 +350,8 @@ def main() -> int:
     try:
         config = settings.complete(yaml.safe_load(given.configfile.read_text()) if given.configfile else {})
         findings += [*look_at_weights(config), look_at_results(Path(config["results"]))]
-        findings += [*look_at_files(config), look_at_privacy(config)]
-        if too_many := look_at_shards(config):
-            findings.append(too_many)
-        else:
+        findings += [look_at_privacy(config), *(faults := look_at_plan(config))]
+        if not faults:
             planned = plan_jobs(["--configfile", given.configfile] if given.configfile else [])
             findings += look_at_costs(config, planned, count_images(config))
     except (settings.ConfigError, ValueError, OSError) as error:

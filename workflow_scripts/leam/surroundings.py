@@ -64,7 +64,7 @@ def fault_of_clock(*paths: Path) -> str:
         return ""
     where = " ".join(dict.fromkeys(shlex.quote(str(path)) for path, _ in found))
     return (
-        f"files of a time to come, such as {found[0][1]} ({len(found)} in all): set the clock, or, if it is right, give "
+        f"files of a time to come, such as {found[0][1]} ({len(found)} in all): set the clock or, if it is right, give "
         f"them its time: find {where} -newermt now -exec touch {{}} +"
     )
 
