@@ -1,6 +1,7 @@
 """The configuration: defaults filled in, every fault found before the first job and said in one sentence each."""
 
 import copy
+import os
 import re
 from pathlib import Path
 
@@ -292,7 +293,7 @@ def resolve(config: dict, path: str | None) -> str | None:
 
 def custom_rules(config: dict) -> list[str]:
     """The files of the user's own rules, as whole paths."""
-    return [str(Path(path).expanduser().absolute()) for path in config["custom_rules"]]
+    return [os.path.abspath(os.path.expanduser(path)) for path in config["custom_rules"]]
 
 
 def chosen_faces(config: dict) -> dict:

@@ -100,11 +100,11 @@ def _name(number: int) -> str:
 
 def home_fault() -> str:
     """Why programs cannot keep what they cache in this account's home, as on some clusters; "" when they can."""
-    home = Path("~").expanduser()
+    home = Path(os.path.expanduser("~"))
     if not home.is_absolute():
         return "this account has no home: HOME is not set, and its number stands in no list of accounts"
     cache = home / ".cache" / "snakemake"
-    there = next(path for path in (cache, *cache.parents) if path.exists())
+    there = next(path for path in (cache, *cache.parents) if os.path.exists(path))
     return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written, where this account has its home"
 
 
@@ -112,7 +112,7 @@ def lacking_variables() -> dict[str, str]:
     """What this account lacks for programs that cache or ask for its name: {environment variable: its value}."""
     lacking: dict[str, str | Path] = {}
     if home_fault():
-        home = {} if Path("~").expanduser().is_absolute() else {"HOME": CACHE}
+        home = {} if Path(os.path.expanduser("~")).is_absolute() else {"HOME": CACHE}
         caches = {"XDG_CACHE_HOME": CACHE, "MPLCONFIGDIR": CACHE / "matplotlib", "TRITON_CACHE_DIR": CACHE / "triton"}
         lacking |= {name: path.absolute() for name, path in (home | caches).items()}
     if not _name(os.getuid()):
