@@ -1,11 +1,13 @@
 """leam.fetching: what may be asked, what answers say, and one link against a server that misbehaves."""
 
 import asyncio
+import email.utils
 import gzip
 import itertools
 import math
 import socket
 import time
+import types
 import zlib
 
 import pytest
@@ -512,6 +514,28 @@ def test_a_page_is_not_read_to_its_end(server):
 def test_opt_outs_are_respected(server):
     assert status(server, answer(picture(), X_Robots_Tag=["nofollow", "noai"])) == ("opted out", 1)
     assert status(server, answer(picture(), X_Robots_Tag="otherbot: noai")) == ("ok", 1)
+
+
+@pytest.mark.parametrize("years", [-20, 20])
+def test_dates_are_judged_by_the_clock_of_the_server(server, monkeypatch, years):
+    """That of this machine may be wrong by years."""
+    now = time.time()
+    wrong = types.SimpleNamespace(time=lambda: now + years * 365 * 86_400, monotonic=time.monotonic)
+    monkeypatch.setattr(fetching, "time", wrong)  # not the server's, which runs in this process
+    dated = [email.utils.formatdate(now + after, usegmt=True) for after in (2, -3600, 3600)]
+    busy = first(answer(b"", 503, Retry_After=dated[0]), answer(picture()))
+    begun = time.monotonic()
+    assert status(server, busy, patience_s=100) == ("ok", 2)
+    assert time.monotonic() - begun > 0.5  # a part of the two seconds has passed before
+    assert status(server, answer(picture(), X_Robots_Tag=f"unavailable_after: {dated[1]}")) == ("opted out", 1)
+    assert status(server, answer(picture(), X_Robots_Tag=f"unavailable_after: {dated[2]}")) == ("ok", 1)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Thu, 32 Foo 99999 00:00:00 GMT"])
+def test_an_answer_without_a_readable_date_is_judged_by_this_clock(date, monkeypatch):
+    monkeypatch.setattr(fetching.time, "time", lambda: 5.0)
+    assert fetching.time_of({"Date": date} if date else {}) == 5
+    assert fetching.time_of({"Date": "Thu, 01 Jan 1970 00:01:00 GMT"}) == 60
 
 
 def test_an_opt_out_on_the_way_is_heeded(server):

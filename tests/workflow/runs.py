@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
+SNAKEMAKE = (sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile")
 # Faces found and parsed by models whose files a plan does not need.
 ABSENT_MODELS = {
     "detector": "retinaface",
@@ -19,7 +20,7 @@ ABSENT_MODELS = {
 
 
 def snakemake(*arguments, directory, check=True):
-    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", directory, *arguments]
+    command = [*SNAKEMAKE, "--directory", directory, *arguments]
     found = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert not check or found.returncode == 0, found.stdout + found.stderr
     return found.stdout + found.stderr
