@@ -17,6 +17,17 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/laptop --cores $(CORES)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
     --max-worker-restart 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where this account has no home, or cannot write there, what programs cache lies here (leam/surroundings.py).
+CACHE := $(CURDIR)/.snakemake/cache
+WRITABLE := $(shell for path in "$$HOME/.cache/snakemake" "$$HOME/.cache" "$$HOME"; do \
+    [ -e "$$path" ] && { [ -w "$$path" ] && echo yes; exit; }; done)
+ifneq ($(WRITABLE),yes)
+HOME ?= $(CACHE)
+XDG_CACHE_HOME ?= $(CACHE)
+MPLCONFIGDIR ?= $(CACHE)/matplotlib
+TRITON_CACHE_DIR ?= $(CACHE)/triton
+export HOME XDG_CACHE_HOME MPLCONFIGDIR TRITON_CACHE_DIR
+endif
 
 ifneq ($(filter real,$(MAKECMDGOALS)),)
 ifndef REAL

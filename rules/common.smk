@@ -4,8 +4,10 @@ import inspect
 import os
 import re
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # found from this file: where leam is a module of another workflow, workflow.basedir is that one's
 SCRIPTS = os.path.normpath(
@@ -17,7 +19,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join([SCRIPTS, *filter(None, [os.getenv("PYTHONPATH")])])
 )
 
-from leam import code, files, joblog
+from leam import code, files, joblog, surroundings
 from leam import config as settings
 from leam import links as link_lists
 from leam.analyses.run import table as run_table
@@ -33,9 +35,25 @@ try:
         link_lists.count_shards(PEOPLE, config["identities_per_job"])
     )
 except (settings.ConfigError, ValueError) as error:
-    raise WorkflowError(str(error)) from None
+    raise WorkflowError(joblog.without_urls(str(error))) from None
 
 MODELS = config["models"]
+if config["private"]:
+    # Snakemake opens its own log before it reads this
+    surroundings.keep_private(workflow.logger_manager.get_logfile())
+# for the jobs, and for Snakemake's own line about who runs it
+os.environ.update(surroundings.lacking_variables())
+if workflow.is_main_process:
+    there = Path(config["results"])
+    if fault := surroundings.fault_of_closed(there) or surroundings.fault_of_clock(
+        there, *settings.brought_files(config)
+    ):
+        raise WorkflowError(fault)
+    if too_many := link_lists.larger_shards(
+        PEOPLE, config["identities_per_job"], len(MODELS)
+    ):
+        logger.warning(too_many)
+
 # captions say how runs differ
 RUN = run_table.describe_run(settings.decided(config), PEOPLE, SOURCE.words)
 

@@ -1,11 +1,14 @@
 """leam.fetching: what may be asked, what answers say, and one link against a server that misbehaves."""
 
 import asyncio
+import email.utils
 import gzip
 import itertools
 import math
 import socket
 import time
+import types
+import zlib
 
 import pytest
 
@@ -411,8 +414,95 @@ def test_lost_connections(server):
     ],
 )
 def test_the_first_bytes_tell_what_it_is(server, body, kind, expected):
-    encoding = {"Content_Encoding": "gzip"} if body.startswith(b"\x1f\x8b") else {}
-    assert status(server, answer(body, Content_Type=kind, **encoding)) == (expected, 1)
+    assert status(server, answer(body, Content_Type=kind)) == (expected, 1)
+
+
+PICTURE, PAGE = picture(), b"<!DOCTYPE html>" + b"log in here " * 50
+GZIPPED, BARE = gzip.compress(PICTURE), zlib.compress(PICTURE, wbits=-15)
+BROTLI = bytes.fromhex("8b0780ffd8ffe000104a46494600010100000103")  # brotli's bytes of the first 16 of a JPEG
+ZSTD = bytes.fromhex("28b52ffd2010810000ffd8ffe000104a464946000101000001")  # and zstd's
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "kind", "expected"),
+    [
+        *((name, GZIPPED, "image/jpeg", "ok") for name in ("gzip", "x-gzip", "GZip", "identity, gzip", "deflate")),
+        *(("deflate", body, "image/jpeg", "ok") for body in (zlib.compress(PICTURE), BARE)),
+        *(
+            (name, PICTURE, "image/jpeg", "ok")
+            for name in ("gzip", "br", "zstd", "utf-8", "none", "br, br, br", "", ",")
+        ),
+        ("gzip, gzip", gzip.compress(GZIPPED), "image/jpeg", "ok"),
+        (["deflate", "gzip"], gzip.compress(BARE), "image/jpeg", "ok"),
+        ("gzip, gzip", GZIPPED, "image/jpeg", "ok"),  # less was done than it says
+        ("gzip, gzip, gzip", gzip.compress(gzip.compress(GZIPPED)), "image/jpeg", "encoding not asked for"),
+        ("gzip", gzip.compress(GZIPPED), "image/jpeg", "unsupported format"),  # and more
+        ("br", BROTLI, "image/jpeg", "encoding not asked for"),
+        ("br, gzip", gzip.compress(BROTLI), "image/jpeg", "encoding not asked for"),
+        ("zstd", ZSTD, "image/jpeg", "encoding not asked for"),
+        *((name, bytes(99), "image/jpeg", "encoding not asked for") for name in ("compress", "x" * 3000, "\xe9")),
+        ("gzip", BROTLI, "image/jpeg", "unsupported format"),
+        ("gzip", GZIPPED + b"more", "image/jpeg", "ok"),
+        ("gzip", gzip.compress(PAGE), "image/jpeg", "not a picture"),
+        ("gzip", PAGE, "image/jpeg", "not a picture"),
+        ("br", PAGE, "image/jpeg", "not a picture"),
+        ("br", BROTLI, "text/html", "not a picture"),
+        ("gzip", b"", "image/jpeg", "unreadable"),
+        ("br", b"", "image/jpeg", "unreadable"),
+        ("gzip", gzip.compress(b""), "image/jpeg", "unreadable"),
+        ("gzip", gzip.compress(bytes(50 * 2**20)), "image/jpeg", "too many bytes"),
+        ("gzip", gzip.compress(PICTURE + bytes(2**20)), "image/jpeg", "too many bytes"),
+        ("gzip, gzip", gzip.compress(gzip.compress(bytes(10**8))), "image/jpeg", "too many bytes"),
+        ("deflate", zlib.compress(bytes(10**7), wbits=-15), "image/jpeg", "too many bytes"),
+    ],
+)
+def test_what_was_encoded_without_being_asked_for_is_undone_within_bounds(server, encoding, body, kind, expected):
+    assert status(server, answer(body, Content_Type=kind, Content_Encoding=encoding)) == (expected, 1)
+
+
+def test_the_picture_is_the_one_that_was_encoded(server):
+    server.routes["/x.jpg"] = answer(gzip.compress(BARE), Content_Encoding="deflate, gzip")
+    (found,) = fetch([server.url("/x.jpg")], [server.place])
+    assert found.encoded == PICTURE and found.final
+
+
+@pytest.mark.parametrize("cut", [1, 9, 12, len(GZIPPED) // 2, len(GZIPPED) - 1])
+def test_an_encoding_that_ends_early_is_asked_for_again(server, cut):
+    cut_short = answer(GZIPPED[:cut], Content_Encoding="gzip")
+    assert status(server, cut_short) == ("incomplete", 3)
+    assert status(server, first(cut_short, answer(GZIPPED, Content_Encoding="gzip"))) == ("ok", 2)
+
+
+def test_an_encoded_body_is_bounded_before_it_is_undone(server):
+    sent = []
+
+    def route(handler, earlier):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Type", "image/jpeg")
+        handler.end_headers()
+        handler.close_connection = True
+        sent.append(0)
+        while True:
+            handler.wfile.write(bytes(65536))
+            sent[-1] += 65536
+
+    assert status(server, route) == ("too many bytes", 1)
+    assert sent[0] < 8 * 2**20
+
+
+@pytest.mark.parametrize("transfer", ["gzip", "gzip, chunked", "br", "chunked, gzip"])
+def test_a_transfer_that_was_encoded_gives_no_broken_picture(server, transfer):
+    def route(handler, _earlier):
+        handler.close_connection = True
+        handler.send_response(200)
+        handler.send_header("Content-Type", "image/jpeg")
+        handler.send_header("Transfer-Encoding", transfer)
+        handler.end_headers()
+        chunked = transfer.endswith("chunked")
+        handler.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(GZIPPED), GZIPPED) if chunked else GZIPPED)
+
+    assert status(server, route)[0] in ("unsupported format", "connection failed", "incomplete")
 
 
 def test_a_page_is_not_read_to_its_end(server):
@@ -424,6 +514,28 @@ def test_a_page_is_not_read_to_its_end(server):
 def test_opt_outs_are_respected(server):
     assert status(server, answer(picture(), X_Robots_Tag=["nofollow", "noai"])) == ("opted out", 1)
     assert status(server, answer(picture(), X_Robots_Tag="otherbot: noai")) == ("ok", 1)
+
+
+@pytest.mark.parametrize("years", [-20, 20])
+def test_dates_are_judged_by_the_clock_of_the_server(server, monkeypatch, years):
+    """That of this machine may be wrong by years."""
+    now = time.time()
+    wrong = types.SimpleNamespace(time=lambda: now + years * 365 * 86_400, monotonic=time.monotonic)
+    monkeypatch.setattr(fetching, "time", wrong)  # not the server's, which runs in this process
+    dated = [email.utils.formatdate(now + after, usegmt=True) for after in (2, -3600, 3600)]
+    busy = first(answer(b"", 503, Retry_After=dated[0]), answer(picture()))
+    begun = time.monotonic()
+    assert status(server, busy, patience_s=100) == ("ok", 2)
+    assert time.monotonic() - begun > 0.5  # a part of the two seconds has passed before
+    assert status(server, answer(picture(), X_Robots_Tag=f"unavailable_after: {dated[1]}")) == ("opted out", 1)
+    assert status(server, answer(picture(), X_Robots_Tag=f"unavailable_after: {dated[2]}")) == ("ok", 1)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Thu, 32 Foo 99999 00:00:00 GMT"])
+def test_an_answer_without_a_readable_date_is_judged_by_this_clock(date, monkeypatch):
+    monkeypatch.setattr(fetching.time, "time", lambda: 5.0)
+    assert fetching.time_of({"Date": date} if date else {}) == 5
+    assert fetching.time_of({"Date": "Thu, 01 Jan 1970 00:01:00 GMT"}) == 60
 
 
 def test_an_opt_out_on_the_way_is_heeded(server):

@@ -93,3 +93,43 @@ def test_a_log_that_takes_nothing_does_not_silence_the_terminal(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "job.log")]
     job = subprocess.run(command, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True)
     assert "ValueError: what and where" in job.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("see https://h.org/a/b?key=1, and http://x.org.", "see https://h.org/..., and http://x.org."),
+        ("'http://me:word@h.org:80/a b?key=3' failed: x", "'http://h.org:80/...' failed: x"),
+        ('("https://h/a,b?key=1")', '("https://h/...")'),
+        ("a record of 'https://h/it\\'s?key=1' is", "a record of 'https://h/...' is"),
+        ("https://h/: 404; ftp://me@h/x; x://h?key=1", "https://h: 404; ftp://h/...; x://h/..."),
+        ("a://b/c\nhttp://[::1]:80/x#key", "a://b/...\nhttp://[::1]:80/..."),
+        ("https://user:pa@ss@h/x?next=http://other/key", "https://h/..."),
+        ("and/or :// s000 (1 of 2): 3 images", "and/or :// s000 (1 of 2): 3 images"),
+    ],
+)
+def test_urls_are_cut_after_their_host(said, kept):
+    assert joblog.without_urls(said) == kept
+
+
+def test_long_texts_are_read_once():
+    """Each of these would take hours if every place were tried with all that follows."""
+    assert joblog.without_urls("a" * 10**6) == "a" * 10**6
+    assert joblog.without_urls('"a://\\' * 10**5).startswith('"a://')
+    assert joblog.without_urls("'" * 10**5 + "a://h/" + "x" * 10**6) == "'" * 10**5 + "a://h/..."
+
+
+def test_neither_a_log_nor_a_traceback_holds_a_url(tmp_path):
+    end = """
+logging.getLogger("leam").warning("%s", "https://h.org/key")
+try:
+    raise ValueError("http://me:word@h.org/key")
+except ValueError as error:
+    raise RuntimeError("no 'http://h.org/key'") from error
+"""
+    job = run(tmp_path / "job.log", end)
+    log = (tmp_path / "job.log").read_text()
+    assert "WARNING: https://h.org/..." in log
+    for text in (job.stderr, log):
+        assert "RuntimeError: no 'http://h.org/...'" in text and "ValueError: http://h.org/..." in text
+        assert "key" not in text

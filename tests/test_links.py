@@ -38,3 +38,22 @@ def test_import_is_light():
     code = "import sys; from leam import links, sources; found = [*map(sources.source_class, sources.kinds())]; "
     code += "sys.exit(len(found) < 5 or bool({'pandas', 'pyarrow', 'torch', 'h5py', 'PIL', 'cv2'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("people", "per_job", "models", "enough"),
+    [
+        (10_000, 6, 2, 8),
+        (10_000, 8, 2, None),
+        (20_000, 100, 9, None),
+        (10**6, 100, 9, 2907),
+        (7, 1, 5000, 7),
+        (1, 1, 1, None),
+    ],
+)
+def test_larger_shards_are_named_where_there_would_be_too_many_jobs(people, per_job, models, enough):
+    said = links.larger_shards(people, per_job, models)
+    assert (f"identities_per_job: {per_job} makes about" in said) == (f"; {enough} would do" in said) == bool(enough)
+    if enough and models < links.MOST_JOBS / 3:
+        assert links.larger_shards(people, enough, models) == ""
+        assert links.larger_shards(people, enough - 1, models)

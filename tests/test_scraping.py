@@ -350,6 +350,42 @@ def test_a_link_that_asks_to_wait_does_not_stop_the_others(server, tmp_path, mon
     assert ledger["nm1", "005.jpg"]["status"] == "ok"
 
 
+@pytest.mark.parametrize("ahead_s", [-86_400.0 * 365, -7200.0, 0.0, 7200.0, 86_400.0 * 365])
+def test_a_wait_does_not_outlast_a_clock_that_was_wrong(server, tmp_path, monkeypatch, ahead_s):
+    """The clock is wrong while the link asks to wait for an hour, and put right before the next run."""
+    many(server, tmp_path, count=2)
+    fine, server.routes["/1.jpg"] = server.routes["/1.jpg"], answer(b"", 503, Retry_After=3600)
+    now = time.time()
+    monkeypatch.setattr(scraping.time, "time", lambda: now + ahead_s)
+    with pytest.raises(scraping.StoppedError, match="1 links wait"):
+        scrape(tmp_path, settings(server, connections=1))
+    server.asks.clear()
+    server.routes["/1.jpg"] = fine
+    monkeypatch.setattr(scraping.time, "time", lambda: now + 60)
+    if ahead_s == 0:
+        with pytest.raises(scraping.StoppedError, match="1 links wait"):
+            scrape(tmp_path, settings(server, connections=1))
+        assert not server.asks
+        monkeypatch.setattr(scraping.time, "time", lambda: now + 3601)
+    ledger, _ = scrape(tmp_path, settings(server, connections=1))
+    assert [ask.path for ask in server.asks] == ["/1.jpg"] and set(statuses(ledger).values()) == {"ok"}
+
+
+def test_a_clock_that_jumps_while_links_are_asked_for_changes_nothing(server, tmp_path, monkeypatch):
+    many(server, tmp_path, count=12)
+    server.routes["/3.jpg"] = first(answer(b"", 429, Retry_After=1), server.routes["/3.jpg"])
+    expected = whole_run(server, tmp_path)
+    jumps = np.random.default_rng(0).uniform(-1e8, 1e8, 10_000)
+    now = iter(time.time() + jumps)
+    monkeypatch.setattr(scraping.time, "time", lambda: next(now))
+    begun = time.monotonic()
+    scrape(tmp_path, settings(server))
+    took = time.monotonic() - begun
+    assert files.sha256(tmp_path / "00000.h5") == expected
+    seconds = pd.read_csv(tmp_path / "00000.csv").loc[0, "seconds"]
+    assert 0 <= seconds <= took
+
+
 REFUSED = {
     "a ban": answer(b"", 403),
     "a page instead of pictures": answer(b"<html>log in</html>", 200, Content_Type="text/html"),

@@ -12,6 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 WARM = Path(__file__).with_name("warm.py")
 WARM_ENVIRONMENT = {"PYTHONPATH": str(ROOT / "workflow_scripts"), "OMP_NUM_THREADS": "1"}
+SNAKEMAKE = (sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile")
 # Faces found and parsed by models whose files a plan does not need.
 ABSENT_MODELS = {
     "detector": "retinaface",

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from leam import config as settings
-from leam import doctor
+from leam import doctor, surroundings
 from runs import ROOT
 from shards import make_faces, write_faces
 
@@ -133,6 +133,46 @@ def test_pictures_are_counted_per_identity(tmp_path):
     source["folder"]["label_suffix"] = ".regions.png"
     config = settings.complete({"root": str(tmp_path), "source": source, "faces": whole})
     assert doctor.count_images(config) == [3, 1]
+
+
+def test_a_home_that_cannot_be_written_is_said_with_what_to_export(monkeypatch):
+    monkeypatch.setenv("HOME", "/dev/null/home")  # nobody can write there, root included
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("LOGNAME", "me")
+    (found,) = doctor.look_at_home()
+    assert (
+        found.state == "note"
+        and "make does without; before any other snakemake, export XDG_CACHE_HOME=" in found.sentence
+    )
+    for name, value in surroundings.lacking_variables().items():
+        monkeypatch.setenv(name, value)
+    assert doctor.look_at_home() == []
+
+
+def test_who_may_read_a_run_is_said(tmp_path):
+    given = {"results": str(tmp_path), "private": True}
+    (tmp_path / "own.h5").touch(0o600)
+    assert doctor.look_at_privacy(given).state == "ok"
+    (tmp_path / "seen.h5").touch()
+    (tmp_path / "seen.h5").chmod(0o640)
+    said = doctor.look_at_privacy(given)
+    assert (
+        said.state == "note"
+        and f"1 files in {tmp_path} can be read by others, such as {tmp_path}/seen.h5" in said.sentence
+    )
+    assert "private is false" in doctor.look_at_privacy(given | {"private": False}).sentence
+    (tmp_path / "seen.h5").chmod(0o600)
+    assert doctor.look_at_privacy(given).state == "ok"
+
+
+def test_what_keeps_a_run_from_being_planned_is_said_in_its_place(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "links.parquet").touch()
+    os.utime(tmp_path / "results" / "links.parquet", (4e9, 4e9))
+    found = examine(tmp_path, source={"sample": {"identities": 30_000}}, identities_per_job=3)
+    assert found.returncode == 1 and "GPU-hours" not in found.stdout
+    assert "files      MISSING  files of a time to come, such as results/links.parquet (1 in all)" in found.stdout
+    assert "jobs       MISSING  identities_per_job: 3 makes about 80000 jobs of 30000 identities" in found.stdout
 
 
 def examine(tmp_path, **changes):

@@ -1,9 +1,12 @@
 """The workflow on a list of published links: planned without reading it, fetched from a server on loopback."""
 
+import random
+
 import numpy as np
 import pandas as pd
 import pytest
 
+import strikes
 from leam import storage
 from leam.sample import rendering
 from picture_server import answer, redirect, serve
@@ -38,22 +41,28 @@ def people(tmp_path):
     return {f"nm000000{k}": dict(zip(each.images, each.encoded, strict=True)) for k, each in enumerate(found)}
 
 
+def publish(server, people, folder):
+    """A list of their pictures, which the server has but for one; the arguments of Snakemake that fetch them."""
+    lines = ["name,index,image,rect,height width,url"]
+    for identity, images in people.items():
+        for image, encoded in images.items():
+            server.routes[f"/{identity}/{image}.jpg"] = answer(encoded)
+            link = server.url(f"/{identity}/{image}.jpg")
+            lines.append(f"Some_One,{identity},{image},20 30 120 170,192 144,{link}")
+    server.routes["/nm0000000/01.jpg"] = redirect("/nm0000000/02.jpg")
+    server.routes["/nm0000001/03.jpg"] = answer(b"", 404)
+    (folder / "list.csv").write_text("\n".join([*lines, "a,bad,row", ""]))
+    given = settings(folder / "list.csv", identities=3, min_images=4, max_images=4) | {"identities_per_job": 2}
+    given["scraping"] |= {"hosts": [server.place], "allow_private_addresses": True, "requests_per_second": 200}
+    given["scraping"] |= {"keep_downloads": False}
+    file = write_config(folder / "mine.yaml", **given)
+    targets = ["results/images/00000.h5", "results/images/00001.h5", "results/tables/scraping.csv"]
+    return [*targets, "--cores", 2, "--configfile", file]
+
+
 def test_published_links_become_pictures(tmp_path, people):
     with serve() as server:
-        lines = ["name,index,image,rect,height width,url"]
-        for identity, images in people.items():
-            for image, encoded in images.items():
-                server.routes[f"/{identity}/{image}.jpg"] = answer(encoded)
-                link = server.url(f"/{identity}/{image}.jpg")
-                lines.append(f"Some_One,{identity},{image},20 30 120 170,192 144,{link}")
-        server.routes["/nm0000000/01.jpg"] = redirect("/nm0000000/02.jpg")
-        server.routes["/nm0000001/03.jpg"] = answer(b"", 404)
-        (tmp_path / "list.csv").write_text("\n".join([*lines, "a,bad,row", ""]))
-        given = settings(tmp_path / "list.csv", identities=3, min_images=4, max_images=4) | {"identities_per_job": 2}
-        given["scraping"] |= {"hosts": [server.place], "allow_private_addresses": True, "requests_per_second": 200}
-        file = write_config(tmp_path / "mine.yaml", **given)
-        targets = ["results/images/00000.h5", "results/images/00001.h5", "results/tables/scraping.csv"]
-        snakemake(*targets, "--cores", 2, "--configfile", file, directory=tmp_path)
+        snakemake(*publish(server, people, tmp_path), directory=tmp_path)
     results = tmp_path / "results"
     rejected = pd.read_csv(results / "links_rejected.csv")
     assert rejected.to_dict("records") == [{"line": 14, "reason": "3 fields: expected 6"}]
@@ -70,3 +79,28 @@ def test_published_links_become_pictures(tmp_path, people):
     table = pd.read_csv(results / "tables/scraping.csv").set_index(["shard", "status"])["links"]
     assert table["all"].to_dict() == {"all": 12, "alive": 11, "dead": 1, "ok": 10, "duplicate": 1, "http 404": 1}
     assert "Some_One" not in "".join(path.read_text() for path in results.rglob("*.csv"))
+
+
+@pytest.mark.siege
+def test_jobs_of_pictures_may_be_killed_at_any_moment(tmp_path, people):
+    """Those that fetch them; and those that read them from a folder, and look for the model files of its faces."""
+    with serve() as server:
+        fetching = tmp_path / "fetching"
+        fetching.mkdir()
+        snakemake(*publish(server, people, fetching), "--skip-script-cleanup", directory=fetching)
+        for number, script in enumerate(found := strikes.scripts(fetching)):
+            strikes.check_strikes(script, 12, random.Random(number))
+    for identity, images in people.items():
+        (tmp_path / "people" / identity).mkdir(parents=True)
+        for image, encoded in images.items():
+            (tmp_path / "people" / identity / f"{image}.jpg").write_bytes(encoded)
+    models = {key: str(tmp_path / "list.csv") for key in ("detector_weights", "parser_weights")}
+    (tmp_path / "list.csv").write_text("a file that is read by nobody here")
+    source = {"kind": "folder", "folder": {"path": str(tmp_path / "people")}}
+    file = write_config(tmp_path / "mine.yaml", source=source, faces=ABSENT_MODELS | models)
+    targets = ["results/images/00000.h5", "results/face_models/files.json"]
+    snakemake(*targets, "--cores", 1, "--configfile", file, "--skip-script-cleanup", directory=tmp_path)
+    for number, script in enumerate(read := strikes.scripts(tmp_path)):
+        strikes.check_strikes(script, 12, random.Random(number))
+    assert {script.rule for script in found} == {"list_links", "scrape_images", "tabulate_scraping"}
+    assert {script.rule for script in read} == {"list_links", "import_images", "fetch_face_models"}

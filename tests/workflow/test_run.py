@@ -1,7 +1,11 @@
 """A run of the workflow on few people, from a link to the report, and what runs again."""
 
+import contextlib
+import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -11,10 +15,13 @@ import pytest
 import yaml
 
 import formats
+import strikes
 from leam import files, storage
-from runs import ROOT, snakemake, write_config
+from leam.surroundings import readable_by_others
+from runs import ROOT, SNAKEMAKE, snakemake, write_config
 
 pytestmark = pytest.mark.slow
+MADE = (".h5", ".parquet", ".csv", ".png", ".pdf", ".html")
 
 # With what is only made when asked for, groups and ages. The rendered people have neither: a table gives them a gender
 # and an ethnicity, and the images' numbers stand for ages.
@@ -36,7 +43,8 @@ def few(tmp_path_factory):
     directory = tmp_path_factory.mktemp("few")
     (directory / "people.csv").write_text(PEOPLE)
     file = write_config(directory / "few.yaml", **FEW)
-    snakemake("all", "calibrate_margin", "--cores", 2, "--configfile", file, directory=directory)
+    command = ["all", "calibrate_margin", "--cores", 2, "--configfile", file, "--skip-script-cleanup"]
+    snakemake(*command, directory=directory)
     return directory
 
 
@@ -59,6 +67,12 @@ def test_every_output_has_a_digest_that_it_agrees_with(few):
     for path in outputs:
         assert path.suffix == ".sha256" or files.verify(path), path
     assert len([path for path in outputs if path.suffix == ".sha256"]) == len(outputs) / 2
+
+
+def test_the_run_is_its_owners_only(few):
+    assert readable_by_others(few / "results") == []
+    folders = [few / "results", *(path for path in (few / "results").rglob("*") if path.is_dir())]
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
 
 
 def test_one_line_per_identity_in_the_log(few):
@@ -185,8 +199,7 @@ def test_the_same_seed_gives_the_same_bytes(few, tmp_path):
     for name in ("few.yaml", "people.csv"):
         shutil.copy(few / name, tmp_path)
     snakemake("--cores", 2, "--configfile", tmp_path / "few.yaml", directory=tmp_path)
-    kinds = (".h5", ".parquet", ".csv", ".png", ".pdf", ".html")
-    made = [path for path in (tmp_path / "results").rglob("*") if path.suffix in kinds]
+    made = [path for path in (tmp_path / "results").rglob("*") if path.suffix in MADE]
     assert len(made) > 60
     for path in made:
         assert files.sha256(path) == files.sha256(few / path.relative_to(tmp_path)), path.name
@@ -211,3 +224,55 @@ def test_docs_formats_lists_every_file_and_column_of_a_run(few):
     of_links_and_model_files = {"links_rejected.csv", "images/{shard}.csv", "tables/scraping.csv"}
     of_links_and_model_files |= {"face_models/files.json"}
     assert set(described) - set(formats.list_run(few / "results")) == of_links_and_model_files
+
+
+@pytest.fixture
+def struck(few, tmp_path):
+    """A copy of the run, whose jobs may be killed."""
+    return shutil.copytree(few, tmp_path / "struck")
+
+
+def test_jobs_that_are_killed_leave_whole_files_or_none(struck):
+    """The short form of the next one: a list, a table, a journal, a figure."""
+    jobs = {script.rule: script for script in strikes.scripts(struck)}
+    for number, rule in enumerate(("list_links", "tabulate_retention", "compute_maps", "plot_thresholds")):
+        strikes.check_strikes(jobs[rule], 1, random.Random(number))
+
+
+@pytest.mark.siege
+def test_every_job_that_writes_may_be_killed_at_any_moment(struck):
+    jobs = strikes.scripts(struck)
+    assert len(jobs) > 40
+    for number, script in enumerate(jobs):
+        strikes.check_strikes(script, 6, random.Random(number))
+
+
+@pytest.mark.siege
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("alone", [True, False])
+def test_snakemake_is_killed_and_the_next_one_goes_on(few, tmp_path, number, alone):
+    """Alone, so that its jobs go on beside those of the next one, or with all of its jobs."""
+    for name in ("few.yaml", "people.csv"):
+        shutil.copy(few / name, tmp_path)
+    targets = ["results/tables/regions.csv", "results/figures/layers_sample_cosface.png"]
+    command = [*targets, "--profile", ROOT / "profiles/laptop", "--cores", 2, "--configfile", tmp_path / "few.yaml"]
+    draw = random.Random(int(number) + 100 * alone)
+    for _ in range(4):
+        found = subprocess.Popen(
+            [str(word) for word in (*SNAKEMAKE, "--directory", tmp_path, *command)],
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            found.wait(draw.uniform(2, 25))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(found.pid, number) if alone else os.killpg(found.pid, number)
+        found.wait(120)
+        snakemake("--unlock", "--configfile", tmp_path / "few.yaml", directory=tmp_path)
+    snakemake(*command, directory=tmp_path)
+    made = [path for path in (tmp_path / "results").rglob("*") if path.suffix in MADE]
+    assert len(made) > 10
+    for path in made:
+        assert files.sha256(path) == files.sha256(few / path.relative_to(tmp_path)), path.name
+    assert not list((tmp_path / "results").rglob("*.part")) and not list((tmp_path / "results").rglob("*.journal"))

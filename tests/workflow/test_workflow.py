@@ -1,11 +1,15 @@
 """The workflow as a user runs it: planned anywhere, stopped by wrong settings; test_run.py runs it."""
 
 import ast
+import os
 import re
+import subprocess
+import time
 
 import pytest
 import yaml
 
+from leam import links
 from runs import ABSENT_MODELS, ROOT, jobs, snakemake, write_config
 
 SCRIPTS = ROOT / "workflow_scripts"
@@ -80,10 +84,37 @@ def test_a_dry_run_needs_no_weights_no_gpu_and_no_slurm(tmp_path):
     assert (found["compute_maps"], found["import_images"], found["fetch_weights"]) == (6, 2, 3)
 
 
-def test_a_thousand_identities_under_nine_models_are_ninety_gpu_jobs(tmp_path):
+def test_a_thousand_identities_under_nine_models_are_ninety_gpu_jobs(tmp_path, monkeypatch):
     found = jobs(snakemake("-n", "--configfile", ROOT / "docs/examples/paper_scale.yaml", directory=tmp_path))
     assert (found["compute_maps"], found["parse_faces"], found["count_regions"]) == (90, 10, 9)
     assert (found["occlude_faces"], found["average_maps"]) == (90, 9)
+    monkeypatch.setattr(links, "MOST_JOBS", 1)
+    of_shards = sum(count for count in found.values() if count in (10, 90))
+    assert f"makes about {of_shards} jobs of 1000 identities" in links.larger_shards(1000, 100, 9)
+
+
+def test_too_many_jobs_are_said_before_they_are_planned(tmp_path):
+    source = {"sample": {"identities": 20_000}}
+    file = write_config(tmp_path / "mine.yaml", source=source, identities_per_job=2, models=["sample_cosface"])
+    text = snakemake("-n", "results/config.yaml", "--configfile", file, directory=tmp_path)
+    assert text.index("identities_per_job: 2 makes about 50000 jobs of 20000 identities") < text.index("Building DAG")
+    assert "; 10 would do (at most 10000 jobs)" in text
+
+
+@pytest.mark.slow
+def test_files_of_a_time_to_come_stop_the_plan(tmp_path):
+    """Snakemake would run every job and then delete what it made, as older than what it is made from."""
+    file = write_config(tmp_path / "few.yaml", source={"sample": {"identities": 2, "images": 2, "size": 96}})
+    command = ["results/faces/00000.h5", "--cores", 1, "--configfile", file]
+    snakemake("results/images/00000.h5", *command[1:], directory=tmp_path)
+    (pictures := tmp_path / "results/images/00000.h5").touch()
+    os.utime(pictures, (time.time() + 86_400,) * 2)
+    text = snakemake(*command, directory=tmp_path, check=False)
+    assert "files of a time to come, such as results/images/00000.h5 (1 in all): set the clock" in text
+    assert not (tmp_path / "results/faces").exists()
+    subprocess.run(["sh", "-c", re.search("find .* {} [+]", text)[0]], cwd=tmp_path, check=True)
+    snakemake(*command, directory=tmp_path)
+    assert (tmp_path / "results/faces/00000.h5").exists()
 
 
 @pytest.mark.parametrize(

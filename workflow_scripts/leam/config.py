@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -334,7 +335,7 @@ def resolve(config: dict, path: str | None) -> str | None:
 
 def custom_rules(config: dict) -> list[str]:
     """The files of the user's own rules, as whole paths."""
-    return [str(Path(path).expanduser().absolute()) for path in config["custom_rules"]]
+    return [os.path.abspath(os.path.expanduser(path)) for path in config["custom_rules"]]
 
 
 def chosen_faces(config: dict) -> dict:
@@ -379,6 +380,14 @@ def face_model_files(config: dict) -> list[str]:
     chosen, faces = decided(config), faces_settings(config)
     used = [needed.removeprefix("faces.") for (key, value), needed in NEEDS if setting(chosen, key) == value]
     return [faces[name] for name in FACES_PATHS if name in used]
+
+
+def brought_files(config: dict) -> list[Path]:
+    """The files that a user brings beside the pictures: weights, model files, the table of people."""
+    models = [registry.recogniser(name, recogniser_entry(config, name)).weights for name in config["models"]]
+    worlds = [path for world in config["localisation"]["regions"] for path in world_weights(config, world)]
+    named = [*models, *worlds, *face_model_files(config), resolve(config, config["demographics"])]
+    return [Path(path) for path in dict.fromkeys(filter(None, named)) if Path(path).is_file()]
 
 
 def occlusion_guides(config: dict) -> list[str]:

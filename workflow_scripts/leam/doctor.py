@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from leam import config as settings
-from leam import links, scale, storage, weights
+from leam import joblog, links, scale, storage, surroundings, weights
 from leam.recognisers import registry
 
 ROOT = Path(__file__).parents[2]
@@ -155,6 +155,29 @@ def _accounting(ask: Callable[..., str]) -> list[Finding]:
     return []
 
 
+# ------------------------------------------------------------------------------------------------------- the account
+
+
+def look_at_home() -> list[Finding]:
+    """Whether Snakemake can keep its cache in this account's home; where it cannot it ends before any other word."""
+    fault, lacking = surroundings.home_fault(), surroundings.lacking_variables()
+    if fault and lacking:
+        words = " ".join(f"{name}={value}" for name, value in lacking.items())
+        return [Finding("home", NOTE, f"{fault}: make does without; before any other snakemake, export {words}")]
+    return []
+
+
+def look_at_privacy(config: dict) -> Finding:
+    """Who else may read the files of a run."""
+    folder = Path(config["results"])
+    if not config["private"]:
+        return Finding("privacy", NOTE, "private is false: your umask decides who may read faces and embeddings")
+    if found := surroundings.readable_by_others(folder):
+        words = f"{len(found)} files in {folder} can be read by others, such as {found[0]}: chmod -R go= {folder}"
+        return Finding("privacy", NOTE, f"{words} (made before, or where the file system decides)")
+    return Finding("privacy", OK, "what the run writes is its owner's only")
+
+
 # --------------------------------------------------------------------------------------------------- GPU and weights
 
 
@@ -236,10 +259,22 @@ def count_images(config: dict) -> list[int]:
     return table[table["image"] != ""].groupby("identity").size().tolist()
 
 
+def look_at_plan(config: dict) -> list[Finding]:
+    """What keeps a run from being planned: files that belong to others or were written in the future, too many jobs."""
+    folder, people = Path(config["results"]), settings.chosen_source(config).count()
+    faults = {
+        "files": surroundings.fault_of_closed(folder)
+        or surroundings.fault_of_clock(folder, *settings.brought_files(config)),
+        "jobs": links.larger_shards(people, config["identities_per_job"], len(config["models"])),
+    }
+    return [Finding(subject, FAULT, fault) for subject, fault in faults.items() if fault]
+
+
 def plan_jobs(arguments: list[str]) -> scale.Plan:
     """What Snakemake plans for a configuration, everything anew. Raises ValueError with what it says of a fault."""
     command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "-s", ROOT / "Snakefile", *arguments]
-    found = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    environment = os.environ | surroundings.lacking_variables()
+    found = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
     if found.returncode:
         raise ValueError((found.stderr + found.stdout).strip().splitlines()[-1])
     return scale.read_plan(found.stdout + found.stderr)
@@ -287,7 +322,8 @@ def ask(*command: str) -> str:
 
 def report(findings: list[Finding]) -> str:
     """The findings as aligned lines."""
-    return "\n".join(f"{found.subject:<10} {found.state:<8} {found.sentence}" for found in findings)
+    lines = (f"{found.subject:<10} {found.state:<8} {found.sentence}" for found in findings)
+    return joblog.without_urls("\n".join(lines))
 
 
 def _arguments() -> argparse.Namespace:
@@ -310,12 +346,14 @@ def main() -> int:
     given = _arguments()
     profile = read_profile(given.profile, given.workflow_profile)
     findings = look_at_cluster(profile, ask) if profile.get("executor") == "slurm" else []
-    findings.append(look_for_gpu())
+    findings += [*look_at_home(), look_for_gpu()]
     try:
         config = settings.complete(yaml.safe_load(given.configfile.read_text()) if given.configfile else {})
         findings += [*look_at_weights(config), look_at_results(Path(config["results"]))]
-        planned = plan_jobs(["--configfile", given.configfile] if given.configfile else [])
-        findings += look_at_costs(config, planned, count_images(config))
+        findings += [look_at_privacy(config), *(faults := look_at_plan(config))]
+        if not faults:
+            planned = plan_jobs(["--configfile", given.configfile] if given.configfile else [])
+            findings += look_at_costs(config, planned, count_images(config))
     except (settings.ConfigError, ValueError, OSError) as error:
         findings.append(Finding("settings", FAULT, str(error)))
     print(report(findings))

@@ -13,8 +13,9 @@ import ipaddress
 import random
 import socket
 import time
+import zlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -31,6 +32,7 @@ STATUSES = {
     reasons.OPTED_OUT: "the server's X-Robots-Tag asks not to use or index it",
     reasons.NOT_A_PICTURE: "text, such as a page where a picture was",
     reasons.UNSUPPORTED: "neither JPEG, PNG nor WebP",
+    reasons.ENCODED: "Content-Encoding is neither gzip nor deflate (br, zstd, ...), and nothing encoded was asked for",
     reasons.UNREADABLE: "a damaged or truncated picture",
     reasons.TOO_LARGE: "more pixels than scraping.max_megapixels, or too long or too much to decode",
     reasons.TOO_MANY_BYTES: "more than scraping.max_megabytes",
@@ -45,7 +47,10 @@ STATUSES = {
     reasons.TIMEOUT: "nothing came for scraping.timeout_s",
     reasons.DEADLINE: "not done within scraping.deadline_s",
 }  # and "http NNN": the server's answer, when it is neither a picture nor a redirect
-REFUSALS = ("http 401", "http 403", "http 407", "http 451", reasons.NOT_A_PICTURE, reasons.HOST_NOT_ALLOWED)
+REFUSALS = (
+    *("http 401", "http 403", "http 407", "http 451"),
+    *(reasons.NOT_A_PICTURE, reasons.ENCODED, reasons.HOST_NOT_ALLOWED),
+)
 ALIVE = (reasons.OK, reasons.DUPLICATE)  # the link gives a usable picture
 
 HTTP = range(100, 600)  # what is a status of HTTP at all
@@ -56,6 +61,8 @@ BUSY = (429, 503)  # the host has too much to do: all its links wait
 OPT_OUTS = ("noai", "noimageai", "noindex", "noimageindex", "none")
 UNAVAILABLE = "unavailable_after"
 VALUED = (UNAVAILABLE, "max-snippet", "max-image-preview", "max-video-preview")  # directives with a colon
+FOLDED = ("gzip", "x-gzip", "deflate")  # Content-Encodings that are undone, though none was asked for,
+MOST_FOLDS = 2  # one in the other
 HEAD_BYTES = 16  # enough to tell what kind of file comes
 LONGEST_BACKOFF_S = 60.0
 LONGEST_WAIT_S = 30 * 86_400.0  # that a link is left alone because it asked so
@@ -95,7 +102,7 @@ class ScrapeSettings:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Who asks, and for what; nothing compressed, so that a small answer cannot unfold into a huge one."""
+        """Who asks, and for what; nothing encoded, as pictures are compressed."""
         agent = self.user_agent if "/" in self.user_agent else f"{self.user_agent}/{__version__}"
         return {
             "User-Agent": f"{agent} (+{self.contact})",
@@ -132,11 +139,12 @@ class ClosedHostError(Exception):
 
 
 class BusyLinkError(Exception):
-    """A link that asks for a longer pause than the run has patience for; ``until`` : seconds since 1970."""
+    """A link that asks for a longer pause than the run has patience for; ``since``, ``until`` : seconds since 1970."""
 
     def __init__(self, host: str, status: str, pause_s: float):
         self.status = status
-        self.until = time.time() + min(pause_s, LONGEST_WAIT_S)
+        self.since = time.time()
+        self.until = self.since + min(pause_s, LONGEST_WAIT_S)
         super().__init__(f"{host} asks to wait {pause_s:.0f} s, scraping.patience_s is shorter")
 
 
@@ -259,14 +267,63 @@ def retry_after_s(value: str | None, now: float) -> float:
         return float("nan")
 
 
+def time_of(headers: Mapping[str, str]) -> float:
+    """When an answer was given, seconds since 1970, by the server's clock, to which its other dates belong."""
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    return time.time()
+
+
 def check_head(head: bytes, content_type: str) -> None:
     """Raises LinkError unless the first bytes are those of a JPEG, PNG or WebP file, whatever the server calls it."""
-    if head.startswith(SIGNATURES):
-        return
+    if not head.startswith(SIGNATURES):
+        raise _no_picture(head, f"sent as {content_type[:80]}", content_type)
+
+
+def _no_picture(head: bytes, detail: str, content_type: str, status: str = reasons.UNSUPPORTED) -> LinkError:
+    """What else a body is: nothing, a text, or of this status."""
     if not head:
-        raise LinkError(reasons.UNREADABLE, "empty file")
+        return LinkError(reasons.UNREADABLE, "empty file")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"{")) or content_type.startswith("text/")
-    raise LinkError(reasons.NOT_A_PICTURE if text else reasons.UNSUPPORTED, f"sent as {content_type[:80]}")
+    return LinkError(reasons.NOT_A_PICTURE if text else status, detail)
+
+
+def encodings(values: Iterable[str]) -> list[str]:
+    """What Content-Encoding headers say was done to a body, in that order; [] where nothing was."""
+    named = (name.strip().lower() for value in values for name in value.split(","))
+    return [name for name in named if name not in ("", "identity")]
+
+
+def unfold(body: bytes, done: list[str], limit: int, content_type: str) -> bytes:
+    """The bytes before a server encoded them (`encodings`), at most ``limit``. A picture is taken as it came, whatever
+    the server says was done to it.
+
+    Raises LinkError for an encoding that cannot be undone or is not that of the body, and for a body that is longer or
+    ends early.
+    """
+    for coding in reversed(done):
+        if not body or body.startswith(SIGNATURES):
+            break
+        if len(done) > MOST_FOLDS or coding not in FOLDED:
+            raise _no_picture(body[:HEAD_BYTES], ", ".join(done)[:80], content_type, reasons.ENCODED)
+        body = _inflate(body, coding, limit, content_type)
+    return body
+
+
+def _inflate(body: bytes, coding: str, limit: int, content_type: str) -> bytes:
+    bare = (-zlib.MAX_WBITS,) * (coding == "deflate")  # some servers send it without a head
+    for window in (zlib.MAX_WBITS | 32, *bare):  # gzip or zlib
+        stream = zlib.decompressobj(window)
+        try:
+            found = stream.decompress(body, limit + 1)
+        except zlib.error:
+            continue
+        if len(found) > limit:
+            raise LinkError(reasons.TOO_MANY_BYTES, f"more than {limit}, out of {len(body)}")
+        if not stream.eof:
+            raise LinkError(reasons.INCOMPLETE, again=True)
+        return found
+    raise _no_picture(body[:HEAD_BYTES], f"sent as {coding}, which it is not", content_type)
 
 
 # ------------------------------------------------------------------------------------------------------------ asking
@@ -424,18 +481,19 @@ class Fetcher:
         limit = int(self.settings.max_megabytes * 2**20)
         if (response.content_length or 0) > limit:
             raise LinkError(reasons.TOO_MANY_BYTES, f"{response.content_length} announced")
-        body = bytearray()
+        body, done = bytearray(), encodings(response.headers.getall("Content-Encoding", ()))
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > limit:
                 raise LinkError(reasons.TOO_MANY_BYTES, f"more than {limit}")
-            if len(body) >= HEAD_BYTES:
+            if len(body) >= HEAD_BYTES and not done:
                 check_head(bytes(body[:HEAD_BYTES]), response.content_type)
-        check_head(bytes(body[:HEAD_BYTES]), response.content_type)
-        return bytes(body)
+        found = unfold(bytes(body), done, limit, response.content_type)
+        check_head(found[:HEAD_BYTES], response.content_type)
+        return found
 
     def _heed_opt_out(self, response: aiohttp.ClientResponse) -> None:
-        if directive := opt_out(response.headers.getall("X-Robots-Tag", ()), self.agent, time.time()):
+        if directive := opt_out(response.headers.getall("X-Robots-Tag", ()), self.agent, time_of(response.headers)):
             raise LinkError(reasons.OPTED_OUT, directive)
 
 
@@ -454,7 +512,7 @@ def _check_status(response: aiohttp.ClientResponse) -> None:
     status = response.status
     if status == 200:
         return
-    pause_s = retry_after_s(response.headers.get("Retry-After"), time.time()) if status in BUSY else None
+    pause_s = retry_after_s(response.headers.get("Retry-After"), time_of(response.headers)) if status in BUSY else None
     if status not in HTTP:
         raise LinkError(reasons.CONNECTION_FAILED, f"an answer of status {status}", again=True)
     raise LinkError(f"http {status}", again=status in AGAIN, pause_s=pause_s)

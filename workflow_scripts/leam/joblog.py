@@ -18,16 +18,31 @@ from typing import TextIO
 from leam.names import printable
 
 OWN_PARTS = ("  ", "\n", "Traceback (")  # of a traceback: frames, and what stands between two; the rest are messages
+_URL = re.compile(r"""(?<=(['"]))\w{1,9}://(?:\\.|(?!\1).)*(?=\1)|\w{1,9}://\S*""")
+_AFTER_URL = ")]}>'\",.:;"  # where a sentence goes on
+
+
+def without_urls(text: str) -> str:
+    """The text with every URL cut after its host: links lead to people, and what follows the host may be a key."""
+    return _URL.sub(_host_of_url, text)
+
+
+def _host_of_url(found: re.Match[str]) -> str:
+    url = found[0].rstrip(_AFTER_URL)
+    scheme, _, rest = url.partition("://")
+    host = re.split("[/?#]", rest, maxsplit=1)[0]
+    cut = "" if rest.rstrip("/") == host else "/..."
+    return f"{scheme}://{host.rpartition('@')[2]}{cut}{found[0][len(url) :]}"
 
 
 class _Plain(logging.Formatter):
-    """The bare message; the level is named only from warnings upwards."""
+    """The bare message, without URLs; the level is named only from warnings upwards."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own
         return printable(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = without_urls(super().format(record))
         return f"{record.levelname}: {text}" if record.levelno >= logging.WARNING else text
 
 
@@ -36,7 +51,7 @@ def _report(
 ) -> None:
     """What Python calls for an unhandled exception: the traceback goes to every stream that takes it."""
     parts = traceback.format_exception(kind, error, trace)
-    text = "".join(part if part.startswith(OWN_PARTS) else _message(part) for part in parts)
+    text = without_urls("".join(part if part.startswith(OWN_PARTS) else _message(part) for part in parts))
     for stream in streams:
         with contextlib.suppress(OSError):  # a log on a full disk must not silence the terminal
             stream.write(text)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from leam.sources.base import Row, Source
 
+MOST_JOBS = 10_000  # that one Snakemake plans without ado (tests/benchmarks/bench_planning.txt)
 LINK_COLUMNS = (*Row._fields, "shard")
 
 
@@ -23,6 +24,19 @@ def count_shards(n_identities: int, identities_per_job: int) -> int:
 def shard_names(n_shards: int) -> list[str]:
     """The names of the shards: "00000", "00001", ..."""
     return [f"{number:05d}" for number in range(n_shards)]
+
+
+def larger_shards(n_identities: int, identities_per_job: int, n_models: int) -> str:
+    """That one Snakemake would plan too many jobs, and which ``identities_per_job`` would do; "" where it would not."""
+    per_shard = 2 + 3 * n_models  # images, faces; maps, similarity and occlusion of every model
+    jobs = count_shards(n_identities, identities_per_job) * per_shard
+    if jobs <= MOST_JOBS:
+        return ""
+    enough = -(-n_identities // max(MOST_JOBS // per_shard, 1))
+    return (
+        f"identities_per_job: {identities_per_job} makes about {jobs} jobs of {n_identities} identities, too many for "
+        f"one Snakemake to plan and watch; {enough} would do (at most {MOST_JOBS} jobs)"
+    )
 
 
 def assign_shards(identities: Sequence[str], identities_per_job: int) -> dict[str, str]:

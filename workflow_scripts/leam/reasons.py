@@ -15,7 +15,7 @@ LANDMARKS_UNREADABLE = "landmarks unreadable"
 OPTED_OUT, NOT_A_PICTURE, TOO_MANY_BYTES = "opted out", "not a picture", "too many bytes"
 BAD_URL, TOO_MANY_REDIRECTS = "bad url", "too many redirects"
 SCHEME_NOT_ALLOWED, HOST_NOT_ALLOWED = "scheme not allowed", "host not allowed"
-ADDRESS_NOT_ALLOWED = "address not allowed"
+ADDRESS_NOT_ALLOWED, ENCODED = "address not allowed", "encoding not asked for"
 UNRESOLVED_HOST, CONNECTION_FAILED = "unresolved host", "connection failed"
 INCOMPLETE, TIMEOUT, DEADLINE = "incomplete", "timeout", "deadline"
 # what finding and parsing its face gives

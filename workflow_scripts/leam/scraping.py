@@ -92,7 +92,8 @@ class Finished:
             fetched, facts = self.read(url)
             if "until" in facts:
                 self.undone.add(url)
-            if (until := float(facts.get("until", 0))) > time.time():
+            until = float(facts.get("until", 0))
+            if float(facts.get("since", 0)) <= time.time() < until:  # not where the clock was put back meanwhile
                 self.left[_waits(url, until)] += 1
             elif until or not self._stands(fetched, facts):
                 asked.append(url)
@@ -108,7 +109,7 @@ class Finished:
         """A finished link; the limits it was asked for under, its run, and the seconds ``at`` since that began."""
         record = self.journal.get(url)
         facts = json.loads(str(record["facts"]))
-        given = {name: facts.pop(name) for name in ("limits", "run", "at", "until") if name in facts}
+        given = {name: facts.pop(name) for name in ("limits", "run", "at", "since", "until") if name in facts}
         return Fetched(encoded=record["encoded"].tobytes(), **facts), given
 
     async def add(self, url: str, fetched: Fetched) -> str:
@@ -158,7 +159,7 @@ class Finished:
 
     def leave(self, url: str, error: BusyLinkError) -> None:
         """A link that asks to be left alone: another run asks it again, when the time has come."""
-        self.journal.add(url, **self._record(Fetched(error.status, f"{error}", final=False, requests=1), error.until))
+        self.journal.add(url, **self._record(Fetched(error.status, f"{error}", final=False, requests=1), error))
         self.undone.add(url)
         self.left[_waits(url, error.until)] += 1
 
@@ -186,10 +187,10 @@ class Finished:
         self.undone.difference_update(url for url, _ in batch)
         self.journal.add_all([(url, self._record(fetched)) for url, fetched in batch])
 
-    def _record(self, fetched: Fetched, until: float | None = None) -> dict[str, np.ndarray]:
+    def _record(self, fetched: Fetched, busy: BusyLinkError | None = None) -> dict[str, np.ndarray]:
         at = round(time.monotonic() - self.begun, 3)
         facts = dataclasses.asdict(fetched) | {"limits": self.limits, "run": self.run, "at": at}
-        facts |= {} if until is None else {"until": until}
+        facts |= {"since": busy.since, "until": busy.until} if busy else {}
         encoded = np.frombuffer(facts.pop("encoded"), np.uint8)
         return {"facts": np.array(json.dumps(facts)), "encoded": encoded}
 
@@ -373,7 +374,9 @@ def _check_ledger(output: Path, table: pd.DataFrame, ledger: list[dict[str, str 
         raise files.StorageError(f"{output}: {links.total()} links, but {found.total()} accounted for")
     for row in ledger:
         if not is_status(str(row["status"])):
-            raise files.StorageError(f"{output}: {row['url']} has the unknown status {row['status']!r}")
+            raise files.StorageError(
+                f"{output}: {row['identity']}/{row['image']} has the unknown status {row['status']!r}"
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------- stage
