@@ -1,0 +1,937 @@
+"""ONNX's operators, by PyTorch: what a network from picture to embedding needs, in every opset up to 26.
+
+Each takes what stands at its node's inputs, tensors or None where an optional input is left out, and its attributes.
+Small whole numbers that say a shape, axes or pads stay on the CPU, where PyTorch wants them.
+
+Shape letters: N images, C channels, h, w a map.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Attributes = dict[str, Any]
+OPERATORS: dict[str, Callable[..., Any]] = {}
+# As ONNX numbers them (TensorProto.DataType). Halves are widened: what a CPU computes in them differs by the machine.
+TYPES = {
+    1: torch.float32,
+    2: torch.uint8,
+    3: torch.int8,
+    5: torch.int16,
+    6: torch.int32,
+    7: torch.int64,
+    9: torch.bool,
+    10: torch.float32,
+    11: torch.float64,
+    16: torch.float32,
+}
+
+
+class UnknownOperatorError(Exception):
+    """An operator, or a form of one, that is not known here; the message names it."""
+
+
+def operator(*names: str) -> Callable[[Callable], Callable]:
+    """Enter a function under its operators' names."""
+
+    def enter(function: Callable) -> Callable:
+        OPERATORS.update(dict.fromkeys(names, function))
+        return function
+
+    return enter
+
+
+def _ints(values: Tensor | Sequence[int] | None) -> list[int]:
+    """Axes, pads or a shape, whichever way they are given."""
+    if values is None:
+        return []
+    return [int(value) for value in (values.flatten().tolist() if isinstance(values, Tensor) else values)]
+
+
+def _beside(value: Tensor, x: Tensor) -> Tensor:
+    """A tensor on the device of another: constants that are no weights lie on the CPU."""
+    return value if value.device == x.device else value.to(x.device)
+
+
+# ------------------------------------------------------------------------------------------- one number after another
+
+
+def _elementwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(x: Tensor, **_: Any) -> Tensor:
+        return function(x)
+
+    return apply
+
+
+_ELEMENTWISE = {
+    "Abs": torch.abs,
+    "Acos": torch.acos,
+    "Acosh": torch.acosh,
+    "Asin": torch.asin,
+    "Asinh": torch.asinh,
+    "Atan": torch.atan,
+    "Atanh": torch.atanh,
+    "Ceil": torch.ceil,
+    "Cos": torch.cos,
+    "Cosh": torch.cosh,
+    "Erf": torch.erf,
+    "Exp": torch.exp,
+    "Floor": torch.floor,
+    "Identity": lambda x: x,
+    "IsNaN": torch.isnan,
+    "Log": torch.log,
+    "Mish": functional.mish,
+    "Neg": torch.neg,
+    "Not": torch.logical_not,
+    "Reciprocal": torch.reciprocal,
+    "Relu": torch.relu,
+    "Round": torch.round,
+    "Sigmoid": torch.sigmoid,
+    "Sign": torch.sign,
+    "Sin": torch.sin,
+    "Sinh": torch.sinh,
+    "Softplus": lambda x: functional.softplus(x, threshold=50),  # exact up to rounding, unlike the default of 20
+    "Softsign": functional.softsign,
+    "Sqrt": torch.sqrt,
+    "Tan": torch.tan,
+    "Tanh": torch.tanh,
+}
+OPERATORS.update({name: _elementwise(function) for name, function in _ELEMENTWISE.items()})
+
+
+@operator("Dropout")
+def _dropout(x: Tensor, *_: Tensor | None, **__: Any) -> Tensor:
+    return x
+
+
+@operator("LeakyRelu")
+def _leaky_relu(x: Tensor, alpha: float = 0.01) -> Tensor:
+    return functional.leaky_relu(x, alpha)
+
+
+@operator("Elu")
+def _elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    return functional.elu(x, alpha)
+
+
+@operator("Celu")
+def _celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    return functional.celu(x, alpha)
+
+
+@operator("Selu")
+def _selu(x: Tensor, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Tensor:
+    return gamma * (x.clamp(min=0) + (alpha * x.clamp(max=0).exp() - alpha))
+
+
+@operator("ThresholdedRelu")
+def _thresholded_relu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    return torch.where(x > alpha, x, torch.zeros_like(x))
+
+
+@operator("HardSigmoid")
+def _hard_sigmoid(x: Tensor, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
+    return (alpha * x + beta).clamp(0, 1)
+
+
+@operator("HardSwish")
+def _hard_swish(x: Tensor) -> Tensor:
+    return x * (x / 6 + 0.5).clamp(0, 1)
+
+
+@operator("Swish")
+def _swish(x: Tensor, alpha: float = 1.0) -> Tensor:
+    return x * torch.sigmoid(alpha * x)
+
+
+@operator("Gelu")
+def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    return functional.gelu(x, approximate=approximate)
+
+
+@operator("PRelu")
+def _prelu(x: Tensor, slope: Tensor) -> Tensor:
+    slope = _beside(slope, x)
+    if _is_per_channel(slope, x):
+        slope = slope.view(-1, *(1,) * (x.ndim - 2))
+    return torch.where(x >= 0, x, slope * x)
+
+
+def _is_per_channel(slope: Tensor, x: Tensor) -> bool:
+    """Whether slopes belong to the channels: so they stand, or a plain list of them can belong to nothing else."""
+    if slope.numel() != x.shape[1]:
+        return False
+    return (
+        slope.shape[0] != x.shape[-1]
+        if slope.ndim == 1 and x.ndim > 2
+        else slope.shape[1 - x.ndim :][:1] == x.shape[1:2]
+    )
+
+
+@operator("Clip")
+def _clip(
+    x: Tensor,
+    low: Tensor | None = None,
+    high: Tensor | None = None,
+    *,
+    min: float | None = None,
+    max: float | None = None,
+) -> Tensor:
+    for bound in (low, min):
+        x = x if bound is None else torch.maximum(x, torch.as_tensor(bound, dtype=x.dtype, device=x.device))
+    for bound in (high, max):
+        x = x if bound is None else torch.minimum(x, torch.as_tensor(bound, dtype=x.dtype, device=x.device))
+    return x
+
+
+@operator("Cast")
+def _cast(x: Tensor, to: int, **_: Any) -> Tensor:
+    if to not in TYPES:
+        raise UnknownOperatorError(f"Cast to ONNX's type {to}")
+    return x.to(TYPES[to])
+
+
+@operator("CastLike")
+def _cast_like(x: Tensor, other: Tensor, **_: Any) -> Tensor:
+    return x.to(other.dtype)
+
+
+# ------------------------------------------------------------------------------------------------- several side by side
+
+
+def _pairwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(a: Tensor, b: Tensor, *, broadcast: int = 0, axis: int | None = None) -> Tensor:
+        if broadcast and axis is not None:  # before opset 7, b lies along the axes of a from ``axis`` on
+            b = b.reshape(*b.shape, *(1,) * (a.ndim - axis % a.ndim - b.ndim))
+        return function(a, _beside(b, a)) if a.ndim or not b.ndim else function(_beside(a, b), b)
+
+    return apply
+
+
+def _divide(a: Tensor, b: Tensor) -> Tensor:
+    return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
+
+
+_PAIRWISE: dict[str, Callable[..., Tensor]] = {
+    "Add": torch.add,
+    "And": torch.logical_and,
+    "Div": _divide,
+    "Equal": torch.eq,
+    "Greater": torch.gt,
+    "GreaterOrEqual": torch.ge,
+    "Less": torch.lt,
+    "LessOrEqual": torch.le,
+    "Mul": torch.mul,
+    "Or": torch.logical_or,
+    "Pow": lambda a, b: torch.pow(a, b).to(a.dtype),
+    "Sub": torch.sub,
+    "Xor": torch.logical_xor,
+}
+OPERATORS.update({name: _pairwise(function) for name, function in _PAIRWISE.items()})
+
+
+@operator("Mod")
+def _mod(a: Tensor, b: Tensor, fmod: int = 0) -> Tensor:
+    return torch.fmod(a, b) if fmod else torch.remainder(a, b)
+
+
+@operator("Max")
+def _max(first: Tensor, *others: Tensor) -> Tensor:
+    for other in others:
+        first = torch.maximum(first, _beside(other, first))
+    return first
+
+
+@operator("Min")
+def _min(first: Tensor, *others: Tensor) -> Tensor:
+    for other in others:
+        first = torch.minimum(first, _beside(other, first))
+    return first
+
+
+@operator("Sum")
+def _sum(first: Tensor, *others: Tensor) -> Tensor:
+    for other in others:
+        first = first + _beside(other, first)
+    return first
+
+
+@operator("Mean")
+def _mean(*given: Tensor) -> Tensor:
+    return _sum(*given) / len(given)
+
+
+@operator("Where")
+def _where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    where = a if a.ndim else b
+    return torch.where(_beside(condition, where), _beside(a, where), _beside(b, where))
+
+
+@operator("MatMul")
+def _matmul(a: Tensor, b: Tensor) -> Tensor:
+    return torch.matmul(a, _beside(b, a))
+
+
+@operator("Gemm")
+def _gemm(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,  # noqa: N803 (ONNX's name)
+    transB: int = 0,  # noqa: N803
+    broadcast: int = 1,
+) -> Tensor:
+    product = alpha * torch.matmul(a.T if transA else a, b.T if transB else b)
+    return product if c is None else product + beta * c
+
+
+@operator("Einsum")
+def _einsum(*given: Tensor, equation: str) -> Tensor:
+    return torch.einsum(equation, *given)
+
+
+@operator("CumSum")
+def _cumsum(x: Tensor, axis: Tensor, exclusive: int = 0, reverse: int = 0) -> Tensor:
+    dim = _ints(axis)[0]
+    x = x.flip(dim) if reverse else x
+    total = x.cumsum(dim) - x if exclusive else x.cumsum(dim)
+    return total.flip(dim) if reverse else total
+
+
+# -------------------------------------------------------------------------------------------------------- over axes
+
+
+def _log_sum_exp(x: Tensor, dim: list[int], keepdim: bool) -> Tensor:
+    return torch.logsumexp(x, dim, keepdim)
+
+
+def _product(x: Tensor, dim: list[int], keepdim: bool) -> Tensor:
+    for axis in sorted(dim, reverse=True):
+        x = x.prod(axis, keepdim=keepdim)
+    return x
+
+
+_REDUCTIONS: dict[str, Callable[..., Tensor]] = {
+    "ReduceL1": lambda x, dim, keepdim: x.abs().sum(dim, keepdim),
+    "ReduceL2": lambda x, dim, keepdim: x.square().sum(dim, keepdim).sqrt(),
+    "ReduceLogSum": lambda x, dim, keepdim: x.sum(dim, keepdim).log(),
+    "ReduceLogSumExp": _log_sum_exp,
+    "ReduceMax": torch.amax,
+    "ReduceMean": torch.mean,
+    "ReduceMin": torch.amin,
+    "ReduceProd": _product,
+    "ReduceSum": torch.sum,
+    "ReduceSumSquare": lambda x, dim, keepdim: x.square().sum(dim, keepdim),
+}
+
+
+def _reduction(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def reduce(
+        x: Tensor,
+        given: Tensor | None = None,
+        *,
+        axes: Sequence[int] | None = None,
+        keepdims: int = 1,
+        noop_with_empty_axes: int = 0,
+    ) -> Tensor:
+        over = [axis % x.ndim for axis in _ints(given if axes is None else axes)]
+        if not over and noop_with_empty_axes:
+            return function(x.unsqueeze(0), [0], False)
+        return function(x, over or list(range(x.ndim)), bool(keepdims))
+
+    return reduce
+
+
+OPERATORS.update({name: _reduction(function) for name, function in _REDUCTIONS.items()})
+
+
+def _extreme(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def find(x: Tensor, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Tensor:
+        if select_last_index:
+            return x.shape[axis] - 1 - function(x.flip(axis), axis, bool(keepdims))
+        return function(x, axis, bool(keepdims))
+
+    return find
+
+
+OPERATORS.update({"ArgMax": _extreme(torch.argmax), "ArgMin": _extreme(torch.argmin)})
+
+
+@operator("Softmax")
+def _softmax(x: Tensor, axis: int | None = None, *, opset: int) -> Tensor:
+    return _over_axis(functional.softmax, x, axis, opset)
+
+
+@operator("LogSoftmax")
+def _log_softmax(x: Tensor, axis: int | None = None, *, opset: int) -> Tensor:
+    return _over_axis(functional.log_softmax, x, axis, opset)
+
+
+def _over_axis(function: Callable[..., Tensor], x: Tensor, axis: int | None, opset: int) -> Tensor:
+    """Before opset 13 all axes from this one on count as one, by default from the second."""
+    if opset >= 13:
+        return function(x, dim=-1 if axis is None else axis)
+    first = (1 if axis is None else axis) % x.ndim
+    return function(x.flatten(first), dim=-1).view(x.shape) if first else function(x.flatten(), dim=0).view(x.shape)
+
+
+@operator("LpNormalization")
+def _lp_normalization(x: Tensor, axis: int = -1, p: int = 2) -> Tensor:
+    norm = x.norm(p=p, dim=axis, keepdim=True)
+    return torch.where(norm == 0, torch.zeros_like(x), x / norm)
+
+
+@operator("TopK")
+def _top_k(
+    x: Tensor, given: Tensor | None = None, *, k: int | None = None, axis: int = -1, largest: int = 1, sorted: int = 1
+) -> tuple[Tensor, Tensor]:
+    values, indices = torch.topk(x, _ints(given)[0] if k is None else k, axis, bool(largest), bool(sorted))
+    return values, indices
+
+
+# ------------------------------------------------------------------------------------------------------------- shapes
+
+
+@operator("Shape")
+def _shape(x: Tensor, start: int = 0, end: int | None = None) -> Tensor:
+    return torch.tensor(x.shape[start:end], dtype=torch.int64)
+
+
+@operator("Size")
+def _size(x: Tensor) -> Tensor:
+    return torch.tensor(x.numel())
+
+
+@operator("Reshape")
+def _reshape(
+    x: Tensor, given: Tensor | None = None, *, shape: Sequence[int] | None = None, allowzero: int = 0
+) -> Tensor:
+    sizes = _ints(given if shape is None else shape)
+    if not allowzero:
+        sizes = [x.shape[place] if size == 0 else size for place, size in enumerate(sizes)]
+    return torch.reshape(x, sizes)
+
+
+@operator("Flatten")
+def _flatten(x: Tensor, axis: int = 1) -> Tensor:
+    rows = math.prod(x.shape[: axis % x.ndim if axis < 0 else axis])
+    return x.reshape(rows, -1) if rows else x.reshape(rows, math.prod(x.shape[axis:]))
+
+
+@operator("Squeeze")
+def _squeeze(x: Tensor, given: Tensor | None = None, *, axes: Sequence[int] | None = None) -> Tensor:
+    over = _ints(given if axes is None else axes)
+    return x.squeeze(tuple(over)) if over else x.squeeze()
+
+
+@operator("Unsqueeze")
+def _unsqueeze(x: Tensor, given: Tensor | None = None, *, axes: Sequence[int] | None = None) -> Tensor:
+    places = _ints(given if axes is None else axes)
+    for place in sorted(place % (x.ndim + len(places)) for place in places):
+        x = x.unsqueeze(place)
+    return x
+
+
+@operator("Transpose")
+def _transpose(x: Tensor, perm: Sequence[int] | None = None) -> Tensor:
+    return x.permute(*(perm or reversed(range(x.ndim))))
+
+
+@operator("Expand")
+def _expand(x: Tensor, shape: Tensor) -> Tensor:
+    return x.broadcast_to(torch.broadcast_shapes(x.shape, tuple(_ints(shape))))
+
+
+@operator("Tile")
+def _tile(x: Tensor, repeats: Tensor) -> Tensor:
+    return x.repeat(*_ints(repeats))
+
+
+@operator("Concat")
+def _concat(*given: Tensor, axis: int = 1) -> Tensor:
+    """A constant for one image (the class token of a file made for a batch of one) is repeated for each of several."""
+    images = max(x.shape[0] for x in given) if given[0].ndim else 1
+    if axis % given[0].ndim:
+        given = tuple(x.expand(images, *x.shape[1:]) if x.shape[0] == 1 else x for x in given)
+    where = next((x for x in given if x.device.type != "cpu"), given[0])
+    return torch.cat([_beside(x, where) for x in given], axis)
+
+
+@operator("Split")
+def _split(
+    x: Tensor,
+    given: Tensor | None = None,
+    *,
+    axis: int = 0,
+    split: Sequence[int] | None = None,
+    num_outputs: int | None = None,
+    outputs: int,
+) -> tuple[Tensor, ...]:
+    sizes = _ints(given if split is None else split)
+    if not sizes:
+        each = -(-x.shape[axis] // (num_outputs or outputs))
+        return torch.split(x, each, axis)
+    return torch.split(x, sizes, axis)
+
+
+@operator("Slice")
+def _slice(x: Tensor, *given: Tensor | None, **attributes: Any) -> Tensor:
+    names = ("starts", "ends", "axes", "steps")
+    ask = dict(zip(names, given, strict=False)) if given else attributes
+    starts, ends, axes, steps = (_ints(ask.get(name)) for name in names)
+    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        axis, step = (axes[place] if axes else place) % x.ndim, steps[place] if steps else 1
+        picked = range(*slice(start, end if step > 0 or end >= -x.shape[axis] else None, step).indices(x.shape[axis]))
+        if step > 0:
+            x = x[(slice(None),) * axis + (slice(picked.start, picked.stop, step),)]
+        else:
+            x = x.index_select(axis, torch.tensor(list(picked), dtype=torch.int64, device=x.device))
+    return x
+
+
+@operator("Gather")
+def _gather(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
+    wanted = _beside(indices, x).long() % x.shape[axis]
+    found = x.index_select(axis, wanted.flatten())
+    axis %= x.ndim
+    return found.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+
+
+@operator("GatherElements")
+def _gather_elements(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
+    return x.gather(axis, _beside(indices, x).long() % x.shape[axis])
+
+
+@operator("ConstantOfShape")
+def _constant_of_shape(shape: Tensor, value: Tensor | None = None) -> Tensor:
+    value = torch.zeros(1) if value is None else value
+    return value.reshape(()).repeat(_ints(shape)) if shape.numel() else value.reshape(())
+
+
+@operator("Range")
+def _range(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
+    return torch.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
+
+
+@operator("Trilu")
+def _trilu(x: Tensor, k: Tensor | None = None, upper: int = 1) -> Tensor:
+    diagonal = 0 if k is None else int(k)
+    return x.triu(diagonal) if upper else x.tril(diagonal)
+
+
+@operator("DepthToSpace")
+def _depth_to_space(x: Tensor, blocksize: int, mode: str = "DCR") -> Tensor:
+    n, c, h, w = x.shape
+    if mode == "CRD":
+        return functional.pixel_shuffle(x, blocksize)
+    apart = x.reshape(n, blocksize, blocksize, c // blocksize**2, h, w).permute(0, 3, 4, 1, 5, 2)
+    return apart.reshape(n, c // blocksize**2, h * blocksize, w * blocksize)
+
+
+@operator("SpaceToDepth")
+def _space_to_depth(x: Tensor, blocksize: int, mode: str = "DCR") -> Tensor:
+    if mode == "CRD":
+        return functional.pixel_unshuffle(x, blocksize)
+    n, c, h, w = x.shape
+    apart = x.reshape(n, c, h // blocksize, blocksize, w // blocksize, blocksize).permute(0, 3, 5, 1, 2, 4)
+    return apart.reshape(n, c * blocksize**2, h // blocksize, w // blocksize)
+
+
+@operator("Pad")
+def _pad(
+    x: Tensor,
+    given: Tensor | None = None,
+    constant: Tensor | None = None,
+    axes: Tensor | None = None,
+    *,
+    pads: Sequence[int] | None = None,
+    paddings: Sequence[int] | None = None,
+    mode: str = "constant",
+    value: float = 0.0,
+) -> Tensor:
+    both = _ints(given if given is not None else pads or paddings)
+    half = len(both) // 2
+    over = [axis % x.ndim for axis in _ints(axes)] or list(range(half))
+    pairs = dict(zip(over, zip(both[:half], both[half:], strict=True), strict=True))
+    if mode == "constant":
+        flat = [pad for axis in reversed(range(x.ndim)) for pad in pairs.get(axis, (0, 0))]
+        return functional.pad(x, flat, value=value if constant is None else constant.item())
+    for axis, (before, behind) in pairs.items():
+        x = x.index_select(axis, _mirrored(x.shape[axis], before, behind, mode).to(x.device))
+    return x
+
+
+def _mirrored(size: int, before: int, behind: int, mode: str) -> Tensor:
+    """Which of an axis' places stand where once it is padded by reflection, by its edge, or round and round."""
+    at = torch.arange(-before, size + behind)
+    if mode == "edge":
+        return at.clamp(0, size - 1)
+    if mode == "wrap":
+        return at % size
+    if mode != "reflect":
+        raise UnknownOperatorError(f"Pad in mode {mode!r}")
+    period = max(2 * (size - 1), 1)
+    return (at % period).minimum(period - at % period) if size > 1 else at * 0
+
+
+# ---------------------------------------------------------------------------------------------- convolutions and pools
+
+
+def _window_pads(
+    x: Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], attributes: Attributes
+) -> tuple[list[int], list[int]]:
+    """What stands before and behind each axis of space, as ``auto_pad`` or ``pads`` say."""
+    rank, automatic = len(kernel), attributes.get("auto_pad", "NOTSET")
+    if automatic in ("SAME_UPPER", "SAME_LOWER"):
+        sizes = x.shape[-rank:]
+        needed = [
+            max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
+            for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True)
+        ]
+        less, more = [pad // 2 for pad in needed], [pad - pad // 2 for pad in needed]
+        return (less, more) if automatic == "SAME_UPPER" else (more, less)
+    pads = list(attributes.get("pads") or [0] * 2 * rank)
+    return pads[:rank], pads[rank:]
+
+
+def _padded(x: Tensor, before: Sequence[int], behind: Sequence[int], value: float = 0.0) -> Tensor:
+    flat = [pad for pair in zip(reversed(before), reversed(behind), strict=True) for pad in pair]
+    return functional.pad(x, flat, value=value) if any(flat) else x
+
+
+_CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+_TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
+
+
+@operator("Conv")
+def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, **attributes: Any) -> Tensor:
+    rank = weight.ndim - 2
+    strides, dilations = attributes.get("strides") or [1] * rank, attributes.get("dilations") or [1] * rank
+    before, behind = _window_pads(x, weight.shape[2:], strides, dilations, attributes)
+    x = _padded(x, before, behind)
+    return _CONVOLUTIONS[rank](x, weight, bias, strides, 0, dilations, attributes.get("group", 1))
+
+
+@operator("ConvTranspose")
+def _conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None = None, **attributes: Any) -> Tensor:
+    rank = weight.ndim - 2
+    if "output_shape" in attributes or attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise UnknownOperatorError("ConvTranspose of a stated size of output")
+    pads = attributes.get("pads") or [0] * 2 * rank
+    strides, dilations = attributes.get("strides") or [1] * rank, attributes.get("dilations") or [1] * rank
+    more = attributes.get("output_padding") or [0] * rank
+    whole = _TRANSPOSED[rank](x, weight, None, strides, 0, 0, attributes.get("group", 1), dilations)
+    behind = [size - pad for size, pad in zip(more, pads[rank:], strict=True)]
+    cut = _padded(whole, [-pad for pad in pads[:rank]], behind)
+    return cut if bias is None else cut + bias.view(-1, *(1,) * rank)
+
+
+_MAX_POOLS = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
+_MEAN_POOLS = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
+
+
+def _pool_windows(x: Tensor, attributes: Attributes) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
+    """Kernel, strides, dilations and the pads of a pooling, those of ``ceil_mode`` among them."""
+    kernel = list(attributes["kernel_shape"])
+    rank = len(kernel)
+    strides = list(attributes.get("strides") or [1] * rank)
+    dilations = list(attributes.get("dilations") or [1] * rank)
+    before, behind = _window_pads(x, kernel, strides, dilations, attributes)
+    return kernel, strides, dilations, before, behind
+
+
+def _ceiling(
+    x: Tensor, kernel: list[int], strides: list[int], dilations: list[int], before: list[int], behind: list[int]
+) -> list[int]:
+    """What must be added behind for the last window, which begins in the picture or the pad before it, to be whole."""
+    more = []
+    for size, k, stride, dilation, pad, after in zip(
+        x.shape[-len(kernel) :], kernel, strides, dilations, before, behind, strict=True
+    ):
+        reach = (k - 1) * dilation + 1
+        windows = -(-(size + pad + after - reach) // stride) + 1
+        if (windows - 1) * stride >= size + pad:
+            windows -= 1
+        more.append(max((windows - 1) * stride + reach - (size + pad + after), 0))
+    return more
+
+
+@operator("MaxPool")
+def _max_pool(x: Tensor, *, outputs: int = 1, **attributes: Any) -> Tensor:
+    if outputs > 1:
+        raise UnknownOperatorError("MaxPool that also says where its maxima are")
+    kernel, strides, dilations, before, behind = _pool_windows(x, attributes)
+    if attributes.get("ceil_mode", 0):
+        more = _ceiling(x, kernel, strides, dilations, before, behind)
+        behind = [a + b for a, b in zip(behind, more, strict=True)]
+    lowest = -math.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
+    return _MAX_POOLS[len(kernel)](_padded(x, before, behind, lowest), kernel, strides, 0, dilations)
+
+
+@operator("AveragePool")
+def _average_pool(x: Tensor, *, count_include_pad: int = 0, **attributes: Any) -> Tensor:
+    kernel, strides, dilations, before, behind = _pool_windows(x, attributes)
+    if any(dilation != 1 for dilation in dilations):
+        raise UnknownOperatorError("AveragePool with dilations")
+    pool, rank, more = _MEAN_POOLS[len(kernel)], len(kernel), [0] * len(kernel)
+    if attributes.get("ceil_mode", 0):  # what lies beyond the pads is never counted
+        more = _ceiling(x, kernel, strides, dilations, before, behind)
+    mean = pool(_padded(_padded(x, before, behind), [0] * rank, more), kernel, strides)
+    if not any(more) and (count_include_pad or not any(before + behind)):
+        return mean
+    counted = _padded(torch.ones_like(x[:1, :1]), before, behind, float(count_include_pad))
+    return mean / pool(_padded(counted, [0] * rank, more), kernel, strides)
+
+
+@operator("GlobalAveragePool")
+def _global_average_pool(x: Tensor) -> Tensor:
+    return x.mean(tuple(range(2, x.ndim)), keepdim=True)
+
+
+@operator("GlobalMaxPool")
+def _global_max_pool(x: Tensor) -> Tensor:
+    return x.amax(tuple(range(2, x.ndim)), keepdim=True)
+
+
+# ------------------------------------------------------------------------------------------------------ normalisations
+
+
+@operator("BatchNormalization")
+def _batch_norm(
+    x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, *, epsilon: float = 1e-5, **attributes: Any
+) -> Tensor:
+    if attributes.get("training_mode", 0) or not attributes.get("spatial", 1):
+        raise UnknownOperatorError("BatchNormalization in training, or over single pixels")
+    return functional.batch_norm(x, mean, variance, scale, bias, training=False, eps=epsilon)
+
+
+@operator("InstanceNormalization")
+def _instance_norm(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float = 1e-5) -> Tensor:
+    return functional.instance_norm(x, weight=scale, bias=bias, eps=epsilon)
+
+
+@operator("LayerNormalization")
+def _layer_norm(
+    x: Tensor, scale: Tensor, bias: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5, **_: Any
+) -> Tensor:
+    shape = x.shape[axis:]
+    return functional.layer_norm(x, shape, scale.expand(shape), None if bias is None else bias.expand(shape), epsilon)
+
+
+@operator("RMSNormalization")
+def _rms_norm(x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, **_: Any) -> Tensor:
+    over = tuple(range(axis % x.ndim, x.ndim))
+    return x * torch.rsqrt(x.square().mean(over, keepdim=True) + epsilon) * scale
+
+
+@operator("GroupNormalization")
+def _group_norm(
+    x: Tensor, scale: Tensor, bias: Tensor, *, num_groups: int, epsilon: float = 1e-5, opset: int, **_: Any
+) -> Tensor:
+    if opset < 21:  # one number per group
+        scale, bias = (each.repeat_interleave(x.shape[1] // num_groups) for each in (scale, bias))
+    return functional.group_norm(x, num_groups, scale, bias, epsilon)
+
+
+@operator("MeanVarianceNormalization")
+def _mean_variance(x: Tensor, axes: Sequence[int] = (0, 2, 3)) -> Tensor:
+    mean = x.mean(tuple(axes), keepdim=True)
+    return (x - mean) / ((x * x).mean(tuple(axes), keepdim=True) - mean * mean).sqrt().add(1e-9)
+
+
+@operator("LRN")
+def _lrn(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Tensor:
+    square = x.square().unsqueeze(1)
+    window = (size, *(1,) * (x.ndim - 2))
+    pads = [0, 0] * (x.ndim - 2) + [(size - 1) // 2, size // 2]
+    mean = functional.avg_pool3d(functional.pad(square, pads), window, 1) if x.ndim == 4 else None
+    if mean is None:
+        raise UnknownOperatorError(f"LRN of {x.ndim} axes")
+    return x / (bias + alpha * mean.squeeze(1)) ** beta
+
+
+@operator("Attention")
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    *more: Tensor | None,
+    scale: float | None = None,
+    is_causal: int = 0,
+    q_num_heads: int | None = None,
+    kv_num_heads: int | None = None,
+    outputs: int = 1,
+    **others: Any,
+) -> Tensor:
+    plain = outputs == 1 and not any(each is not None for each in more) and not (is_causal and mask is not None)
+    if not plain or any(others[name] for name in set(others) - {"qk_matmul_output_mode", "softmax_precision"}):
+        raise UnknownOperatorError("Attention with a cache, a cap, a window, two masks or scores as output")
+    flat = query.ndim == 3
+    if flat:
+        query = query.unflatten(2, (q_num_heads, -1)).transpose(1, 2)
+        key, value = (each.unflatten(2, (kv_num_heads, -1)).transpose(1, 2) for each in (key, value))
+    if mask is not None:
+        mask = _beside(mask, query)
+    found = functional.scaled_dot_product_attention(
+        query, key, value, mask, is_causal=bool(is_causal), scale=scale, enable_gqa=query.shape[1] != key.shape[1]
+    )
+    return found.transpose(1, 2).flatten(2) if flat else found
+
+
+# ------------------------------------------------------------------------------------------------------------ resizing
+
+
+@operator("Upsample")
+def _upsample(
+    x: Tensor, given: Tensor | None = None, *, scales: Sequence[float] | None = None, mode: str = "nearest"
+) -> Tensor:
+    factors = (given.tolist() if given is not None else scales or [])[2:]
+    return _resized(
+        x,
+        [int(size * factor) for size, factor in zip(x.shape[2:], factors, strict=True)],
+        factors,
+        mode,
+        "asymmetric",
+        "floor",
+    )
+
+
+@operator("Resize")
+def _resize(x: Tensor, *given: Tensor | None, opset: int, **attributes: Any) -> Tensor:
+    given = given if opset > 10 else (None, *given)  # a region to cut out first, which nothing uses, came later
+    _, scales, sizes = (*given, None, None, None)[:3]
+    odd = [key for key in ("antialias", "exclude_outside", "keep_aspect_ratio_policy", "axes") if attributes.get(key)]
+    if [key for key in odd if attributes[key] != "stretch"]:
+        raise UnknownOperatorError(f"Resize with {odd[0]}")
+    coordinates = attributes.get("coordinate_transformation_mode", "half_pixel" if opset > 10 else "asymmetric")
+    if sizes is not None and sizes.numel():
+        side = _ints(sizes)[2:]
+        factors = [to / size for to, size in zip(side, x.shape[2:], strict=True)]
+    else:
+        factors = scales.tolist()[2:] if scales is not None else []
+        side = [int(size * factor) for size, factor in zip(x.shape[2:], factors, strict=True)]
+    nearest = attributes.get("nearest_mode", "round_prefer_floor" if opset > 10 else "floor")
+    return _resized(x, side, factors, attributes.get("mode", "nearest"), coordinates, nearest)
+
+
+def _resized(x: Tensor, side: list[int], factors: list[float], mode: str, coordinates: str, nearest: str) -> Tensor:
+    if mode not in ("nearest", "linear", "bilinear"):
+        raise UnknownOperatorError(f"Resize in mode {mode!r}")
+    for axis, (size, factor) in enumerate(zip(side, factors, strict=True), start=2):
+        x = _resized_axis(
+            x, axis, _places(x.shape[axis], size, factor, coordinates), nearest if mode == "nearest" else ""
+        )
+    return x
+
+
+def _places(size: int, to: int, factor: float, coordinates: str) -> Tensor:
+    """Where each place of the new axis lies on the old one."""
+    at = torch.arange(to, dtype=torch.float64)
+    if coordinates == "asymmetric":
+        return at / factor
+    if coordinates == "align_corners":
+        return at * (size - 1) / (size * factor - 1) if to > 1 else at * 0
+    if coordinates == "pytorch_half_pixel":
+        return (at + 0.5) / factor - 0.5 if to > 1 else at * 0
+    if coordinates == "half_pixel":
+        return (at + 0.5) / factor - 0.5
+    raise UnknownOperatorError(f"Resize with coordinates {coordinates!r}")
+
+
+def _resized_axis(x: Tensor, axis: int, at: Tensor, nearest: str) -> Tensor:
+    size = x.shape[axis]
+    if nearest:
+        rounded = {
+            "floor": torch.floor,
+            "ceil": torch.ceil,
+            "round_prefer_floor": lambda place: torch.ceil(place - 0.5),
+            "round_prefer_ceil": lambda place: torch.floor(place + 0.5),
+        }[nearest](at)
+        return x.index_select(axis, rounded.clamp(0, size - 1).long().to(x.device))
+    below = at.floor()
+    share = (at - below).to(x).view(-1, *(1,) * (x.ndim - axis - 1))
+    low, high = (place.clamp(0, size - 1).long().to(x.device) for place in (below, below + 1))
+    return x.index_select(axis, low) * (1 - share) + x.index_select(axis, high) * share
+
+
+# ----------------------------------------------------------------------------------------------- modules with weights
+
+
+def module_of(name: str, x: Tensor, weights: list[Tensor | None], attributes: Attributes) -> nn.Module | None:
+    """PyTorch's own module of a step whose weights are known, or None: these fold and freeze, and run the quickest."""
+    make = {"Conv": _conv_module, "BatchNormalization": _norm_module, "PRelu": _prelu_module, "Gemm": _linear_module}
+    if name == "Relu":
+        return nn.ReLU()
+    return make[name](x, weights, attributes) if name in make else None
+
+
+def _conv_module(x: Tensor, weights: list[Tensor | None], attributes: Attributes) -> nn.Module | None:
+    weight, bias = (*weights, None)[:2]
+    if weight is None or weight.ndim != 4:
+        return None
+    strides, dilations = attributes.get("strides") or [1, 1], attributes.get("dilations") or [1, 1]
+    before, behind = _window_pads(x, weight.shape[2:], strides, dilations, attributes)
+    if before != behind:
+        return None
+    out, inside, *kernel = weight.shape
+    groups = attributes.get("group", 1)
+    module = nn.Conv2d(
+        inside * groups,
+        out,
+        tuple(kernel),
+        tuple(strides),
+        tuple(before),
+        tuple(dilations),
+        groups,
+        bias is not None,
+    )
+    return _filled(module, weight=weight, bias=bias)
+
+
+def _norm_module(x: Tensor, weights: list[Tensor | None], attributes: Attributes) -> nn.Module | None:
+    if any(weight is None for weight in weights) or attributes.get("training_mode") or not attributes.get("spatial", 1):
+        return None
+    scale, bias, mean, variance = weights
+    kinds = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
+    if x.ndim not in kinds or scale is None:
+        return None
+    module = kinds[x.ndim](len(scale), eps=attributes.get("epsilon", 1e-5))
+    return _filled(module, weight=scale, bias=bias, running_mean=mean, running_var=variance)
+
+
+def _prelu_module(x: Tensor, weights: list[Tensor | None], attributes: Attributes) -> nn.Module | None:
+    """With a slope per channel, or a single one; ONNX knows others too."""
+    del attributes
+    (slope,) = weights
+    if slope is None or x.ndim < 2:
+        return None
+    if slope.numel() != 1 and not _is_per_channel(slope, x):
+        return None
+    return _filled(nn.PReLU(slope.numel()), weight=slope.flatten())
+
+
+def _linear_module(x: Tensor, weights: list[Tensor | None], attributes: Attributes) -> nn.Module | None:
+    weight, bias = (*weights, None)[:2]
+    if weight is None or attributes.get("transA", 0) or (bias is None and len(weights) > 1):
+        return None
+    weight = (weight if attributes.get("transB", 0) else weight.T) * attributes.get("alpha", 1.0)
+    if bias is not None:
+        if bias.numel() not in (1, len(weight)) or (bias.ndim > 1 and bias.shape[:-1].numel() != 1):
+            return None
+        bias = (bias * attributes.get("beta", 1.0)).flatten().expand(len(weight))
+    module = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
+    return _filled(module, weight=weight, bias=bias)
+
+
+def _filled(module: nn.Module, **values: Tensor | None) -> nn.Module:
+    state = {name: value for name, value in values.items() if value is not None}
+    module.load_state_dict(state, strict=False)
+    return module
