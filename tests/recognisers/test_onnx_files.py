@@ -131,12 +131,28 @@ def test_weights_in_other_files_are_refused(tmp_path):
         networks.build_network(described(tmp_path / "m.onnx"))
 
 
-def test_a_graph_that_branches_is_refused(tmp_path):
-    model = onnx.load(write_model(tmp_path / "m.onnx"))
+def test_a_graph_that_branches_on_its_picture_or_loops_is_refused(tmp_path):
     branch = helper.make_graph([], PAYLOADS[0], [], [])
+    for node in (
+        helper.make_node("If", ["large"], ["d"], then_branch=branch, else_branch=branch),
+        helper.make_node("Loop", ["", "large"], ["d"], body=branch),
+    ):
+        model = onnx.load(write_model(tmp_path / "m.onnx"))
+        limit = helper.make_node("Constant", [], ["limit"], value_float=0.5)
+        model.graph.node.extend([limit, helper.make_node("Greater", ["c", "limit"], ["large"]), node])
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(registry.ModelError, match=r"a branch that depends on what is in the picture|loops"):
+            networks.build_network(described(tmp_path / "m.onnx"))
+
+
+def test_weights_in_other_files_are_refused_inside_a_branch_too(tmp_path):
+    model = onnx.load(write_model(tmp_path / "m.onnx"))
+    outside = TensorProto(name="o", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="/etc/passwd")
+    branch = helper.make_graph([], "b", [], [], [outside])
     model.graph.node.append(helper.make_node("If", ["c"], ["d"], then_branch=branch, else_branch=branch))
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(registry.ModelError, match="branches or loops"):
+    with pytest.raises(registry.ModelError, match="keeps weights in other files"):
         networks.build_network(described(tmp_path / "m.onnx"))
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from leam.recognisers.onnx_network import Built
 
 TABLE = "names_in_file"  # attribute of a network: {name of a layer in the file: of its module}
-NO_BRANCH = "branches or loops (node {!r}); expected one way from image to embedding"
+QUANTISED = ("Quantize", "QLinear", "ConvInteger", "MatMulInteger")
+NO_LOOP = "loops (node {!r}); expected one way from image to embedding"
 NO_OTHER_FILES = (
     "keeps weights in other files, which its SHA-256 says nothing of; save it as one: "
     "onnx.save(onnx.load(path), other_path)"
@@ -72,14 +73,18 @@ def _refuse(model: "onnx.ModelProto") -> None:
     """What would be read from elsewhere than the file whose SHA-256 is known, and what no graph of steps can be."""
     import onnx
 
-    tensors = [*model.graph.initializer]
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-                raise ModelError(NO_BRANCH.format(node.op_type))
-            tensors += [attribute.t, *attribute.tensors]
-        if "Quantize" in node.op_type or "QLinear" in node.op_type or node.op_type in ("ConvInteger", "MatMulInteger"):
-            raise ModelError(NO_QUANTISED.format(node.op_type))
+    graphs, tensors = [model.graph], []
+    while graphs:
+        graph = graphs.pop()
+        tensors += graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                graphs += [attribute.g, *attribute.graphs]
+                tensors += [attribute.t, *attribute.tensors]
+            if node.op_type in ("Loop", "Scan"):
+                raise ModelError(NO_LOOP.format(node.op_type))
+            if any(word in node.op_type for word in QUANTISED):
+                raise ModelError(NO_QUANTISED.format(node.op_type))
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in tensors):
         raise ModelError(NO_OTHER_FILES)
 
@@ -91,9 +96,6 @@ def _read(model: "onnx.ModelProto", recogniser: Recogniser) -> "nn.Module":
 
     if model.functions:
         model = _inlined(model)
-    names = [node.op_type for node in model.graph.node if node.op_type in ("If", "Loop", "Scan")]
-    if names:
-        raise ModelError(NO_BRANCH.format(names[0]))
     channels_last, images = _input(model, recogniser)
     pictures = made_up_pictures(images or 2, recogniser.input_size)
     try:

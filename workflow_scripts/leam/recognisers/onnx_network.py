@@ -20,7 +20,9 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, fx, nn
 
-from leam.recognisers.onnx_operators import OPERATORS, TYPES, UnknownOperatorError, module_of
+from leam.recognisers import onnx_windows  # noqa: F401  # enters its operators
+from leam.recognisers.onnx_modules import module_of
+from leam.recognisers.onnx_operators import OPERATORS, TYPES, UnknownOperatorError
 
 OURS = ("", "ai.onnx")  # the domain of ONNX's own operators
 TAKES_OPSET = ("GroupNormalization", "LogSoftmax", "Resize", "Softmax")  # whose meaning changed, their attributes not
@@ -74,9 +76,11 @@ class _Build:
     images: int  # in a batch that the file was made for, or 0: any
     root: nn.Module = field(default_factory=nn.Module)
     graph: fx.Graph = field(default_factory=fx.Graph)
+    modules: int = 0  # in ``root``
     constants: dict[str, Tensor] = field(default_factory=dict)
     nodes: dict[str, fx.Node] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)  # what each node of ``nodes`` gives for the picture
+    sizes: set[str] = field(default_factory=set)  # those of ``nodes`` that follow from the picture's size alone
 
 
 def build(model: onnx.ModelProto, picture: Tensor, channels_last: bool, images: int) -> Built:
@@ -94,17 +98,15 @@ def build(model: onnx.ModelProto, picture: Tensor, channels_last: bool, images: 
     if channels_last:
         made.nodes[value] = made.graph.call_method("permute", (made.nodes[value], 0, 2, 3, 1))
         made.found[value] = picture.permute(0, 2, 3, 1)
-    of_node = {}
     with torch.no_grad():
-        for place, node in enumerate(model.graph.node):
-            if name := _add(made, node, place):
-                of_node[place] = name
-    names = [value.name for value in model.graph.output]
-    if unreached := [name for name in names if name not in made.nodes]:
+        names = [_add(made, node) for node in model.graph.node]
+    outputs = [value.name for value in model.graph.output]
+    if unreached := [name for name in outputs if name not in made.nodes]:
         raise UnknownOperatorError(f"an output ({unreached[0]!r}) that does not depend on the picture")
-    made.graph.output(tuple(made.nodes[name] for name in names))
+    made.graph.output(tuple(made.nodes[name] for name in outputs))
     network = fx.GraphModule(made.root, made.graph).eval().requires_grad_(False)
-    return Built(network, tuple(made.found[name] for name in names), of_node)
+    of_node = {place: name for place, name in enumerate(names) if name}
+    return Built(network, tuple(made.found[name] for name in outputs), of_node)
 
 
 def keep_output(built: Built, place: int) -> None:
@@ -142,12 +144,15 @@ def _constant(attribute: Any) -> Tensor:
     return value.float() if value.dtype == torch.float64 and not isinstance(attribute, Tensor) else value
 
 
-def _add(made: _Build, node: onnx.NodeProto, place: int) -> str | None:
-    """Take in one node; the name of its module, or None where what it gives is known."""
-    known = node.domain in OURS and (node.op_type in OPERATORS or node.op_type == "Constant")
+def _add(made: _Build, node: onnx.NodeProto) -> str | None:
+    """Take in one node; the name of its module, or None where it has none."""
+    known = node.domain in OURS and (node.op_type in OPERATORS or node.op_type in ("Constant", "If"))
     if not known:
         of = "" if node.domain in OURS else f" of {node.domain[:60]!r}"
         raise UnknownOperatorError(f"the operator {node.op_type[:60]!r}{of}")
+    if node.op_type == "If":
+        _add_branch(made, node)
+        return None
     attributes, names = _attributes(node), list(node.input)
     if node.op_type == "Constant":
         made.constants[node.output[0]] = _constant(*attributes.values())
@@ -161,16 +166,52 @@ def _add(made: _Build, node: onnx.NodeProto, place: int) -> str | None:
     if not brought:
         _keep(made.constants, node, OPERATORS[node.op_type](*constants, **attributes))
         return None
-    given = [made.found[names[index]] for index in brought]
+    return _add_module(made, node, [names[index] for index in brought], constants, brought, attributes)
+
+
+def _add_module(
+    made: _Build,
+    node: onnx.NodeProto,
+    names: list[str],
+    constants: list[Tensor | None],
+    brought: list[int],
+    attributes: dict[str, Any],
+) -> str:
+    """A step that depends on the picture, by values of these names."""
+    given = [made.found[name] for name in names]
     module = _module(made, node.op_type, given, constants, brought, attributes)
-    made.root.add_module(f"n{place}", module)
-    step = made.graph.call_module(f"n{place}", tuple(made.nodes[names[index]] for index in brought))
+    name = f"n{made.modules}"
+    made.modules += 1
+    made.root.add_module(name, module)
+    step = made.graph.call_module(name, tuple(made.nodes[name] for name in names))
     result = module(*given)
-    _keep(made.found, node, result)
     several = isinstance(result, tuple)
+    _keep(made.found, node, result)
     steps = tuple(made.graph.call_function(getitem, (step, index)) for index in range(len(result))) if several else step
     _keep(made.nodes, node, steps)
-    return f"n{place}"
+    if node.op_type in ("Shape", "Size") or made.sizes.issuperset(names):
+        made.sizes.update(node.output)
+    return name
+
+
+def _add_branch(made: _Build, node: onnx.NodeProto) -> None:
+    """Of an If that asks for the size of things, as exporters write to be safe, the branch that is taken."""
+    (asked,) = node.input
+    if asked in made.nodes and asked not in made.sizes:
+        raise UnknownOperatorError("a branch that depends on what is in the picture")
+    answer = made.found[asked] if asked in made.nodes else made.constants[asked]
+    wanted = "then_branch" if bool(answer) else "else_branch"
+    (branch,) = (attribute.g for attribute in node.attribute if attribute.name == wanted)
+    made.constants |= {tensor.name: to_tensor(tensor) for tensor in branch.initializer}
+    for inner in branch.node:
+        _add(made, inner)
+    for name, value in zip(node.output, branch.output, strict=True):
+        if value.name in made.nodes:
+            made.nodes[name], made.found[name] = made.nodes[value.name], made.found[value.name]
+        else:
+            made.constants[name] = made.constants[value.name]
+        if value.name in made.sizes:
+            made.sizes.add(name)
 
 
 def _keep(values: dict[str, Any], node: onnx.NodeProto, result: Any) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 Attributes = dict[str, Any]
@@ -45,14 +45,14 @@ def operator(*names: str) -> Callable[[Callable], Callable]:
     return enter
 
 
-def _ints(values: Tensor | Sequence[int] | None) -> list[int]:
+def whole_numbers(values: Tensor | Sequence[int] | None) -> list[int]:
     """Axes, pads or a shape, whichever way they are given."""
     if values is None:
         return []
     return [int(value) for value in (values.flatten().tolist() if isinstance(values, Tensor) else values)]
 
 
-def _beside(value: Tensor, x: Tensor) -> Tensor:
+def beside(value: Tensor, x: Tensor) -> Tensor:
     """A tensor on the device of another: constants that are no weights lie on the CPU."""
     return value if value.device == x.device else value.to(x.device)
 
@@ -67,7 +67,7 @@ def _elementwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return apply
 
 
-_ELEMENTWISE = {
+_ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
     "Abs": torch.abs,
     "Acos": torch.acos,
     "Acosh": torch.acosh,
@@ -155,13 +155,13 @@ def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
 
 @operator("PRelu")
 def _prelu(x: Tensor, slope: Tensor) -> Tensor:
-    slope = _beside(slope, x)
-    if _is_per_channel(slope, x):
+    slope = beside(slope, x)
+    if is_per_channel(slope, x):
         slope = slope.view(-1, *(1,) * (x.ndim - 2))
     return torch.where(x >= 0, x, slope * x)
 
 
-def _is_per_channel(slope: Tensor, x: Tensor) -> bool:
+def is_per_channel(slope: Tensor, x: Tensor) -> bool:
     """Whether slopes belong to the channels: so they stand, or a plain list of them can belong to nothing else."""
     if slope.numel() != x.shape[1]:
         return False
@@ -207,7 +207,7 @@ def _pairwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def apply(a: Tensor, b: Tensor, *, broadcast: int = 0, axis: int | None = None) -> Tensor:
         if broadcast and axis is not None:  # before opset 7, b lies along the axes of a from ``axis`` on
             b = b.reshape(*b.shape, *(1,) * (a.ndim - axis % a.ndim - b.ndim))
-        return function(a, _beside(b, a)) if a.ndim or not b.ndim else function(_beside(a, b), b)
+        return function(a, beside(b, a)) if a.ndim or not b.ndim else function(beside(a, b), b)
 
     return apply
 
@@ -242,21 +242,21 @@ def _mod(a: Tensor, b: Tensor, fmod: int = 0) -> Tensor:
 @operator("Max")
 def _max(first: Tensor, *others: Tensor) -> Tensor:
     for other in others:
-        first = torch.maximum(first, _beside(other, first))
+        first = torch.maximum(first, beside(other, first))
     return first
 
 
 @operator("Min")
 def _min(first: Tensor, *others: Tensor) -> Tensor:
     for other in others:
-        first = torch.minimum(first, _beside(other, first))
+        first = torch.minimum(first, beside(other, first))
     return first
 
 
 @operator("Sum")
 def _sum(first: Tensor, *others: Tensor) -> Tensor:
     for other in others:
-        first = first + _beside(other, first)
+        first = first + beside(other, first)
     return first
 
 
@@ -268,12 +268,12 @@ def _mean(*given: Tensor) -> Tensor:
 @operator("Where")
 def _where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
     where = a if a.ndim else b
-    return torch.where(_beside(condition, where), _beside(a, where), _beside(b, where))
+    return torch.where(beside(condition, where), beside(a, where), beside(b, where))
 
 
 @operator("MatMul")
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
-    return torch.matmul(a, _beside(b, a))
+    return torch.matmul(a, beside(b, a))
 
 
 @operator("Gemm")
@@ -299,7 +299,7 @@ def _einsum(*given: Tensor, equation: str) -> Tensor:
 
 @operator("CumSum")
 def _cumsum(x: Tensor, axis: Tensor, exclusive: int = 0, reverse: int = 0) -> Tensor:
-    dim = _ints(axis)[0]
+    dim = whole_numbers(axis)[0]
     x = x.flip(dim) if reverse else x
     total = x.cumsum(dim) - x if exclusive else x.cumsum(dim)
     return total.flip(dim) if reverse else total
@@ -341,7 +341,7 @@ def _reduction(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         keepdims: int = 1,
         noop_with_empty_axes: int = 0,
     ) -> Tensor:
-        over = [axis % x.ndim for axis in _ints(given if axes is None else axes)]
+        over = [axis % x.ndim for axis in whole_numbers(given if axes is None else axes)]
         if not over and noop_with_empty_axes:
             return function(x.unsqueeze(0), [0], False)
         return function(x, over or list(range(x.ndim)), bool(keepdims))
@@ -392,7 +392,7 @@ def _lp_normalization(x: Tensor, axis: int = -1, p: int = 2) -> Tensor:
 def _top_k(
     x: Tensor, given: Tensor | None = None, *, k: int | None = None, axis: int = -1, largest: int = 1, sorted: int = 1
 ) -> tuple[Tensor, Tensor]:
-    values, indices = torch.topk(x, _ints(given)[0] if k is None else k, axis, bool(largest), bool(sorted))
+    values, indices = torch.topk(x, whole_numbers(given)[0] if k is None else k, axis, bool(largest), bool(sorted))
     return values, indices
 
 
@@ -413,7 +413,7 @@ def _size(x: Tensor) -> Tensor:
 def _reshape(
     x: Tensor, given: Tensor | None = None, *, shape: Sequence[int] | None = None, allowzero: int = 0
 ) -> Tensor:
-    sizes = _ints(given if shape is None else shape)
+    sizes = whole_numbers(given if shape is None else shape)
     if not allowzero:
         sizes = [x.shape[place] if size == 0 else size for place, size in enumerate(sizes)]
     return torch.reshape(x, sizes)
@@ -427,13 +427,13 @@ def _flatten(x: Tensor, axis: int = 1) -> Tensor:
 
 @operator("Squeeze")
 def _squeeze(x: Tensor, given: Tensor | None = None, *, axes: Sequence[int] | None = None) -> Tensor:
-    over = _ints(given if axes is None else axes)
+    over = whole_numbers(given if axes is None else axes)
     return x.squeeze(tuple(over)) if over else x.squeeze()
 
 
 @operator("Unsqueeze")
 def _unsqueeze(x: Tensor, given: Tensor | None = None, *, axes: Sequence[int] | None = None) -> Tensor:
-    places = _ints(given if axes is None else axes)
+    places = whole_numbers(given if axes is None else axes)
     for place in sorted(place % (x.ndim + len(places)) for place in places):
         x = x.unsqueeze(place)
     return x
@@ -446,12 +446,12 @@ def _transpose(x: Tensor, perm: Sequence[int] | None = None) -> Tensor:
 
 @operator("Expand")
 def _expand(x: Tensor, shape: Tensor) -> Tensor:
-    return x.broadcast_to(torch.broadcast_shapes(x.shape, tuple(_ints(shape))))
+    return x.broadcast_to(torch.broadcast_shapes(x.shape, tuple(whole_numbers(shape))))
 
 
 @operator("Tile")
 def _tile(x: Tensor, repeats: Tensor) -> Tensor:
-    return x.repeat(*_ints(repeats))
+    return x.repeat(*whole_numbers(repeats))
 
 
 @operator("Concat")
@@ -461,7 +461,7 @@ def _concat(*given: Tensor, axis: int = 1) -> Tensor:
     if axis % given[0].ndim:
         given = tuple(x.expand(images, *x.shape[1:]) if x.shape[0] == 1 else x for x in given)
     where = next((x for x in given if x.device.type != "cpu"), given[0])
-    return torch.cat([_beside(x, where) for x in given], axis)
+    return torch.cat([beside(x, where) for x in given], axis)
 
 
 @operator("Split")
@@ -474,7 +474,7 @@ def _split(
     num_outputs: int | None = None,
     outputs: int,
 ) -> tuple[Tensor, ...]:
-    sizes = _ints(given if split is None else split)
+    sizes = whole_numbers(given if split is None else split)
     if not sizes:
         each = -(-x.shape[axis] // (num_outputs or outputs))
         return torch.split(x, each, axis)
@@ -485,7 +485,7 @@ def _split(
 def _slice(x: Tensor, *given: Tensor | None, **attributes: Any) -> Tensor:
     names = ("starts", "ends", "axes", "steps")
     ask = dict(zip(names, given, strict=False)) if given else attributes
-    starts, ends, axes, steps = (_ints(ask.get(name)) for name in names)
+    starts, ends, axes, steps = (whole_numbers(ask.get(name)) for name in names)
     for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
         axis, step = (axes[place] if axes else place) % x.ndim, steps[place] if steps else 1
         picked = range(*slice(start, end if step > 0 or end >= -x.shape[axis] else None, step).indices(x.shape[axis]))
@@ -498,7 +498,7 @@ def _slice(x: Tensor, *given: Tensor | None, **attributes: Any) -> Tensor:
 
 @operator("Gather")
 def _gather(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
-    wanted = _beside(indices, x).long() % x.shape[axis]
+    wanted = beside(indices, x).long() % x.shape[axis]
     found = x.index_select(axis, wanted.flatten())
     axis %= x.ndim
     return found.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
@@ -506,13 +506,13 @@ def _gather(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
 
 @operator("GatherElements")
 def _gather_elements(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
-    return x.gather(axis, _beside(indices, x).long() % x.shape[axis])
+    return x.gather(axis, beside(indices, x).long() % x.shape[axis])
 
 
 @operator("ConstantOfShape")
 def _constant_of_shape(shape: Tensor, value: Tensor | None = None) -> Tensor:
     value = torch.zeros(1) if value is None else value
-    return value.reshape(()).repeat(_ints(shape)) if shape.numel() else value.reshape(())
+    return value.reshape(()).repeat(whole_numbers(shape)) if shape.numel() else value.reshape(())
 
 
 @operator("Range")
@@ -556,9 +556,9 @@ def _pad(
     mode: str = "constant",
     value: float = 0.0,
 ) -> Tensor:
-    both = _ints(given if given is not None else pads or paddings)
+    both = whole_numbers(given if given is not None else pads or paddings)
     half = len(both) // 2
-    over = [axis % x.ndim for axis in _ints(axes)] or list(range(half))
+    over = [axis % x.ndim for axis in whole_numbers(axes)] or list(range(half))
     pairs = dict(zip(over, zip(both[:half], both[half:], strict=True), strict=True))
     if mode == "constant":
         flat = [pad for axis in reversed(range(x.ndim)) for pad in pairs.get(axis, (0, 0))]
@@ -579,359 +579,3 @@ def _mirrored(size: int, before: int, behind: int, mode: str) -> Tensor:
         raise UnknownOperatorError(f"Pad in mode {mode!r}")
     period = max(2 * (size - 1), 1)
     return (at % period).minimum(period - at % period) if size > 1 else at * 0
-
-
-# ---------------------------------------------------------------------------------------------- convolutions and pools
-
-
-def _window_pads(
-    x: Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], attributes: Attributes
-) -> tuple[list[int], list[int]]:
-    """What stands before and behind each axis of space, as ``auto_pad`` or ``pads`` say."""
-    rank, automatic = len(kernel), attributes.get("auto_pad", "NOTSET")
-    if automatic in ("SAME_UPPER", "SAME_LOWER"):
-        sizes = x.shape[-rank:]
-        needed = [
-            max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
-            for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True)
-        ]
-        less, more = [pad // 2 for pad in needed], [pad - pad // 2 for pad in needed]
-        return (less, more) if automatic == "SAME_UPPER" else (more, less)
-    pads = list(attributes.get("pads") or [0] * 2 * rank)
-    return pads[:rank], pads[rank:]
-
-
-def _padded(x: Tensor, before: Sequence[int], behind: Sequence[int], value: float = 0.0) -> Tensor:
-    flat = [pad for pair in zip(reversed(before), reversed(behind), strict=True) for pad in pair]
-    return functional.pad(x, flat, value=value) if any(flat) else x
-
-
-_CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
-_TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
-
-
-@operator("Conv")
-def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, **attributes: Any) -> Tensor:
-    rank = weight.ndim - 2
-    strides, dilations = attributes.get("strides") or [1] * rank, attributes.get("dilations") or [1] * rank
-    before, behind = _window_pads(x, weight.shape[2:], strides, dilations, attributes)
-    x = _padded(x, before, behind)
-    return _CONVOLUTIONS[rank](x, weight, bias, strides, 0, dilations, attributes.get("group", 1))
-
-
-@operator("ConvTranspose")
-def _conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None = None, **attributes: Any) -> Tensor:
-    rank = weight.ndim - 2
-    if "output_shape" in attributes or attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise UnknownOperatorError("ConvTranspose of a stated size of output")
-    pads = attributes.get("pads") or [0] * 2 * rank
-    strides, dilations = attributes.get("strides") or [1] * rank, attributes.get("dilations") or [1] * rank
-    more = attributes.get("output_padding") or [0] * rank
-    whole = _TRANSPOSED[rank](x, weight, None, strides, 0, 0, attributes.get("group", 1), dilations)
-    behind = [size - pad for size, pad in zip(more, pads[rank:], strict=True)]
-    cut = _padded(whole, [-pad for pad in pads[:rank]], behind)
-    return cut if bias is None else cut + bias.view(-1, *(1,) * rank)
-
-
-_MAX_POOLS = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
-_MEAN_POOLS = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
-
-
-def _pool_windows(x: Tensor, attributes: Attributes) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
-    """Kernel, strides, dilations and the pads of a pooling, those of ``ceil_mode`` among them."""
-    kernel = list(attributes["kernel_shape"])
-    rank = len(kernel)
-    strides = list(attributes.get("strides") or [1] * rank)
-    dilations = list(attributes.get("dilations") or [1] * rank)
-    before, behind = _window_pads(x, kernel, strides, dilations, attributes)
-    return kernel, strides, dilations, before, behind
-
-
-def _ceiling(
-    x: Tensor, kernel: list[int], strides: list[int], dilations: list[int], before: list[int], behind: list[int]
-) -> list[int]:
-    """What must be added behind for the last window, which begins in the picture or the pad before it, to be whole."""
-    more = []
-    for size, k, stride, dilation, pad, after in zip(
-        x.shape[-len(kernel) :], kernel, strides, dilations, before, behind, strict=True
-    ):
-        reach = (k - 1) * dilation + 1
-        windows = -(-(size + pad + after - reach) // stride) + 1
-        if (windows - 1) * stride >= size + pad:
-            windows -= 1
-        more.append(max((windows - 1) * stride + reach - (size + pad + after), 0))
-    return more
-
-
-@operator("MaxPool")
-def _max_pool(x: Tensor, *, outputs: int = 1, **attributes: Any) -> Tensor:
-    if outputs > 1:
-        raise UnknownOperatorError("MaxPool that also says where its maxima are")
-    kernel, strides, dilations, before, behind = _pool_windows(x, attributes)
-    if attributes.get("ceil_mode", 0):
-        more = _ceiling(x, kernel, strides, dilations, before, behind)
-        behind = [a + b for a, b in zip(behind, more, strict=True)]
-    lowest = -math.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
-    return _MAX_POOLS[len(kernel)](_padded(x, before, behind, lowest), kernel, strides, 0, dilations)
-
-
-@operator("AveragePool")
-def _average_pool(x: Tensor, *, count_include_pad: int = 0, **attributes: Any) -> Tensor:
-    kernel, strides, dilations, before, behind = _pool_windows(x, attributes)
-    if any(dilation != 1 for dilation in dilations):
-        raise UnknownOperatorError("AveragePool with dilations")
-    pool, rank, more = _MEAN_POOLS[len(kernel)], len(kernel), [0] * len(kernel)
-    if attributes.get("ceil_mode", 0):  # what lies beyond the pads is never counted
-        more = _ceiling(x, kernel, strides, dilations, before, behind)
-    mean = pool(_padded(_padded(x, before, behind), [0] * rank, more), kernel, strides)
-    if not any(more) and (count_include_pad or not any(before + behind)):
-        return mean
-    counted = _padded(torch.ones_like(x[:1, :1]), before, behind, float(count_include_pad))
-    return mean / pool(_padded(counted, [0] * rank, more), kernel, strides)
-
-
-@operator("GlobalAveragePool")
-def _global_average_pool(x: Tensor) -> Tensor:
-    return x.mean(tuple(range(2, x.ndim)), keepdim=True)
-
-
-@operator("GlobalMaxPool")
-def _global_max_pool(x: Tensor) -> Tensor:
-    return x.amax(tuple(range(2, x.ndim)), keepdim=True)
-
-
-# ------------------------------------------------------------------------------------------------------ normalisations
-
-
-@operator("BatchNormalization")
-def _batch_norm(
-    x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, *, epsilon: float = 1e-5, **attributes: Any
-) -> Tensor:
-    if attributes.get("training_mode", 0) or not attributes.get("spatial", 1):
-        raise UnknownOperatorError("BatchNormalization in training, or over single pixels")
-    return functional.batch_norm(x, mean, variance, scale, bias, training=False, eps=epsilon)
-
-
-@operator("InstanceNormalization")
-def _instance_norm(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float = 1e-5) -> Tensor:
-    return functional.instance_norm(x, weight=scale, bias=bias, eps=epsilon)
-
-
-@operator("LayerNormalization")
-def _layer_norm(
-    x: Tensor, scale: Tensor, bias: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5, **_: Any
-) -> Tensor:
-    shape = x.shape[axis:]
-    return functional.layer_norm(x, shape, scale.expand(shape), None if bias is None else bias.expand(shape), epsilon)
-
-
-@operator("RMSNormalization")
-def _rms_norm(x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, **_: Any) -> Tensor:
-    over = tuple(range(axis % x.ndim, x.ndim))
-    return x * torch.rsqrt(x.square().mean(over, keepdim=True) + epsilon) * scale
-
-
-@operator("GroupNormalization")
-def _group_norm(
-    x: Tensor, scale: Tensor, bias: Tensor, *, num_groups: int, epsilon: float = 1e-5, opset: int, **_: Any
-) -> Tensor:
-    if opset < 21:  # one number per group
-        scale, bias = (each.repeat_interleave(x.shape[1] // num_groups) for each in (scale, bias))
-    return functional.group_norm(x, num_groups, scale, bias, epsilon)
-
-
-@operator("MeanVarianceNormalization")
-def _mean_variance(x: Tensor, axes: Sequence[int] = (0, 2, 3)) -> Tensor:
-    mean = x.mean(tuple(axes), keepdim=True)
-    return (x - mean) / ((x * x).mean(tuple(axes), keepdim=True) - mean * mean).sqrt().add(1e-9)
-
-
-@operator("LRN")
-def _lrn(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Tensor:
-    square = x.square().unsqueeze(1)
-    window = (size, *(1,) * (x.ndim - 2))
-    pads = [0, 0] * (x.ndim - 2) + [(size - 1) // 2, size // 2]
-    mean = functional.avg_pool3d(functional.pad(square, pads), window, 1) if x.ndim == 4 else None
-    if mean is None:
-        raise UnknownOperatorError(f"LRN of {x.ndim} axes")
-    return x / (bias + alpha * mean.squeeze(1)) ** beta
-
-
-@operator("Attention")
-def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None = None,
-    *more: Tensor | None,
-    scale: float | None = None,
-    is_causal: int = 0,
-    q_num_heads: int | None = None,
-    kv_num_heads: int | None = None,
-    outputs: int = 1,
-    **others: Any,
-) -> Tensor:
-    plain = outputs == 1 and not any(each is not None for each in more) and not (is_causal and mask is not None)
-    if not plain or any(others[name] for name in set(others) - {"qk_matmul_output_mode", "softmax_precision"}):
-        raise UnknownOperatorError("Attention with a cache, a cap, a window, two masks or scores as output")
-    flat = query.ndim == 3
-    if flat:
-        query = query.unflatten(2, (q_num_heads, -1)).transpose(1, 2)
-        key, value = (each.unflatten(2, (kv_num_heads, -1)).transpose(1, 2) for each in (key, value))
-    if mask is not None:
-        mask = _beside(mask, query)
-    found = functional.scaled_dot_product_attention(
-        query, key, value, mask, is_causal=bool(is_causal), scale=scale, enable_gqa=query.shape[1] != key.shape[1]
-    )
-    return found.transpose(1, 2).flatten(2) if flat else found
-
-
-# ------------------------------------------------------------------------------------------------------------ resizing
-
-
-@operator("Upsample")
-def _upsample(
-    x: Tensor, given: Tensor | None = None, *, scales: Sequence[float] | None = None, mode: str = "nearest"
-) -> Tensor:
-    factors = (given.tolist() if given is not None else scales or [])[2:]
-    return _resized(
-        x,
-        [int(size * factor) for size, factor in zip(x.shape[2:], factors, strict=True)],
-        factors,
-        mode,
-        "asymmetric",
-        "floor",
-    )
-
-
-@operator("Resize")
-def _resize(x: Tensor, *given: Tensor | None, opset: int, **attributes: Any) -> Tensor:
-    given = given if opset > 10 else (None, *given)  # a region to cut out first, which nothing uses, came later
-    _, scales, sizes = (*given, None, None, None)[:3]
-    odd = [key for key in ("antialias", "exclude_outside", "keep_aspect_ratio_policy", "axes") if attributes.get(key)]
-    if [key for key in odd if attributes[key] != "stretch"]:
-        raise UnknownOperatorError(f"Resize with {odd[0]}")
-    coordinates = attributes.get("coordinate_transformation_mode", "half_pixel" if opset > 10 else "asymmetric")
-    if sizes is not None and sizes.numel():
-        side = _ints(sizes)[2:]
-        factors = [to / size for to, size in zip(side, x.shape[2:], strict=True)]
-    else:
-        factors = scales.tolist()[2:] if scales is not None else []
-        side = [int(size * factor) for size, factor in zip(x.shape[2:], factors, strict=True)]
-    nearest = attributes.get("nearest_mode", "round_prefer_floor" if opset > 10 else "floor")
-    return _resized(x, side, factors, attributes.get("mode", "nearest"), coordinates, nearest)
-
-
-def _resized(x: Tensor, side: list[int], factors: list[float], mode: str, coordinates: str, nearest: str) -> Tensor:
-    if mode not in ("nearest", "linear", "bilinear"):
-        raise UnknownOperatorError(f"Resize in mode {mode!r}")
-    for axis, (size, factor) in enumerate(zip(side, factors, strict=True), start=2):
-        x = _resized_axis(
-            x, axis, _places(x.shape[axis], size, factor, coordinates), nearest if mode == "nearest" else ""
-        )
-    return x
-
-
-def _places(size: int, to: int, factor: float, coordinates: str) -> Tensor:
-    """Where each place of the new axis lies on the old one."""
-    at = torch.arange(to, dtype=torch.float64)
-    if coordinates == "asymmetric":
-        return at / factor
-    if coordinates == "align_corners":
-        return at * (size - 1) / (size * factor - 1) if to > 1 else at * 0
-    if coordinates == "pytorch_half_pixel":
-        return (at + 0.5) / factor - 0.5 if to > 1 else at * 0
-    if coordinates == "half_pixel":
-        return (at + 0.5) / factor - 0.5
-    raise UnknownOperatorError(f"Resize with coordinates {coordinates!r}")
-
-
-def _resized_axis(x: Tensor, axis: int, at: Tensor, nearest: str) -> Tensor:
-    size = x.shape[axis]
-    if nearest:
-        rounded = {
-            "floor": torch.floor,
-            "ceil": torch.ceil,
-            "round_prefer_floor": lambda place: torch.ceil(place - 0.5),
-            "round_prefer_ceil": lambda place: torch.floor(place + 0.5),
-        }[nearest](at)
-        return x.index_select(axis, rounded.clamp(0, size - 1).long().to(x.device))
-    below = at.floor()
-    share = (at - below).to(x).view(-1, *(1,) * (x.ndim - axis - 1))
-    low, high = (place.clamp(0, size - 1).long().to(x.device) for place in (below, below + 1))
-    return x.index_select(axis, low) * (1 - share) + x.index_select(axis, high) * share
-
-
-# ----------------------------------------------------------------------------------------------- modules with weights
-
-
-def module_of(name: str, x: Tensor, weights: list[Tensor | None], attributes: Attributes) -> nn.Module | None:
-    """PyTorch's own module of a step whose weights are known, or None: these fold and freeze, and run the quickest."""
-    make = {"Conv": _conv_module, "BatchNormalization": _norm_module, "PRelu": _prelu_module, "Gemm": _linear_module}
-    if name == "Relu":
-        return nn.ReLU()
-    return make[name](x, weights, attributes) if name in make else None
-
-
-def _conv_module(x: Tensor, weights: list[Tensor | None], attributes: Attributes) -> nn.Module | None:
-    weight, bias = (*weights, None)[:2]
-    if weight is None or weight.ndim != 4:
-        return None
-    strides, dilations = attributes.get("strides") or [1, 1], attributes.get("dilations") or [1, 1]
-    before, behind = _window_pads(x, weight.shape[2:], strides, dilations, attributes)
-    if before != behind:
-        return None
-    out, inside, *kernel = weight.shape
-    groups = attributes.get("group", 1)
-    module = nn.Conv2d(
-        inside * groups,
-        out,
-        tuple(kernel),
-        tuple(strides),
-        tuple(before),
-        tuple(dilations),
-        groups,
-        bias is not None,
-    )
-    return _filled(module, weight=weight, bias=bias)
-
-
-def _norm_module(x: Tensor, weights: list[Tensor | None], attributes: Attributes) -> nn.Module | None:
-    if any(weight is None for weight in weights) or attributes.get("training_mode") or not attributes.get("spatial", 1):
-        return None
-    scale, bias, mean, variance = weights
-    kinds = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
-    if x.ndim not in kinds or scale is None:
-        return None
-    module = kinds[x.ndim](len(scale), eps=attributes.get("epsilon", 1e-5))
-    return _filled(module, weight=scale, bias=bias, running_mean=mean, running_var=variance)
-
-
-def _prelu_module(x: Tensor, weights: list[Tensor | None], attributes: Attributes) -> nn.Module | None:
-    """With a slope per channel, or a single one; ONNX knows others too."""
-    del attributes
-    (slope,) = weights
-    if slope is None or x.ndim < 2:
-        return None
-    if slope.numel() != 1 and not _is_per_channel(slope, x):
-        return None
-    return _filled(nn.PReLU(slope.numel()), weight=slope.flatten())
-
-
-def _linear_module(x: Tensor, weights: list[Tensor | None], attributes: Attributes) -> nn.Module | None:
-    weight, bias = (*weights, None)[:2]
-    if weight is None or attributes.get("transA", 0) or (bias is None and len(weights) > 1):
-        return None
-    weight = (weight if attributes.get("transB", 0) else weight.T) * attributes.get("alpha", 1.0)
-    if bias is not None:
-        if bias.numel() not in (1, len(weight)) or (bias.ndim > 1 and bias.shape[:-1].numel() != 1):
-            return None
-        bias = (bias * attributes.get("beta", 1.0)).flatten().expand(len(weight))
-    module = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
-    return _filled(module, weight=weight, bias=bias)
-
-
-def _filled(module: nn.Module, **values: Tensor | None) -> nn.Module:
-    state = {name: value for name, value in values.items() if value is not None}
-    module.load_state_dict(state, strict=False)
-    return module
