@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -96,6 +97,15 @@ def test_files_of_the_exporter_that_is_torchs_default(tmp_path, name):
         warnings.simplefilter("ignore")
         torch.onnx.export(network, (PICTURES[:1],), tmp_path / "m.onnx", external_data=False, verbose=False)
     check_file(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("name", ["keras_tf2onnx_13", "keras_tf2onnx_17_half"])
+def test_files_of_keras(name):
+    """Made by tf2onnx 1.17 from a small Keras network, whose input has the channels last; the second by
+    onnxconverter-common from the like.
+    """
+    path = Path(__file__).parent / "files" / f"{name}.onnx"
+    check_file(path, pictures=PICTURES.permute(0, 2, 3, 1))
 
 
 def test_halves_are_widened(tmp_path):

@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 
 from leam.recognisers import onnx_windows  # noqa: F401  # enters its operators
 from leam.recognisers.onnx_modules import module_of
-from leam.recognisers.onnx_operators import OPERATORS, TYPES, UnknownOperatorError
+from leam.recognisers.onnx_operators import DTYPES, OPERATORS, UnknownOperatorError
 
 OURS = ("", "ai.onnx")  # the domain of ONNX's own operators
 TAKES_OPSET = ("GroupNormalization", "LogSoftmax", "Resize", "Softmax")  # whose meaning changed, their attributes not
@@ -124,9 +124,9 @@ def keep_output(built: Built, place: int) -> None:
 
 def to_tensor(tensor: onnx.TensorProto) -> Tensor:
     """A constant of a file; halves are widened."""
-    if tensor.data_type not in TYPES:
+    if tensor.data_type not in DTYPES:
         raise UnknownOperatorError(f"numbers of type {onnx.TensorProto.DataType.Name(tensor.data_type)}")
-    return torch.from_numpy(numpy_helper.to_array(tensor).copy()).to(TYPES[tensor.data_type])
+    return torch.from_numpy(numpy_helper.to_array(tensor).copy()).to(DTYPES[tensor.data_type])
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

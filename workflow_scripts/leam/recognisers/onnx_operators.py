@@ -17,7 +17,7 @@ from torch.nn import functional
 Attributes = dict[str, Any]
 OPERATORS: dict[str, Callable[..., Any]] = {}
 # As ONNX numbers them (TensorProto.DataType). Halves are widened: what a CPU computes in them differs by the machine.
-TYPES = {
+DTYPES = {
     1: torch.float32,
     2: torch.uint8,
     3: torch.int8,
@@ -52,7 +52,7 @@ def whole_numbers(values: Tensor | Sequence[int] | None) -> list[int]:
     return [int(value) for value in (values.flatten().tolist() if isinstance(values, Tensor) else values)]
 
 
-def beside(value: Tensor, x: Tensor) -> Tensor:
+def on_device_of(value: Tensor, x: Tensor) -> Tensor:
     """A tensor on the device of another: constants that are no weights lie on the CPU."""
     return value if value.device == x.device else value.to(x.device)
 
@@ -155,7 +155,7 @@ def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
 
 @operator("PRelu")
 def _prelu(x: Tensor, slope: Tensor) -> Tensor:
-    slope = beside(slope, x)
+    slope = on_device_of(slope, x)
     if is_per_channel(slope, x):
         slope = slope.view(-1, *(1,) * (x.ndim - 2))
     return torch.where(x >= 0, x, slope * x)
@@ -190,9 +190,9 @@ def _clip(
 
 @operator("Cast")
 def _cast(x: Tensor, to: int, **_: Any) -> Tensor:
-    if to not in TYPES:
+    if to not in DTYPES:
         raise UnknownOperatorError(f"Cast to ONNX's type {to}")
-    return x.to(TYPES[to])
+    return x.to(DTYPES[to])
 
 
 @operator("CastLike")
@@ -207,7 +207,7 @@ def _pairwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def apply(a: Tensor, b: Tensor, *, broadcast: int = 0, axis: int | None = None) -> Tensor:
         if broadcast and axis is not None:  # before opset 7, b lies along the axes of a from ``axis`` on
             b = b.reshape(*b.shape, *(1,) * (a.ndim - axis % a.ndim - b.ndim))
-        return function(a, beside(b, a)) if a.ndim or not b.ndim else function(beside(a, b), b)
+        return function(a, on_device_of(b, a)) if a.ndim or not b.ndim else function(on_device_of(a, b), b)
 
     return apply
 
@@ -242,21 +242,21 @@ def _mod(a: Tensor, b: Tensor, fmod: int = 0) -> Tensor:
 @operator("Max")
 def _max(first: Tensor, *others: Tensor) -> Tensor:
     for other in others:
-        first = torch.maximum(first, beside(other, first))
+        first = torch.maximum(first, on_device_of(other, first))
     return first
 
 
 @operator("Min")
 def _min(first: Tensor, *others: Tensor) -> Tensor:
     for other in others:
-        first = torch.minimum(first, beside(other, first))
+        first = torch.minimum(first, on_device_of(other, first))
     return first
 
 
 @operator("Sum")
 def _sum(first: Tensor, *others: Tensor) -> Tensor:
     for other in others:
-        first = first + beside(other, first)
+        first = first + on_device_of(other, first)
     return first
 
 
@@ -268,12 +268,12 @@ def _mean(*given: Tensor) -> Tensor:
 @operator("Where")
 def _where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
     where = a if a.ndim else b
-    return torch.where(beside(condition, where), beside(a, where), beside(b, where))
+    return torch.where(on_device_of(condition, where), on_device_of(a, where), on_device_of(b, where))
 
 
 @operator("MatMul")
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
-    return torch.matmul(a, beside(b, a))
+    return torch.matmul(a, on_device_of(b, a))
 
 
 @operator("Gemm")
@@ -461,7 +461,7 @@ def _concat(*given: Tensor, axis: int = 1) -> Tensor:
     if axis % given[0].ndim:
         given = tuple(x.expand(images, *x.shape[1:]) if x.shape[0] == 1 else x for x in given)
     where = next((x for x in given if x.device.type != "cpu"), given[0])
-    return torch.cat([beside(x, where) for x in given], axis)
+    return torch.cat([on_device_of(x, where) for x in given], axis)
 
 
 @operator("Split")
@@ -498,7 +498,7 @@ def _slice(x: Tensor, *given: Tensor | None, **attributes: Any) -> Tensor:
 
 @operator("Gather")
 def _gather(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
-    wanted = beside(indices, x).long() % x.shape[axis]
+    wanted = on_device_of(indices, x).long() % x.shape[axis]
     found = x.index_select(axis, wanted.flatten())
     axis %= x.ndim
     return found.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
@@ -506,7 +506,7 @@ def _gather(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
 
 @operator("GatherElements")
 def _gather_elements(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
-    return x.gather(axis, beside(indices, x).long() % x.shape[axis])
+    return x.gather(axis, on_device_of(indices, x).long() % x.shape[axis])
 
 
 @operator("ConstantOfShape")

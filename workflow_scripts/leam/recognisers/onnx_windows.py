@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from leam.recognisers.onnx_operators import Attributes, UnknownOperatorError, beside, operator, whole_numbers
+from leam.recognisers.onnx_operators import Attributes, UnknownOperatorError, on_device_of, operator, whole_numbers
 
 # ---------------------------------------------------------------------------------------------- convolutions and pools
 
@@ -211,7 +211,7 @@ def _attention(
         query = query.unflatten(2, (q_num_heads, -1)).transpose(1, 2)
         key, value = (each.unflatten(2, (kv_num_heads, -1)).transpose(1, 2) for each in (key, value))
     if mask is not None:
-        mask = beside(mask, query)
+        mask = on_device_of(mask, query)
     found = functional.scaled_dot_product_attention(
         query, key, value, mask, is_causal=bool(is_causal), scale=scale, enable_gqa=query.shape[1] != key.shape[1]
     )
