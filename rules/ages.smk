@@ -36,7 +36,7 @@ if AGE_PATTERN:
             recogniser=recogniser_entry,
             guides=age_guides,
             guide=OCCLUSION["headline_guide"],
-            pattern=AGE_PATTERN,
+            pattern=verbatim(AGE_PATTERN),
             settings=OCCLUSION,
             seed=config["seed"],
         script:
@@ -70,7 +70,7 @@ if AGE_PATTERN:
             fill=OCCLUSION["paper_fill"],
             fill_words=run_table.describe_fill(OCCLUSION["paper_fill"]),
             analysis=lookup(within=config, dpath="analysis"),
-            run=RUN,
+            run=verbatim(RUN),
         script:
             "../workflow_scripts/tabulate_ages.py"
 
@@ -94,6 +94,6 @@ if AGE_PATTERN:
         params:
             code=code_of("plot_ages"),
             analysis=lookup(within=config, dpath="analysis"),
-            run=RUN,
+            run=verbatim(RUN),
         script:
             "../workflow_scripts/plot_ages.py"

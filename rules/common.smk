@@ -73,6 +73,11 @@ def figure_paths(*names):
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
+def verbatim(value):
+    """A parameter or an input that holds what a user wrote: Snakemake takes its braces for wildcards nowhere."""
+    return lambda wildcards: value
+
+
 def code_of(rule):
     """A digest of the rule's adapter and all of the library that it leads to: a changed formula runs it again."""
     return code.digest_code(os.path.join(SCRIPTS, f"{rule}.py"))

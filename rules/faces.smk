@@ -13,7 +13,13 @@ if settings.face_model_files(config):
 
     rule fetch_face_models:
         input:
-            [path for path in settings.face_model_files(config) if os.path.isfile(path)],
+            verbatim(
+                [
+                    path
+                    for path in settings.face_model_files(config)
+                    if os.path.isfile(path)
+                ]
+            ),
         output:
             results("face_models/files.json"),
         log:
@@ -24,7 +30,7 @@ if settings.face_model_files(config):
             "../envs/leam.yaml"
         params:
             code=code_of("fetch_face_models"),
-            settings=settings.faces_settings(config),
+            settings=verbatim(settings.faces_settings(config)),
         script:
             "../workflow_scripts/fetch_face_models.py"
 
@@ -43,6 +49,6 @@ rule parse_faces:
         "../envs/leam.yaml"
     params:
         code=code_of("parse_faces"),
-        settings=settings.faces_settings(config),
+        settings=verbatim(settings.faces_settings(config)),
     script:
         "../workflow_scripts/parse_faces.py"

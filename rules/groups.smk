@@ -21,7 +21,7 @@ if config["demographics"]:
     rule tabulate_groups:
         input:
             counts=expand(results("regions/{model}.parquet"), model=MODELS),
-            demographics=settings.resolve(config, config["demographics"]),
+            demographics=verbatim(settings.resolve(config, config["demographics"])),
         output:
             report(
                 TABLES["groups"],
@@ -52,7 +52,7 @@ if ATTRIBUTES:
             **DROPS,
             counts=expand(results("regions/{model}.parquet"), model=MODELS),
             images=expand(results("regions/{model}.images.parquet"), model=MODELS),
-            demographics=settings.resolve(config, config["demographics"]),
+            demographics=verbatim(settings.resolve(config, config["demographics"])),
         output:
             report(
                 TABLES["significance"],
@@ -76,7 +76,7 @@ if ATTRIBUTES:
     rule tabulate_drops:
         input:
             **DROPS,
-            demographics=settings.resolve(config, config["demographics"]),
+            demographics=verbatim(settings.resolve(config, config["demographics"])),
         output:
             **{
                 name: report(
@@ -100,7 +100,7 @@ if ATTRIBUTES:
             fill=OCCLUSION["paper_fill"],
             fill_words=run_table.describe_fill(OCCLUSION["paper_fill"]),
             analysis=lookup(within=config, dpath="analysis"),
-            run=RUN,
+            run=verbatim(RUN),
         script:
             "../workflow_scripts/tabulate_drops.py"
 
@@ -127,6 +127,6 @@ if ATTRIBUTES:
             guide=OCCLUSION["headline_guide"],
             fill=OCCLUSION["paper_fill"],
             analysis=lookup(within=config, dpath="analysis"),
-            run=RUN,
+            run=verbatim(RUN),
         script:
             "../workflow_scripts/plot_groups.py"

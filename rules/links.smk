@@ -7,7 +7,7 @@ REJECTED = {"rejected": results("links_rejected.csv")} if SOURCE.rejects else {}
 
 rule list_links:
     input:
-        **SOURCE.files(),
+        **{name: verbatim(path) for name, path in SOURCE.files().items()},
     output:
         results("links.parquet"),
         **REJECTED,
@@ -20,7 +20,7 @@ rule list_links:
     params:
         code=code_of("list_links"),
         source_code=code_of_source(),
-        source=SOURCE.settings,
+        source=verbatim(SOURCE.settings),
         identities_per_job=config["identities_per_job"],
         # an added or removed picture changes its folder's time, and so this rule's parameters
         listing=SOURCE.fingerprint(),

@@ -40,7 +40,7 @@ rule tabulate_run:
         "../envs/leam.yaml"
     params:
         code=code_of("tabulate_run"),
-        config=settings.decided(config),
+        config=verbatim(settings.decided(config)),
         words=SOURCE.words,
     script:
         "../workflow_scripts/tabulate_run.py"
