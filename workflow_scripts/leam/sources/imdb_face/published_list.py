@@ -54,16 +54,22 @@ def read_rows(path: str | Path) -> Iterator[tuple[np.ndarray, pa.ListArray]]:
 
 
 def _split(numbers: np.ndarray, lines: pa.StringArray) -> tuple[np.ndarray, pa.ListArray]:
-    """Fields at the commas. A row never spans lines here, so that a stray quotation mark harms its own line only."""
+    """Fields at the commas; those of the address, the last one, are its own. A row never spans lines here, so that a
+    stray quotation mark harms its own line only."""
     quoted, empty = (check(lines, sign).to_numpy(False) for check, sign in ((pc.match_substring, '"'), (pc.equal, "")))
     plain = ~quoted & ~empty
-    rows = pc.split_pattern(lines.filter(pa.array(plain)), ",")
+    rows = pc.split_pattern(lines.filter(pa.array(plain)), ",", max_splits=len(HEADER) - 1)
     if not quoted.any():
         return numbers[plain], rows
-    marked = pa.array(next(csv.reader([line])) for line in lines.filter(pa.array(quoted)).to_pylist())
+    marked = pa.array(_whole_address(next(csv.reader([line]))) for line in lines.filter(pa.array(quoted)).to_pylist())
     found = np.concatenate([numbers[plain], numbers[quoted]])
     order = np.argsort(found)
     return found[order], pa.concat_arrays([rows, marked.cast(rows.type)]).take(pa.array(order))
+
+
+def _whole_address(fields: list[str]) -> list[str]:
+    """Fields of a quoted line, of whose address the commas may stand outside of the quotation marks."""
+    return [*fields[: len(HEADER) - 1], ",".join(fields[len(HEADER) - 1 :])] if len(fields) > len(HEADER) else fields
 
 
 def check_rows(numbers: np.ndarray, rows: pa.ListArray) -> tuple[pd.DataFrame, pd.DataFrame]:
