@@ -1,4 +1,4 @@
-"""Every kind of source with every optional stage on: planned here, and run to the last table and figure by the siege."""
+"""Every kind of source with every optional stage on: planned here, run to the last table and figure by the siege."""
 
 import os
 from pathlib import Path

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from leam import files, reasons, storage
-from leam.regions import LABEL_ORDERS, REGIONS
+from leam.regions import REGIONS, farl_labels
 
 if TYPE_CHECKING:
     from leam.sources.base import Source
@@ -126,11 +126,6 @@ def decode_labels(encoded: bytes, shape: tuple[int, int], label_order: str = "fa
     if labels.max() >= len(REGIONS):
         raise UnusablePictureError(f"{reasons.LABELS_RANGE}: {labels.max()}")
     return farl_labels(label_order)[labels.astype(np.uint8)]
-
-
-def farl_labels(label_order: str) -> np.ndarray:
-    """(R,) uint8: the FaRL label of each label of another order."""
-    return np.array([REGIONS.index(name) for name in LABEL_ORDERS[label_order]], np.uint8)
 
 
 def encode_labels(labels: np.ndarray) -> bytes:

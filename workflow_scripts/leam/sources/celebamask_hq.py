@@ -57,7 +57,8 @@ class CelebamaskHq(DataSet):
         """The parts one over another, enlarged to the picture (masks are half its size)."""
         import numpy as np
 
-        from leam.images import UnusablePictureError, encode_labels, farl_labels
+        from leam.images import UnusablePictureError, encode_labels
+        from leam.regions import farl_labels
 
         number = int(picture.stem)
         masks = self.folder / MASKS / str(number // MASKS_PER_FOLDER)
