@@ -1,5 +1,6 @@
 """leam.scraping: every link of a shard in the ledger, whatever stops the job on its way."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import files, scraping, storage
+from hostile import png_of_chunks
+from leam import decoding, files, scraping, storage
 from leam.journal import Journal
 from picture_server import answer, drip, first, flood, hang_up, late, picture, redirect, serve, silence
 from test_fetching import QUICK
@@ -125,6 +127,27 @@ def test_every_link_ends_in_the_ledger_with_one_status(server, tmp_path):
     assert summary.loc["all", "links"] == len(expected) == summary["links"].drop("all").sum()
     assert summary["links"].drop("all").to_dict() == dict(Counter(expected.values()))
     assert summary.loc["all", "requests"] == len(server.asks)
+
+
+def test_a_picture_that_takes_too_much_is_a_reason_which_the_next_run_knows(server, tmp_path):
+    hostile = png_of_chunks()
+    server.routes |= {"/1.jpg": answer(picture(1)), "/2.png": answer(hostile), "/3.jpg": answer(picture(3))}
+    links = [
+        (identity, name, server.url(f"/{name}")) for identity in ("a", "b") for name in ("1.jpg", "2.png", "3.jpg")
+    ]
+    links_table(tmp_path / "links.parquet", links)
+    given = settings(server, max_megabytes=64)
+    processes = set()
+    for _ in range(2):
+        ledger, pictures = scrape(tmp_path, given)
+        processes.add(decoding._decoder._process)
+        assert statuses(ledger) == {link[:2]: "too large" if link[1] == "2.png" else "ok" for link in links}
+        assert ledger["a", "2.png"]["detail"] == decoding.TOO_LONG
+        assert ledger["a", "2.png"]["sha256"] == hashlib.sha256(hostile).hexdigest()
+        assert [pictures[identity].images for identity in "ab"] == [["1.jpg", "3.jpg"]] * 2
+        (tmp_path / "00000.h5").rename(tmp_path / "before.h5")
+    assert len(processes) == 1  # one that is at a picture for too long is ended
+    assert len(server.asks) == 3
 
 
 def test_names_from_the_list_are_never_paths(server, tmp_path):

@@ -22,7 +22,8 @@ import aiohttp
 from yarl import URL
 
 from leam import __version__, reasons
-from leam.images import SIGNATURES, one_line
+from leam.decoders import SIGNATURES
+from leam.reasons import one_line
 
 STATUSES = {
     reasons.OK: "a picture",
@@ -31,7 +32,7 @@ STATUSES = {
     reasons.NOT_A_PICTURE: "text, such as a page where a picture was",
     reasons.UNSUPPORTED: "neither JPEG, PNG nor WebP",
     reasons.UNREADABLE: "a damaged or truncated picture",
-    reasons.TOO_LARGE: "more pixels than scraping.max_megapixels, judged before decompression",
+    reasons.TOO_LARGE: "more pixels than scraping.max_megapixels, or too long or too much to decode",
     reasons.TOO_MANY_BYTES: "more than scraping.max_megabytes",
     reasons.BAD_URL: "no URL that can be asked",
     reasons.SCHEME_NOT_ALLOWED: "neither http nor https",

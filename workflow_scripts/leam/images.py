@@ -10,16 +10,17 @@ Pixel coordinates: x then y, the centre of the top left pixel is (0, 0).
 import hashlib
 import io
 import logging
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from leam import files, reasons, storage
+from leam import decoding, files, reasons, storage
+from leam.decoders import MAX_MEGAPIXELS, N_LANDMARKS
+from leam.reasons import UnusablePictureError, one_line
 from leam.regions import REGIONS, farl_labels
 
 if TYPE_CHECKING:
@@ -27,18 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("JPEG", "PNG", "WEBP")
-MAX_MEGAPIXELS = 64
 MOST_LANDMARK_BYTES = 2**20  # of a file of 68 points
-MAX_SIDE_PX = 32_000  # OpenCV's remap counts source pixels in 16 bits
 MAX_FILE_MB = 512  # 64 megapixels of 16-bit RGB, uncompressed, are 384
-N_LANDMARKS = 68
-
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
-
-
-class UnusablePictureError(Exception):
-    """A picture (or what came with it) that cannot be used; the message is the reason for the ledger."""
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures
@@ -51,44 +42,10 @@ def decode(encoded: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
     on black; embedded colour profiles are ignored; of an animation the first frame counts.
 
     Returns (H, W, 3) uint8 RGB. Raises UnusablePictureError, whose message is "unreadable: ...", "unsupported format"
-    or "too large: ..." (checked on the header, before anything is decompressed).
+    or "too large: ..." (its size is checked on the header, before anything is decompressed; `leam.decoding` bounds the
+    seconds and bytes that it takes).
     """
-    try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            _check_size(image.size, max_megapixels)
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except (UnusablePictureError, MemoryError):
-        raise
-    except UnidentifiedImageError:
-        damaged = not encoded or encoded.startswith(SIGNATURES)
-        reason = f"{reasons.UNREADABLE}: damaged or empty file" if damaged else reasons.UNSUPPORTED
-        raise UnusablePictureError(reason) from None
-    except Image.DecompressionBombError as error:
-        raise UnusablePictureError(f"{reasons.TOO_LARGE}: {error}") from error
-    except Exception as error:  # decoders raise almost anything on damaged files
-        raise UnusablePictureError(f"{reasons.UNREADABLE}: {one_line(error)}") from error
-
-
-def _check_size(size: tuple[int, int], max_megapixels: float) -> None:
-    width, height = size
-    if width * height > max_megapixels * 1e6 or max(size) > MAX_SIDE_PX:
-        raise UnusablePictureError(f"{reasons.TOO_LARGE}: {width} x {height} px")
-
-
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8. Pillow clips 16-bit grey to 8 bits instead of scaling it, so that is done here."""
-    if image.mode.startswith("I"):
-        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        over_black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(over_black, image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
-
-
-def one_line(error: Exception) -> str:
-    """What an exception says, short enough for a reason."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    return decoding.unpack("picture", encoded, max_megapixels=max_megapixels).array()
 
 
 def scale_rect(rect: Sequence[float], size: tuple[int, int], found: tuple[int, int]) -> np.ndarray:
@@ -113,19 +70,34 @@ def decode_labels(encoded: bytes, shape: tuple[int, int], label_order: str = "fa
     Returns (H, W) uint8. Raises UnusablePictureError: "label map unreadable: ...", "label map of another size",
     "label out of range".
     """
-    try:
-        with Image.open(io.BytesIO(encoded), formats=("PNG",)) as image:
-            mode, size = image.mode, image.size
-            labels = np.array(image) if size == shape[::-1] else None
-    except Exception as error:
-        raise UnusablePictureError(f"{reasons.LABELS_UNREADABLE}: {one_line(error)}") from error
-    if labels is None:
-        raise UnusablePictureError(f"{reasons.LABELS_SIZE}: {size[0]} x {size[1]} px")
-    if labels.ndim != 2:
-        raise UnusablePictureError(f"{reasons.LABELS_UNREADABLE}: expected one channel, found mode {mode}")
+    labels = decoding.unpack("labels", encoded, shape=shape).array()
     if labels.max() >= len(REGIONS):
         raise UnusablePictureError(f"{reasons.LABELS_RANGE}: {labels.max()}")
     return farl_labels(label_order)[labels.astype(np.uint8)]
+
+
+def read_label_map(path: Path, shape: tuple[int, int], label_order: str) -> np.ndarray:
+    """`decode_labels` of a file."""
+    return decode_labels(read_beside(path, MAX_FILE_MB * 2**20, reasons.LABELS_UNREADABLE), shape, label_order)
+
+
+def read_masks(paths: Iterable[Path], shape: tuple[int, int]) -> Iterator[np.ndarray]:
+    """(H, W) bool of each file, a PNG that is white where the mask is, nearest-resized to ``shape``.
+
+    Raises UnusablePictureError: "label map unreadable: ...".
+    """
+
+    def asked() -> Iterator[tuple[Path, decoding.Coming]]:
+        for path in paths:
+            encoded = read_beside(path, MAX_FILE_MB * 2**20, reasons.LABELS_UNREADABLE)
+            yield path, decoding.unpack("mask", encoded, shape=shape)
+
+    for path, coming in decoding.one_ahead(asked()):
+        try:
+            yield coming.array()
+        except UnusablePictureError as error:
+            reason, _, detail = f"{error}".partition(": ")
+            raise UnusablePictureError(f"{reason}: {path.name}: {detail}") from None
 
 
 def encode_labels(labels: np.ndarray) -> bytes:
@@ -145,30 +117,16 @@ def read_landmark_file(path: Path) -> np.ndarray:
     Any other suffix: text of 68 lines "x y" or "x,y" (a heading that is no number is skipped).
     Returns (68, 2) float32 px. Raises UnusablePictureError("landmarks unreadable: ...").
     """
+    content = read_beside(path, MOST_LANDMARK_BYTES, reasons.LANDMARKS_UNREADABLE)
+    return decoding.unpack("landmarks", content, suffix=path.suffix.lower()).array()
+
+
+def read_beside(path: Path, most_bytes: int, reason: str) -> bytes:
+    """A file that comes with a picture; UnusablePictureError with the reason if it cannot be read or is larger."""
     try:
-        content = files.read_bytes(path, MOST_LANDMARK_BYTES)
-        if path.suffix.lower() == ".npy":
-            landmarks = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-        else:
-            landmarks = _text_landmarks(content.decode())
-    except Exception as error:  # a header can be anything that Python can write: nested deeply, or of a terabyte
-        raise UnusablePictureError(f"{reasons.LANDMARKS_UNREADABLE}: {one_line(error)}") from error
-    if landmarks.shape != (N_LANDMARKS, 2) or not np.issubdtype(landmarks.dtype, np.number):
-        raise UnusablePictureError(f"{reasons.LANDMARKS_UNREADABLE}: expected (68, 2) numbers, found {landmarks.shape}")
-    return landmarks.astype(np.float32) - (path.suffix.lower() == ".pts")
-
-
-def _text_landmarks(text: str) -> np.ndarray:
-    """The lines made of two numbers, as (n, 2); this also skips the version, count and braces of a .pts file."""
-    rows = [re.split(r"[\s,;]+", line.strip()) for line in text.splitlines()]
-    return np.array([row for row in map(_numbers, rows) if len(row) == 2], float).reshape(-1, 2)
-
-
-def _numbers(fields: list[str]) -> list[float]:
-    try:
-        return [float(field) for field in fields]
-    except ValueError:
-        return []
+        return files.read_bytes(path, most_bytes)
+    except OSError as error:
+        raise UnusablePictureError(f"{reason}: {one_line(error)}") from error
 
 
 def no_landmarks() -> np.ndarray:
@@ -196,13 +154,6 @@ class Found:
     landmarks: np.ndarray  # (68, 2), NaN where there are none
 
 
-def _check(path: Path, encoded: bytes, source: "Source", max_megapixels: float) -> Found:
-    """Decode a picture in full, with all that belongs to it; raises UnusablePictureError with the reason."""
-    height, width, _ = decode(encoded, max_megapixels).shape
-    labels, landmarks = source.labels(path, (height, width)), source.landmarks(path)
-    return Found(path.name, encoded, labels or b"", no_landmarks() if landmarks is None else landmarks)
-
-
 def picture_file(source: "Source", identity: str, image: str, url: str) -> Path:
     """The file of a link; a name that would lead out of the source's folder is refused."""
     leads_out = any(Path(name).name != name or name == ".." for name in (identity, image))
@@ -219,29 +170,62 @@ def _readable(path: Path) -> Path:
     return path
 
 
+@dataclass
+class _Opened:
+    """A link whose file was read, and a decoder asked, if it was not refused before."""
+
+    link: Link
+    path: Path = Path()
+    encoded: bytes = b""
+    sha256: str = ""
+    size: decoding.Coming | None = None  # (H, W, 3), when it is decoded in full
+    refused: str = ""
+
+
+def _open(link: Link, source: "Source", max_megapixels: float, known: Container[str]) -> _Opened:
+    """known : the SHA-256 of pictures that need no decoder, as the identity has them already"""
+    opened = _Opened(link)
+    try:
+        if not link.image:
+            raise UnusablePictureError(reasons.NO_IMAGES)
+        opened.path = _readable(picture_file(source, *link))
+        opened.encoded = opened.path.read_bytes()
+        opened.sha256 = hashlib.sha256(opened.encoded).hexdigest()
+        if opened.sha256 not in known:
+            opened.size = decoding.measure("picture", opened.encoded, max_megapixels=max_megapixels)
+    except UnusablePictureError as reason:
+        opened.refused = f"{reason}"
+    except OSError as error:
+        opened.refused = f"{reasons.UNREADABLE}: {error.strerror or one_line(error)}"
+    return opened
+
+
+def _check(opened: _Opened, source: "Source", first_of: dict[str, str]) -> Found:
+    """A picture that can be decoded, with all that belongs to it; raises UnusablePictureError with the reason."""
+    if opened.refused:
+        raise UnusablePictureError(opened.refused)
+    if opened.size is None or opened.sha256 in first_of:
+        raise UnusablePictureError(reasons.duplicate_of(first_of[opened.sha256]))
+    height, width, _ = opened.size.shape()
+    labels, landmarks = source.labels(opened.path, (height, width)), source.landmarks(opened.path)
+    return Found(opened.path.name, opened.encoded, labels or b"", no_landmarks() if landmarks is None else landmarks)
+
+
 def _import_identity(
     links: Iterable[Link], source: "Source", max_megapixels: float
 ) -> tuple[list[Found], list[dict[str, str]]]:
     """The usable pictures of one identity, and its rows of the ledger."""
     found, rows = [], []
     first_of: dict[str, str] = {}  # the image that had these bytes, by their SHA-256
-    for link in links:
-        sha256 = ""
+    for opened in decoding.one_ahead(_open(link, source, max_megapixels, first_of) for link in links):
         try:
-            if not link.image:
-                raise UnusablePictureError(reasons.NO_IMAGES)
-            path = _readable(picture_file(source, *link))
-            encoded = path.read_bytes()
-            sha256 = hashlib.sha256(encoded).hexdigest()
-            if sha256 in first_of:
-                raise UnusablePictureError(reasons.duplicate_of(first_of[sha256]))
-            found.append(_check(path, encoded, source, max_megapixels))
-            first_of[sha256], status = link.image, reasons.OK
+            found.append(_check(opened, source, first_of))
+            first_of[opened.sha256], status = opened.link.image, reasons.OK
         except UnusablePictureError as reason:
-            status = str(reason)
+            status = f"{reason}"
         except OSError as error:
             status = f"{reasons.UNREADABLE}: {error.strerror or one_line(error)}"
-        rows.append(dict(zip(storage.LEDGER_COLUMNS, (*link, status, sha256), strict=True)))
+        rows.append(dict(zip(storage.LEDGER_COLUMNS, (*opened.link, status, opened.sha256), strict=True)))
     return found, rows
 
 
@@ -282,7 +266,10 @@ def import_images(
     if table.empty:
         raise ValueError(f"{links}: no links of shard {shard!r}")
     ledger = []
-    with storage.create_shard(output, kind="images", **(attributes or {})) as file:
+    with (
+        decoding.remember(decoding.verdicts_of(Path(output))),
+        storage.create_shard(output, kind="images", **(attributes or {})) as file,
+    ):
         for identity, rows in table.groupby("identity"):
             links_of = map(Link._make, rows[list(Link._fields)].itertuples(index=False, name=None))
             found, entries = _import_identity(links_of, source, max_megapixels)

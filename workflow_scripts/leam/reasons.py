@@ -25,6 +25,15 @@ NO_LANDMARKS, NO_LABELS = "no landmarks", "no label map"
 NOBODY = "no identity has two usable images; see the discarded images in the tables"
 
 
+class UnusablePictureError(Exception):
+    """A picture (or what came with it) that cannot be used; the message is the reason for the ledger."""
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, short enough for a reason."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
 def duplicate_of(image: str) -> str:
     """The reason of a picture that the same person has as another image already."""
     return f"{DUPLICATE} of {image}"

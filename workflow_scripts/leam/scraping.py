@@ -12,7 +12,7 @@ import logging
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from leam import files, reasons, storage
+from leam import decoding, files, reasons, storage
 from leam.fetching import (
     ALIVE,
     REFUSALS,
@@ -32,8 +32,9 @@ from leam.fetching import (
     host_of,
     is_status,
 )
-from leam.images import UnusablePictureError, decode, scale_rect
+from leam.images import scale_rect
 from leam.journal import Journal, journal_of
+from leam.reasons import UnusablePictureError
 
 log = logging.getLogger(__name__)
 
@@ -265,6 +266,28 @@ class LinkRow(Protocol):
 
 
 @dataclasses.dataclass
+class _Opened:
+    """A finished link, and its picture's size when it is decoded in full, which a decoder was asked for."""
+
+    link: LinkRow
+    fetched: Fetched
+    facts: dict[str, str | float]
+    sha256: str = ""
+    size: decoding.Coming | None = None
+
+
+def _open(link: LinkRow, finished: Finished, known: Container[str]) -> _Opened:
+    """known : the SHA-256 of pictures that need no decoder, as the identity has them already"""
+    opened = _Opened(link, *finished.read(link.url))
+    if opened.fetched.status == reasons.OK:
+        opened.sha256 = hashlib.sha256(opened.fetched.encoded).hexdigest()
+        if opened.sha256 not in known:
+            most = finished.settings.max_megapixels
+            opened.size = decoding.measure("picture", opened.fetched.encoded, max_megapixels=most)
+    return opened
+
+
+@dataclasses.dataclass
 class Packed:
     """The usable pictures of one identity, to be stored, and the image that each content was first found in."""
 
@@ -273,19 +296,21 @@ class Packed:
     rects: list[np.ndarray] = dataclasses.field(default_factory=list)
     first_of: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def add(self, link: LinkRow, fetched: Fetched, sha256: str, max_megapixels: float) -> tuple[str, str]:
+    def add(self, opened: _Opened) -> tuple[str, str]:
         """Keep a link's picture if it is usable; returns the link's status and the detail."""
-        if sha256 in self.first_of:
-            return reasons.DUPLICATE, self.first_of[sha256]
+        if opened.fetched.status != reasons.OK:
+            return opened.fetched.status, opened.fetched.detail
+        if opened.size is None or opened.sha256 in self.first_of:
+            return reasons.DUPLICATE, self.first_of[opened.sha256]
         try:
-            shape = decode(fetched.encoded, max_megapixels).shape
+            shape = opened.size.shape()
         except UnusablePictureError as reason:
             status, _, detail = str(reason).partition(": ")
             return status, detail
-        self.first_of[sha256] = link.image
-        self.images.append(link.image)
-        self.encoded.append(fetched.encoded)
-        self.rects.append(_rect_of(link, shape))
+        self.first_of[opened.sha256] = opened.link.image
+        self.images.append(opened.link.image)
+        self.encoded.append(opened.fetched.encoded)
+        self.rects.append(_rect_of(opened.link, shape))
         return reasons.OK, ""
 
 
@@ -303,15 +328,18 @@ def _pack_identity(
     """Store the usable pictures of one identity; returns its rows of the ledger, with what `_summarise` counts."""
     packed = Packed()
     rows: list[dict[str, str | float]] = []
-    for link in links:
-        fetched, facts = finished.read(link.url)
-        status, detail, sha256 = fetched.status, fetched.detail, ""
-        if status == reasons.OK:
-            sha256 = hashlib.sha256(fetched.encoded).hexdigest()
-            status, detail = packed.add(link, fetched, sha256, finished.settings.max_megapixels)
+    for opened in decoding.one_ahead(_open(link, finished, packed.first_of) for link in links):
+        link, fetched, facts = opened.link, opened.fetched, opened.facts
+        status, detail = packed.add(opened)
         rows.append(
             {
-                **{"identity": identity, "image": link.image, "url": link.url, "status": status, "sha256": sha256},
+                **{
+                    "identity": identity,
+                    "image": link.image,
+                    "url": link.url,
+                    "status": status,
+                    "sha256": opened.sha256,
+                },
                 **{storage.DETAIL: detail, "bytes": len(fetched.encoded), "requests": fetched.requests},
                 **{"run": facts["run"], "at": facts["at"]},
             }
@@ -325,7 +353,10 @@ def _pack_identity(
 def _pack(table: pd.DataFrame, output: Path, finished: Finished) -> pd.DataFrame:
     """Write images/{shard}.h5; returns its ledger, with what `_summarise` counts."""
     ledger: list[dict[str, str | float]] = []
-    with storage.create_shard(output, kind="images") as file:
+    with (
+        decoding.remember(decoding.verdicts_of(output)),
+        storage.create_shard(output, kind="images") as file,
+    ):
         for identity, links in table.groupby("identity"):
             ledger += _pack_identity(file, identity, list(links.itertuples(index=False, name="LinkRow")), finished)
         _check_ledger(output, table, ledger)

@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 
 from leam import reasons
+from leam.decoders import N_LANDMARKS
 from leam.faces.frames import resize_frame, transform, transform_box
-from leam.images import N_LANDMARKS, UnusablePictureError, one_line
+from leam.reasons import UnusablePictureError, one_line
 
 if TYPE_CHECKING:
     import torch

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leam.decoders import N_LANDMARKS
 from leam.faces.detection import Face, unknown
 from leam.faces.frames import square_frame, transform, transform_box, warp
-from leam.images import N_LANDMARKS, one_line
+from leam.reasons import one_line
 
 if TYPE_CHECKING:
     import dlib

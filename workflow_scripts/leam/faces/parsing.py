@@ -15,7 +15,7 @@ import numpy as np
 
 from leam.faces.detection import without_known_warnings
 from leam.faces.frames import transform, warp
-from leam.images import one_line
+from leam.reasons import one_line
 from leam.regions import REGIONS
 
 if TYPE_CHECKING:

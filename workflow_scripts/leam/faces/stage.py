@@ -19,7 +19,8 @@ import h5py
 import numpy as np
 import PIL
 
-from leam import files, storage
+from leam import decoding, files, storage
+from leam.decoders import N_LANDMARKS
 from leam.faces.detection import (
     DETECTORS,
     THRESHOLDS,
@@ -41,8 +42,8 @@ from leam.faces.fingerprints import thumbnail
 from leam.faces.frames import ARCFACE_POINTS, ARCFACE_SIZE, similarity_frame, square_frame, transform, warp, warp_labels
 from leam.faces.landmarks import RECTANGLES, LandmarkPredictor
 from leam.faces.parsing import PARSERS, RegionParser, parser_url
-from leam.images import N_LANDMARKS, UnusablePictureError, decode, decode_labels, one_line
-from leam.reasons import NO_LABELS, NO_LANDMARKS, OK, reason_kind
+from leam.images import decode_labels
+from leam.reasons import NO_LABELS, NO_LANDMARKS, OK, UnusablePictureError, one_line, reason_kind
 
 log = logging.getLogger(__name__)
 PREDICTORS = ("given", "dlib", "none")
@@ -398,9 +399,11 @@ def parse_identity(
 def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[list[DecodedPicture]]:
     """The pictures decoded, a bounded number of pixels at a time; those that cannot be are noted in ``reasons``."""
     batch: list[DecodedPicture] = []
-    for index, image in enumerate(pictures.images):
+    asked = (decoding.unpack("picture", encoded, max_megapixels=np.inf) for encoded in pictures.encoded)
+    for index, coming in enumerate(decoding.one_ahead(asked)):  # the import has judged their size
+        image = pictures.images[index]
         try:
-            pixels = decode(pictures.encoded[index], max_megapixels=np.inf)  # the import has judged their size
+            pixels = coming.array()
         except UnusablePictureError as reason:
             reasons[image] = str(reason)
             continue
@@ -452,6 +455,7 @@ def parse_faces(
     models = load_models(settings, device)
     tune(models, threads)
     with (
+        decoding.remember(decoding.verdicts_of(Path(output))),
         storage.open_shard(images, "images") as source,
         storage.create_shard(output, "faces", **_provenance(settings, models), **(attributes or {})) as target,
     ):

@@ -138,14 +138,14 @@ class Source(ABC):
     def labels(self, picture: Path, shape: tuple[int, int]) -> bytes | None:
         """The label map of a picture of ``shape`` (H, W), as a PNG in FaRL order; None without `brings_labels`.
 
-        Raises `leam.images.UnusablePictureError` with the reason for the ledger.
+        Raises `leam.reasons.UnusablePictureError` with the reason for the ledger.
         """
         return None
 
     def landmarks(self, picture: Path) -> "np.ndarray | None":
         """The landmarks of a picture, (68, 2) float32 in pixels, iBUG order; None where it has none.
 
-        Raises `leam.images.UnusablePictureError` with the reason for the ledger.
+        Raises `leam.reasons.UnusablePictureError` with the reason for the ledger.
         """
         return None
 

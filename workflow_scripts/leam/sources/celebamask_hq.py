@@ -1,15 +1,10 @@
 """CelebAMask-HQ: CelebA-HQ-img/N.jpg, and CelebAMask-HQ-mask-anno/(N div 2000)/NNNNN_part.png per part seen."""
 
-import io
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from leam import reasons
 from leam.sources.base import PICTURE_SUFFIXES, DataSet, People
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # The files of the part masks; part k has the label k + 1, and later ones lie over earlier ones.
 MASK_PARTS = (
@@ -57,7 +52,7 @@ class CelebamaskHq(DataSet):
         """The parts one over another, enlarged to the picture (masks are half its size)."""
         import numpy as np
 
-        from leam.images import UnusablePictureError, encode_labels
+        from leam.images import encode_labels, read_masks
         from leam.regions import farl_labels
 
         number = int(picture.stem)
@@ -65,25 +60,11 @@ class CelebamaskHq(DataSet):
         files = {label: masks / f"{number:05d}_{part}.png" for label, part in enumerate(MASK_PARTS, start=1)}
         files = {label: file for label, file in files.items() if file.is_file()}
         if not files:
-            raise UnusablePictureError(reasons.LABELS_MISSING)
+            raise reasons.UnusablePictureError(reasons.LABELS_MISSING)
         labels = np.zeros(shape, np.uint8)
-        for label, file in files.items():
-            labels[_read_mask(file, shape)] = label
+        for label, mask in zip(files, read_masks(files.values(), shape), strict=True):
+            labels[mask] = label
         return encode_labels(farl_labels("celebamask_hq")[labels])
-
-
-def _read_mask(file: Path, shape: tuple[int, int]) -> "np.ndarray":
-    """A part mask as (H, W) bool, nearest-resized."""
-    import numpy as np
-    from PIL import Image
-
-    from leam.images import UnusablePictureError, one_line
-
-    try:
-        with Image.open(io.BytesIO(file.read_bytes()), formats=("PNG",)) as image:
-            return np.asarray(image.convert("L").resize(shape[::-1], Image.Resampling.NEAREST)) > 127
-    except Exception as error:  # decoders raise almost anything on damaged files
-        raise UnusablePictureError(f"{reasons.LABELS_UNREADABLE}: {file.name}: {one_line(error)}") from error
 
 
 def _text_rows(path: Path, expected: str, fields: int | None = None) -> list[list[str]]:

@@ -70,14 +70,14 @@ class Folder(Source):
             raise ValueError("label_suffix and landmark_suffix: expected the end of a file name or null, found ''")
 
     def labels(self, picture: Path, shape: tuple[int, int]) -> bytes | None:
-        from leam.images import UnusablePictureError, decode_labels, encode_labels
+        from leam.images import encode_labels, read_label_map
 
         if not self.brings_labels:
             return None
         beside = picture.with_name(picture.stem + self.settings["label_suffix"])
         if not beside.is_file():
-            raise UnusablePictureError(reasons.LABELS_MISSING)
-        return encode_labels(decode_labels(beside.read_bytes(), shape, self.settings["label_order"]))
+            raise reasons.UnusablePictureError(reasons.LABELS_MISSING)
+        return encode_labels(read_label_map(beside, shape, self.settings["label_order"]))
 
     def landmarks(self, picture: Path) -> "np.ndarray | None":
         from leam.images import read_landmark_file

@@ -1,0 +1,199 @@
+"""Encoded pictures, label maps and landmark files of strangers become arrays: what runs in the process of `decoding`.
+
+Each decoder takes the bytes, a function that it tells how many pixels are coming before it unpacks any, and what else
+it is given. It returns an `Unpacked`, and may raise anything: `faults` makes a reason of it.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
+
+from leam import reasons
+from leam.reasons import UnusablePictureError, one_line
+
+PNG = (PngImagePlugin.PngImageFile.format,)
+FORMATS = (JpegImagePlugin.JpegImageFile.format, *PNG, WebPImagePlugin.WebPImageFile.format)
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
+MAX_MEGAPIXELS = 64
+MAX_SIDE_PX = 32_000  # OpenCV's remap counts source pixels in 16 bits
+MOST_SCANS = 100  # of a JPEG; encoders write 10 to 20
+N_LANDMARKS = 68
+BAND_PX = 2**18  # pixels that are converted at a time
+OVER_MEMORY = re.compile("out of memory|insufficient memory|cannot allocate", re.IGNORECASE)
+
+Allow = Callable[[int], None]
+
+
+class Unpacked(NamedTuple):
+    """An array on its way: its shape, its dtype as numpy writes it, and its bytes in C order, in parts."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    parts: Iterable[bytes]
+
+
+# ---------------------------------------------------------------------------------------------------------- pictures
+
+
+def unpack_picture(encoded: bytes, allow: Allow, max_megapixels: float) -> Unpacked:
+    """(H, W, 3) uint8 RGB as the picture is displayed: see `leam.images.decode`."""
+    _check_size(webp_size(encoded), allow, max_megapixels)  # its decoder takes the memory when it is opened
+    image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    _check_size(image.size, allow, max_megapixels)
+    if image.format == "JPEG" and (scans := count_scans(encoded)) > MOST_SCANS:
+        raise UnusablePictureError(f"{reasons.TOO_LARGE}: {scans} scans")
+    ImageOps.exif_transpose(image, in_place=True)
+    return Unpacked((image.height, image.width, 3), "|u1", _rgb(image))
+
+
+def _check_size(size: tuple[int, int], allow: Allow, max_megapixels: float) -> None:
+    width, height = size
+    if width * height > max_megapixels * 1e6 or max(size) > MAX_SIDE_PX:
+        raise UnusablePictureError(f"{reasons.TOO_LARGE}: {width} x {height} px")
+    allow(width * height)
+
+
+def webp_size(encoded: bytes) -> tuple[int, int]:
+    """Width and height of a WebP, from the head of its first chunk; (0, 0) of other files."""
+    if encoded[:4] != b"RIFF" or encoded[8:12] != b"WEBP":
+        return 0, 0
+    kind, head = encoded[12:16], encoded[20:30]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(head[4:7], "little"), 1 + int.from_bytes(head[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
+
+
+def _rgb(image: Image.Image) -> Iterator[bytes]:
+    """The pixels from top to bottom. Some rows at a time: whole, each conversion would take the picture's memory."""
+    rows = max(BAND_PX // image.width, 1)
+    if rows >= image.height:
+        yield _band_rgb(image)
+        return
+    for top in range(0, image.height, rows):
+        yield _band_rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
+
+
+def _band_rgb(band: Image.Image) -> bytes:
+    """Pillow clips 16-bit grey to 8 bits instead of scaling it, so that is done here."""
+    if band.mode.startswith("I"):
+        grey = (np.asarray(band).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2).tobytes()
+    if band.has_transparency_data:
+        over_black = Image.new("RGBA", band.size, (0, 0, 0, 255))
+        band = Image.alpha_composite(over_black, band.convert("RGBA"))
+    return (band if band.mode == "RGB" else band.convert("RGB")).tobytes()
+
+
+def count_scans(encoded: bytes) -> int:
+    """How many scans a JPEG has: each is a pass over all of its pixels. What is appended behind its end has none."""
+    if encoded.count(b"\xff\xda") <= MOST_SCANS:  # no more than that, thumbnails and what is appended included
+        return encoded.count(b"\xff\xda")
+    scans, place = 0, 2
+    while marker := re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])").search(encoded, place):
+        kind, place = marker[1][0], marker.end()
+        if kind == 0xD9:
+            break
+        scans += kind == 0xDA
+        place += int.from_bytes(encoded[place : place + 2], "big") if kind > 0xBF and kind != 0xD8 else 0
+    return scans
+
+
+# -------------------------------------------------------------------------------------------------------- label maps
+
+
+def unpack_labels(encoded: bytes, allow: Allow, shape: list[int]) -> Unpacked:
+    """(H, W) of a PNG with one label per pixel, in its own type of number; ``shape`` is what it must have."""
+    image = Image.open(io.BytesIO(encoded), formats=PNG)
+    if [image.height, image.width] != shape:
+        raise UnusablePictureError(f"{reasons.LABELS_SIZE}: {image.width} x {image.height} px")
+    allow(image.width * image.height)
+    labels = np.array(image)
+    if labels.ndim != 2:
+        raise UnusablePictureError(f"{reasons.LABELS_UNREADABLE}: expected one channel, found mode {image.mode}")
+    return _whole(labels)
+
+
+def unpack_mask(encoded: bytes, allow: Allow, shape: list[int]) -> Unpacked:
+    """(H, W) bool of a PNG that is white where the mask is, nearest-resized to ``shape``."""
+    image = Image.open(io.BytesIO(encoded), formats=PNG)
+    if image.width * image.height > MAX_MEGAPIXELS * 1e6:
+        raise UnusablePictureError(f"{reasons.LABELS_SIZE}: {image.width} x {image.height} px")
+    allow(image.width * image.height + shape[0] * shape[1])
+    return _whole(np.asarray(image.convert("L").resize(shape[::-1], Image.Resampling.NEAREST)) > 127)
+
+
+# --------------------------------------------------------------------------------------------------------- landmarks
+
+
+def unpack_landmarks(content: bytes, allow: Allow, suffix: str) -> Unpacked:
+    """(68, 2) float32 of the bytes of a landmark file: see `leam.images.read_landmark_file`."""
+    if suffix == ".npy":
+        landmarks = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    else:
+        landmarks = _text_landmarks(content.decode())
+    if landmarks.shape != (N_LANDMARKS, 2) or not np.issubdtype(landmarks.dtype, np.number):
+        raise UnusablePictureError(f"{reasons.LANDMARKS_UNREADABLE}: expected (68, 2) numbers, found {landmarks.shape}")
+    return _whole(landmarks.astype(np.float32) - (suffix == ".pts"))
+
+
+def _text_landmarks(text: str) -> np.ndarray:
+    """The lines made of two numbers, as (n, 2); this also skips the version, count and braces of a .pts file."""
+    rows = [re.split(r"[\s,;]+", line.strip()) for line in text.splitlines()]
+    return np.array([row for row in map(_numbers, rows) if len(row) == 2], float).reshape(-1, 2)
+
+
+def _numbers(fields: list[str]) -> list[float]:
+    try:
+        return [float(field) for field in fields]
+    except ValueError:
+        return []
+
+
+def _whole(array: np.ndarray) -> Unpacked:
+    return Unpacked(array.shape, array.dtype.str, [array.tobytes()])
+
+
+# ------------------------------------------------------------------------------------------------------------ faults
+
+
+class Decoder(NamedTuple):
+    """What can be unpacked, and the reasons of what cannot be, or takes too much."""
+
+    unpack: Callable[..., Unpacked]
+    unreadable: str
+    too_large: str
+
+
+KINDS = {
+    "picture": Decoder(unpack_picture, reasons.UNREADABLE, reasons.TOO_LARGE),
+    "labels": Decoder(unpack_labels, reasons.LABELS_UNREADABLE, reasons.LABELS_UNREADABLE),
+    "mask": Decoder(unpack_mask, reasons.LABELS_UNREADABLE, reasons.LABELS_UNREADABLE),
+    "landmarks": Decoder(unpack_landmarks, reasons.LANDMARKS_UNREADABLE, reasons.LANDMARKS_UNREADABLE),
+}
+
+
+@contextlib.contextmanager
+def faults(kind: Decoder, encoded: bytes) -> Iterator[None]:
+    """UnusablePictureError with the reason for whatever a decoder raises, and MemoryError for too little memory."""
+    try:
+        yield
+    except (UnusablePictureError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        if kind.unreadable == reasons.UNREADABLE and encoded and not encoded.startswith(SIGNATURES):
+            raise UnusablePictureError(reasons.UNSUPPORTED) from None
+        raise UnusablePictureError(f"{kind.unreadable}: damaged or empty file") from None
+    except Image.DecompressionBombError as error:
+        raise UnusablePictureError(f"{kind.too_large}: {one_line(error)}") from error
+    except Exception as error:  # decoders raise almost anything on damaged files; a header can be nested deeply
+        if OVER_MEMORY.search(str(error)):  # as libraries in C say it
+            raise MemoryError(str(error)) from error
+        raise UnusablePictureError(f"{kind.unreadable}: {one_line(error)}") from error
