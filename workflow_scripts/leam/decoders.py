@@ -45,7 +45,8 @@ LEAST_SCANS = {
     1: 6,
     3: 10,
 }  # of a progressive JPEG that is all there but for its end, by its channels, as encoders have it
-MOST_MISSING = 0.05  # of a picture's rows that its file may lack
+MOST_MISSING = 0.05  # of a picture's rows that its file may lack,
+BLOCK_ROWS = 18  # or so many: without its last bytes a decoder holds back a row of blocks, and those that touch it
 DEPTHS = (8, 10, 12, 16)  # bits that cameras and scanners fill, in files of 16
 MAX_MEGAPIXELS = 64
 MAX_SIDE_PX = 32_000  # OpenCV's remap counts source pixels in 16 bits
@@ -107,7 +108,9 @@ def _cut(image: ImageFile.ImageFile, encoded: bytes) -> tuple[Image.Image | None
         note = "lacks its end" if count_scans(encoded) >= LEAST_SCANS.get(len(image.getbands()), MOST_SCANS) else ""
     else:
         missing = image.height - _rows_there(encoded)
-        note = f"lacks its end, {missing} rows at most" if missing <= MOST_MISSING * image.height else ""
+        note = (
+            f"lacks its end, {missing} rows at most" if missing <= max(MOST_MISSING * image.height, BLOCK_ROWS) else ""
+        )
     return Image.open(io.BytesIO(encoded + b"\xff\xd9"), formats=FORMATS[:1]) if note else None, note
 
 
