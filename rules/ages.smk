@@ -70,7 +70,7 @@ if AGE_PATTERN:
             fill=OCCLUSION["paper_fill"],
             fill_words=run_table.describe_fill(OCCLUSION["paper_fill"]),
             analysis=lookup(within=config, dpath="analysis"),
-            run=RUN,
+            run=as_it_is(RUN),
         script:
             "../workflow_scripts/tabulate_ages.py"
 
@@ -94,6 +94,6 @@ if AGE_PATTERN:
         params:
             code=code_of("plot_ages"),
             analysis=lookup(within=config, dpath="analysis"),
-            run=RUN,
+            run=as_it_is(RUN),
         script:
             "../workflow_scripts/plot_ages.py"

@@ -24,7 +24,7 @@ if settings.face_model_files(config):
             "../envs/leam.yaml"
         params:
             code=code_of("fetch_face_models"),
-            settings=settings.faces_settings(config),
+            settings=as_it_is(settings.faces_settings(config)),
         script:
             "../workflow_scripts/fetch_face_models.py"
 
@@ -43,6 +43,6 @@ rule parse_faces:
         "../envs/leam.yaml"
     params:
         code=code_of("parse_faces"),
-        settings=settings.faces_settings(config),
+        settings=as_it_is(settings.faces_settings(config)),
     script:
         "../workflow_scripts/parse_faces.py"

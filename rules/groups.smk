@@ -100,7 +100,7 @@ if ATTRIBUTES:
             fill=OCCLUSION["paper_fill"],
             fill_words=run_table.describe_fill(OCCLUSION["paper_fill"]),
             analysis=lookup(within=config, dpath="analysis"),
-            run=RUN,
+            run=as_it_is(RUN),
         script:
             "../workflow_scripts/tabulate_drops.py"
 
@@ -127,6 +127,6 @@ if ATTRIBUTES:
             guide=OCCLUSION["headline_guide"],
             fill=OCCLUSION["paper_fill"],
             analysis=lookup(within=config, dpath="analysis"),
-            run=RUN,
+            run=as_it_is(RUN),
         script:
             "../workflow_scripts/plot_groups.py"

@@ -19,7 +19,7 @@ if SOURCE.pictures == "rendered":
             "../envs/leam.yaml"
         params:
             code=code_of("render_sample"),
-            source=SOURCE.settings,
+            source=as_it_is(SOURCE.settings),
             seed=config["seed"],
         script:
             "../workflow_scripts/render_sample.py"
@@ -44,7 +44,7 @@ elif SOURCE.pictures == "scraped":
             scraping=1,
         params:
             code=code_of("scrape_images"),
-            settings=lookup(within=config, dpath="scraping"),
+            settings=as_it_is(config["scraping"]),
         script:
             "../workflow_scripts/scrape_images.py"
 
@@ -64,6 +64,6 @@ else:
         params:
             code=code_of("import_images"),
             source_code=code_of_source(),
-            source=SOURCE.settings,
+            source=as_it_is(SOURCE.settings),
         script:
             "../workflow_scripts/import_images.py"

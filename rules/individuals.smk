@@ -40,6 +40,6 @@ rule tabulate_individuals:
         confidence=lookup(within=config, dpath="analysis/confidence"),
         table_identities=lookup(within=config, dpath="analysis/table_identities"),
         seed=config["seed"],
-        run=RUN,
+        run=as_it_is(RUN),
     script:
         "../workflow_scripts/tabulate_individuals.py"

@@ -20,7 +20,7 @@ rule list_links:
     params:
         code=code_of("list_links"),
         source_code=code_of_source(),
-        source=SOURCE.settings,
+        source=as_it_is(SOURCE.settings),
         identities_per_job=config["identities_per_job"],
         # an added or removed picture changes its folder's time, and so this rule's parameters
         listing=SOURCE.fingerprint(),

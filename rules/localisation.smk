@@ -36,7 +36,7 @@ rule measure_localisation:
         code=code_of("measure_localisation"),
         shipped=shipped_world_weights,
         settings=lookup(within=config, dpath="localisation"),
-        entries=settings.recogniser_entries(config),
+        entries=as_it_is(settings.recogniser_entries(config)),
         maps=lookup(within=config, dpath="maps"),
         seed=config["seed"],
     script:

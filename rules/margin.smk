@@ -32,6 +32,6 @@ rule calibrate_margin:
         "../envs/leam.yaml"
     params:
         code=code_of("calibrate_margin"),
-        settings=settings.faces_settings(config),
+        settings=as_it_is(settings.faces_settings(config)),
     script:
         "../workflow_scripts/calibrate_margin.py"

@@ -86,7 +86,7 @@ rule tabulate_regions:
         code=code_of("tabulate_regions"),
         models=MODELS,
         analysis=lookup(within=config, dpath="analysis"),
-        run=RUN,
+        run=as_it_is(RUN),
     script:
         "../workflow_scripts/tabulate_regions.py"
 
@@ -135,6 +135,6 @@ rule plot_thresholds:
     params:
         code=code_of("plot_thresholds"),
         analysis=lookup(within=config, dpath="analysis"),
-        run=RUN,
+        run=as_it_is(RUN),
     script:
         "../workflow_scripts/plot_thresholds.py"

@@ -40,7 +40,7 @@ rule tabulate_run:
         "../envs/leam.yaml"
     params:
         code=code_of("tabulate_run"),
-        config=settings.decided(config),
+        config=as_it_is(settings.decided(config)),
         words=SOURCE.words,
     script:
         "../workflow_scripts/tabulate_run.py"

@@ -18,5 +18,6 @@ rule fetch_weights:
         recogniser=recogniser_entry,
         shipped=shipped_weights,
         seed=config["seed"],
+        placement=config["maps"]["placement"],
     script:
         "../workflow_scripts/fetch_weights.py"

@@ -16,7 +16,13 @@ def make_folder(root, tree):
 
 def people_of(folder, **options):
     """A source of the kind folder, with the defaults of its settings."""
-    settings = {"include": None, "label_suffix": None, "label_order": "farl", "landmark_suffix": None}
+    settings = {
+        "include": None,
+        "label_suffix": None,
+        "label_order": "farl",
+        "label_check": True,
+        "landmark_suffix": None,
+    }
     return source_of({"kind": "folder", "path": folder} | settings | options)
 
 

@@ -20,6 +20,7 @@ from leam.grid import TOP_PERCENTS, Grid
 from leam.methods import POLARITIES, cells_of, leam_triton
 from leam.methods.leam import LEAM, weighted_activation
 from leam.recognisers import folding, networks
+from leam.recognisers.taps import Taps
 from leam.regions import REGIONS
 from shards import make_faces, write_faces
 
@@ -100,7 +101,7 @@ def test_counts_of_enlarged_maps_equal_those_on_the_cpu():
 def test_pair_maps_equal_the_naive_loop(narrow):
     network, x, _ = prepared(narrow, 3)
     double = networks.build_network(narrow).double()
-    with device.arithmetic("float32", DEVICE), maps.Taps(network, narrow.layers) as taps:
+    with device.arithmetic("float32", DEVICE), Taps(network, narrow.layers) as taps:
         embeddings, activations = taps.run(x)
         unit = embedding.normalise(embeddings.detach())
         batch = next(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leam import files, images, links, storage
+from leam import decoding, files, images, links, storage
 from leam.regions import CELEBAMASK_HQ, REGIONS
 from listed import people_of
 
@@ -89,7 +89,7 @@ def test_transparent_parts_are_black():
         (b"", "unreadable: "),
         (b"\x89PNG but no more", "unreadable: "),
         (b"what is this", "unsupported format"),
-        (encode(picture(), "GIF"), "unsupported format"),
+        (encode(picture(), "ICO"), "unsupported format"),
         (encode(picture())[:-40], "unreadable: "),
         (encode(picture(200, 200), "JPEG")[:3000], "unreadable: "),
     ],
@@ -99,9 +99,44 @@ def test_unusable_pictures_say_why(encoded, reason):
         images.decode(encoded)
 
 
+@pytest.mark.parametrize("kind", ["AVIF", "BMP", "GIF", "PPM", "TIFF", "WEBP"])
+def test_what_pillow_decodes_is_decoded(kind):
+    rgb = np.zeros((24, 32, 3), np.uint8)
+    rgb[4:12, 8:20] = 255
+    options = {"lossless": True} if kind == "WEBP" else {}
+    packed = io.BytesIO()
+    Image.fromarray(rgb).save(packed, kind, **options)
+    assert abs(images.decode(packed.getvalue()).astype(int) - rgb).max() <= (12 if kind == "AVIF" else 0)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_grey_of_any_depth_is_scaled_to_eight_bits(bits):
+    deep = np.random.default_rng(0).integers(0, 2**bits, (24, 32)).astype(np.uint16)
+    deep[0, 0] = 2**bits - 1
+    coming = decoding.unpack("picture", encode(deep), max_megapixels=1)
+    assert np.array_equal(coming.array()[..., 1], deep >> (bits - 8))
+    assert coming.note() == ("" if bits == 16 else f"{bits} bits of 16")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("cut", [2, 9, 150])
+def test_a_jpeg_that_lacks_its_end_is_shown_and_said(cut, progressive):
+    smooth = np.asarray(Image.fromarray(picture(30, 40)).resize((400, 320)))
+    packed = io.BytesIO()
+    Image.fromarray(smooth).save(packed, "JPEG", quality=90, progressive=progressive)
+    whole = images.decode(packed.getvalue())
+    coming = decoding.unpack("picture", packed.getvalue()[:-cut], max_megapixels=1)
+    shown = coming.array()
+    assert np.array_equal(shown[:300], whole[:300]) and abs(shown.astype(int) - whole).mean() < 4
+    assert coming.note().startswith("lacks its end") and (progressive or " rows at most" in coming.note())
+    with pytest.raises(images.UnusablePictureError, match=r"^unreadable: .*truncated"):
+        images.decode(packed.getvalue()[: len(packed.getvalue()) * 3 // 4])
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_size_is_checked_before_decoding(kind):
-    encoded = encode(picture(), kind)[:-40]
+    encoded = encode(picture(), kind)
+    encoded = encoded[: -len(encoded) // 3]
     with pytest.raises(images.UnusablePictureError, match=r"^unreadable"):
         images.decode(encoded)
     with pytest.raises(images.UnusablePictureError, match=r"^too large: 32 x 24 px"):
@@ -188,7 +223,7 @@ def test_a_rectangle_is_scaled_by_width_and_height():
 def test_every_link_is_accounted_for(root):
     good = encode(picture())
     files = {"01.png": good, "02.jpg": encode(picture(seed=2), "JPEG"), "03.png": good, "04.png": good[:-40]}
-    for name, encoded in (files | {"05.png": b"text", "06.png": encode(picture(), "GIF")}).items():
+    for name, encoded in (files | {"05.png": b"text", "06.png": encode(picture(), "ICO")}).items():
         (root / "ann" / name).write_bytes(encoded)
     (root / "none").mkdir()
     (root / "gone").mkdir()
@@ -253,6 +288,40 @@ def test_labels_come_out_in_farl_order_and_must_fit(root):
     assert np.array_equal(stored == REGIONS.index("le"), labels > 0)
 
 
+def test_label_maps_of_another_size_are_resized_where_the_proportion_is_the_pictures(root):
+    labels = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16) % 19
+    found = images.decode_labels(encode(labels), (24, 32))
+    assert np.array_equal(found, labels.repeat(2, 0).repeat(2, 1))
+    assert np.array_equal(images.decode_labels(encode(found), (12, 16)), labels)
+    with pytest.raises(images.UnusablePictureError, match="another size: 16 x 12 px"):
+        images.decode_labels(encode(labels), (24, 36))
+
+
+def upright():
+    """A label map of a face: eyes above the nose above the lips."""
+    labels = np.full((24, 32), REGIONS.index("face"), np.uint8)
+    for name, (y, x) in {"re": (6, 8), "le": (6, 22), "nose": (11, 15), "llip": (18, 15)}.items():
+        labels[y : y + 3, x : x + 3] = REGIONS.index(name)
+    return labels
+
+
+@pytest.mark.parametrize("upside_down", [0, 2, 3])
+def test_label_maps_that_look_like_no_face_stop_the_import_where_most_do(root, caplog, upside_down):
+    for number in range(4):
+        (root / "ann" / f"{number}.png").write_bytes(encode(picture(seed=number)))
+        labels = upright()[:: -1 if number < upside_down else 1]
+        (root / "ann" / f"{number}.regions.png").write_bytes(encode(labels))
+    if upside_down == 3:
+        with pytest.raises(
+            ValueError, match=r"3 of 4 label maps look like no face: ann/0\.png: eyes not above nose; label_"
+        ):
+            pack(root, label_suffix=".regions.png")
+        pack(root, label_suffix=".regions.png", label_check=False)
+    else:
+        pack(root, label_suffix=".regions.png")
+    assert ("look like no face" in caplog.text) == (upside_down > 0)
+
+
 def test_landmarks_may_be_missing_but_not_broken(root):
     for name in ("01", "02", "03"):
         (root / "ann" / f"{name}.png").write_bytes(encode(picture(seed=int(name))))
@@ -268,6 +337,7 @@ def test_landmarks_may_be_missing_but_not_broken(root):
     "options, message", [({"label_order": "lapa"}, "label_order 'lapa'"), ({"label_suffix": ""}, "label_suffix")]
 )
 def test_configuration_faults_are_one_clear_error(root, options, message):
+    (root / "ann" / "01.png").write_bytes(encode(picture()))
     with pytest.raises(ValueError, match=message):
         pack(root, **options)
 

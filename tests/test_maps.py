@@ -22,6 +22,7 @@ from leam.journal import Journal
 from leam.methods import INPUT, POLARITIES, Reduction, cells_of
 from leam.methods.leam import LEAM, weighted_activation
 from leam.recognisers import networks, registry
+from leam.recognisers.taps import Taps
 from leam.regions import REGIONS
 from shards import make_faces, write_faces
 
@@ -218,7 +219,7 @@ def test_polarity_by_hand():
     images[0, 0, :, 0] = torch.tensor([1.0, 2.0])  # channel 0, left column: sums to 3
     images[0, 1, :, 1] = torch.tensor([1.5, 2.5])  # channel 1, right column: sums to 4
     images[1, 0, 0, 0] = 1.0
-    with maps.Taps(Sums(), ("conv",)) as taps:
+    with Taps(Sums(), ("conv",)) as taps:
         embeddings, activations = taps.run(images)
         unit = functional.normalize(embeddings.detach())
         batch = next(
@@ -405,7 +406,7 @@ def test_hooks_are_always_removed():
     network, recogniser = network_of("sample_arcface")
     x = torch.randn(2, 3, 112, 112, dtype=torch.float64)
     engine(network, recogniser.layers, x)
-    with pytest.raises(RuntimeError), maps.Taps(network, recogniser.layers) as taps:
+    with pytest.raises(RuntimeError), Taps(network, recogniser.layers) as taps:
         taps.run(torch.randn(2, 3, 50, 50, dtype=torch.float64))
     assert not any(module._forward_hooks for module in network.modules())
 
@@ -445,7 +446,7 @@ class Odd(nn.Module):
 )
 def test_layers_that_cannot_be_explained(layer, message):
     network = Odd().eval().requires_grad_(False)
-    with pytest.raises(maps.MapsError, match=message):
+    with pytest.raises(registry.ModelError, match=message):
         engine(network, (layer,), torch.randn(2, 3, 8, 8))
 
 
@@ -496,6 +497,7 @@ KILLED = """
 import os, signal, sys
 from leam import maps, maps_file, storage
 from leam.recognisers import registry
+from leam.recognisers.taps import Taps
 maps.torch.set_num_threads({threads})  # sums are taken in another order by another number of threads
 recogniser = registry.recogniser("narrow", {entry!r})
 def progress(names):

@@ -1,5 +1,7 @@
 """Region orders, resizing, and the counts per identity against sums worked by hand."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from leam import paper, regions, storage
 from leam.analyses.regions import measure as regions_measure
 from leam.regions import REGIONS
+from leam.sample import rendering
 
 
 def test_region_order_is_farls():
@@ -20,11 +23,60 @@ def test_celebamask_hq_holds_the_same_regions_in_another_order():
     published = (
         "skin nose eye_g l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat ear_r neck_l neck cloth"
     )
+    assert list(regions.CELEBAMASK_HQ) == in_our_names(published)
+    assert set(regions.CELEBAMASK_HQ) == set(REGIONS)
+
+
+def in_our_names(published):
     ours = {"skin": "face", "eye_g": "eyeg", "l_eye": "le", "r_eye": "re", "l_brow": "lb", "r_brow": "rb"}
     ours |= {"l_ear": "lr", "r_ear": "rr", "mouth": "imouth", "u_lip": "ulip", "l_lip": "llip", "ear_r": "earr"}
-    expected = ["background", *(ours.get(name, name) for name in published.split())]
-    assert list(regions.CELEBAMASK_HQ) == expected
-    assert set(expected) == set(REGIONS)
+    return ["background", *(ours.get(name, name) for name in published.split())]
+
+
+def test_bisenet_holds_them_in_a_third():
+    published = (
+        "skin l_brow r_brow l_eye r_eye eye_g l_ear r_ear ear_r nose mouth u_lip l_lip neck neck_l cloth hair hat"
+    )
+    assert list(regions.BISENET) == in_our_names(published)
+    assert set(regions.BISENET) == set(REGIONS)
+
+
+def test_an_order_of_ones_own_is_a_list_of_regions():
+    labels = regions.farl_labels(["background", "face", "face", "hair"])
+    assert [REGIONS[label] for label in labels] == ["background", "face", "face", "hair"]
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    """Label maps of 12 people in three poses each."""
+    return [scene.regions for person in range(12) for scene in rendering.render_person(11, person, list(range(3)), 96)]
+
+
+def test_rendered_faces_are_plausible_and_no_other_order_of_their_labels_is(rendered):
+    assert not [fault for labels in rendered if (fault := regions.implausible(labels))]
+    for written, read in itertools.permutations(regions.LABEL_ORDERS, 2):
+        in_file = np.argsort(regions.farl_labels(written)).astype(np.uint8)  # the label of each region in that order
+        taken = [regions.farl_labels(read)[in_file[labels]] for labels in rendered]
+        wrong = [bool(regions.implausible(labels)) for labels in taken]
+        assert np.mean(wrong) > 0.9, (written, read)
+
+
+def test_what_is_wrong_with_a_map_is_said():
+    label, flipped = {name: place for place, name in enumerate(REGIONS)}, np.zeros((60, 60), np.uint8)
+    flipped[5:55, 5:55] = label["face"]
+    for name, (y, x) in {"re": (40, 20), "le": (40, 40), "nose": (30, 30), "llip": (20, 30)}.items():
+        flipped[y : y + 3, x : x + 3] = label[name]
+    assert regions.implausible(flipped) == "eyes not above nose"
+    upright = flipped[::-1]
+    assert regions.implausible(upright) == ""
+    aside = np.where(upright == label["nose"], label["face"], upright)
+    aside[30:33, 50:53] = label["nose"]
+    assert regions.implausible(aside) == "nose not between the eyes"
+    assert (
+        regions.implausible(np.where(upright == label["face"], label["hair"], upright))
+        == "face smaller than a part of it"
+    )
+    assert regions.implausible(np.zeros((60, 60), np.uint8)) == ""  # nothing is said of a map without parts
 
 
 def test_regions_are_resized_at_pixel_centres():

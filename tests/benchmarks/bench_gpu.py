@@ -42,6 +42,7 @@ from leam.journal import Journal
 from leam.methods import cells_of, leam_triton
 from leam.methods.leam import LEAM
 from leam.recognisers import folding, networks, registry
+from leam.recognisers.taps import Taps
 from shards import make_faces, write_faces
 
 PARTS = ("env", "engine", "choices", "busy", "stages", "occlusion", "projection")
@@ -114,7 +115,7 @@ class Case:
     def floor(self) -> None:
         x = torch.cat(self.xs)
         anchors = maps.Anchors([len(each) for each in self.xs], x.device)
-        with maps.Taps(self.network, self.recogniser.layers[:1]) as taps:
+        with Taps(self.network, self.recogniser.layers[:1]) as taps:
             embeddings, activations = taps.run(x)
             unit, own = embedding.normalise(embeddings.detach()), embedding.normalise(embeddings)
             for positives in anchors.positives:

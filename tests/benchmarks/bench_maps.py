@@ -29,6 +29,7 @@ from leam.grid import Grid
 from leam.methods import cells_of
 from leam.methods.leam import LEAM
 from leam.recognisers import folding, networks, registry
+from leam.recognisers.taps import Taps
 from leam.regions import REGIONS
 
 IMAGES = 12
@@ -77,7 +78,7 @@ def shifts(n: int):
 
 def run_ours(network, recogniser, x, found=None):
     cells = cells_of((LEAM,), recogniser.layers)
-    with maps.Taps(network, recogniser.layers) as taps:
+    with Taps(network, recogniser.layers) as taps:
         embeddings, activations = taps.run(x)
         unit = embedding.normalise(embeddings.detach())
         for batch in maps.pair_batches(activations, cells, embeddings, maps.Anchors([len(x)], x.device), unit):
@@ -91,7 +92,7 @@ def run_ours_with_counts(network, recogniser, x, found=None):
 
 
 def run_floor(network, recogniser, x, found=None):
-    with maps.Taps(network, recogniser.layers[:1]) as taps:
+    with Taps(network, recogniser.layers[:1]) as taps:
         embeddings, activations = taps.run(x)
         unit = functional.normalize(embeddings.detach())
         own = functional.normalize(embeddings)

@@ -22,6 +22,7 @@ from leam.grid import Grid
 from leam.methods import cells_of
 from leam.methods.leam import LEAM
 from leam.recognisers import folding, networks, registry
+from leam.recognisers.taps import Taps
 
 
 def measure(name: str, images: int, batch: int) -> int:
@@ -35,7 +36,7 @@ def measure(name: str, images: int, batch: int) -> int:
     regions = np.zeros((images, 112, 112), np.uint8)
     unit = functional.normalize(embedding.embed(network, x, batch))
     cells = cells_of((LEAM,), recogniser.layers)
-    with maps.Taps(network, recogniser.layers) as taps:
+    with Taps(network, recogniser.layers) as taps:
         anchors = maps.Anchors([images], torch.device("cpu"), 0, batch)
         block = maps.Block(anchors, regions[:batch], settings, grid)
         embeddings, activations = taps.run(x[:batch])

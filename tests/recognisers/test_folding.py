@@ -2,12 +2,13 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
-from onnx2torch.node_converters.activations import OnnxPReLU
-from torch import fx, nn
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
-from leam.recognisers import folding, networks, registry
+from leam.recognisers import folding, networks, onnx_network, registry
 from small_recognisers import export
 from test_networks import untrained
 
@@ -98,33 +99,41 @@ def test_the_prelus_of_an_onnx_file_are_frozen_too(tmp_path, narrow):
     network = networks.build_network(recogniser).requires_grad_(False)
     folded = folding.fold_norms(network, recogniser.layers)
     assert steps(folded, folding.Frozen) == 9 + 9  # PReLUs, and the BatchNorms that the export could not fold away
-    assert "OnnxPReLU" in {type(module).__name__ for module in network.modules()}  # the file's own network stays
+    assert steps(network, nn.PReLU) == 9 and not steps(network, folding.Frozen)  # the file's own network stays
     x = torch.randn(2, 3, 112, 112)
     torch.testing.assert_close(folded(x), network(x), rtol=0, atol=1e-5)
     assert_same(network.double(), folded.double(), recogniser.layers, x.double())
 
 
-class Sloped(nn.Module):
-    """A PReLU as onnx2torch writes it, whose slope is any array that can be multiplied with its input."""
-
-    def __init__(self, shape):
-        super().__init__()
-        self.conv, self.prelu = nn.Conv2d(3, 4, 3), OnnxPReLU()
-        self.register_buffer("slope", torch.rand(shape))
-
-
 @pytest.mark.parametrize(
     ("shape", "frozen"), [((1,), 1), ((1, 1, 1), 1), ((4, 1, 1), 1), ((1, 4, 1, 1), 1), ((4, 6, 6), 0), ((6,), 0)]
 )
-def test_slopes_are_taken_in_where_there_is_one_per_channel(shape, frozen):
-    owner, graph = Sloped(shape), fx.Graph()
-    x = graph.call_module("conv", (graph.placeholder("x"),))
-    x = graph.call_module("prelu", (x, graph.get_attr("slope")))
-    graph.output(graph.call_method("mean", (x, (2, 3))))
-    network = fx.GraphModule(owner, graph).eval().requires_grad_(False)
-    folded = folding.fold_norms(network, ("conv",))
+def test_slopes_of_an_onnx_file_are_frozen_where_there_is_one_per_channel(shape, frozen):
+    rng = np.random.default_rng(0)
+    weight, slope = rng.normal(size=(4, 3, 3, 3)).astype(np.float32), rng.random(shape).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("PRelu", ["a", "slope"], ["b"]),
+        helper.make_node("ReduceMean", ["b"], ["y"], axes=[2, 3], keepdims=0),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [value("y", TensorProto.FLOAT, ["N", 4])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(slope, "slope")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    x = torch.randn(2, 3, 8, 8)
+    built = onnx_network.build(model, x, channels_last=False, images=0)
+    onnx_network.keep_output(built, 0)
+    folded = folding.fold_norms(built.network, ("n0",))
     assert steps(folded, folding.Frozen) == frozen
-    assert_same(network.double(), folded.double(), ("conv",), torch.randn(2, 3, 8, 8, dtype=torch.float64))
+    assert_same(built.network.double(), folded.double(), ("n0",), x.double())
+    convolved = torch.nn.functional.conv2d(x.double(), torch.from_numpy(weight).double())
+    expected = np.where(convolved >= 0, convolved, slope.astype(float) * convolved.numpy()).mean((2, 3))
+    np.testing.assert_allclose(folded(x.double()).numpy(), expected, atol=1e-12)
 
 
 class Odd(nn.Module):

@@ -5,7 +5,6 @@ import itertools
 
 import numpy as np
 import onnx
-import onnx2torch
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -78,10 +77,13 @@ def described(path, layer="conv", name="mine"):
 
 
 def test_the_attack_is_real(tmp_path, monkeypatch):
-    """Converted as it is, the file runs its own name: else the tests below would show nothing."""
+    """A step of a graph that is called so runs its own name: else the tests below would show nothing."""
     monkeypatch.chdir(tmp_path)
-    with contextlib.suppress(RuntimeError):  # then it takes one step for another
-        onnx2torch.convert(write_model(tmp_path / "m.onnx", relu=REAL))(torch.zeros(2, 3, 32, 32))
+    root, graph = torch.nn.Module(), fx.Graph()
+    root.add_module(REAL, torch.nn.ReLU())
+    graph.output(graph.call_module(REAL, (graph.placeholder("x"),)))
+    with contextlib.suppress(AttributeError):  # then it takes one step for another
+        fx.GraphModule(root, graph)(torch.zeros(1))
     assert (tmp_path / MARK).exists()
 
 
@@ -106,13 +108,12 @@ def test_no_name_of_a_file_is_run_or_stands_in_generated_source(tmp_path, monkey
 
 
 def test_numbers_stand_for_all_names_and_the_table_leads_back(tmp_path):
-    model = onnx.load(write_model(tmp_path / "m.onnx", conv="/stem.1/Conv", relu="", pool="stem.1/Conv"))
-    table = onnx_files.number_names(model)
-    names = [name for node in model.graph.node for name in (node.name, *node.input, *node.output)]
-    assert all(name[0] in "nv" and name[1:].isdigit() for name in names)
-    assert len(table) == 4 and set(table.values()) == {"n0", "n1", "n2", "n3"}
+    write_model(tmp_path / "m.onnx", conv="/stem.1/Conv", relu="", pool="stem.1/Conv", between="conv.out")
     network = networks.build_network(described(tmp_path / "m.onnx", "/stem.1/Conv"))
-    for name in ("/stem.1/Conv", "stem/1/Conv"):
+    assert {name for name, _ in network.named_modules()} == {"", "n0", "n1", "n2", "n3"}
+    nodes = {"stem/1/Conv": "n0", "Relu": "n1", "stem/1/Conv_1": "n2", "flat": "n3"}
+    assert onnx_files.module_names(network) == nodes | {"conv.out": "n0", "b": "n1", "c": "n2", "embedding": "n3"}
+    for name in ("/stem.1/Conv", "stem/1/Conv", "conv.out"):
         assert isinstance(networks.find_layers(network, (name,))[name], torch.nn.Conv2d)
     with pytest.raises(registry.ModelError, match="no layer is called 'n0'; convolutions are stem/1/Conv"):
         networks.find_layers(network, ("n0",))
@@ -130,12 +131,28 @@ def test_weights_in_other_files_are_refused(tmp_path):
         networks.build_network(described(tmp_path / "m.onnx"))
 
 
-def test_a_graph_that_branches_is_refused(tmp_path):
-    model = onnx.load(write_model(tmp_path / "m.onnx"))
+def test_a_graph_that_branches_on_its_picture_or_loops_is_refused(tmp_path):
     branch = helper.make_graph([], PAYLOADS[0], [], [])
+    for node in (
+        helper.make_node("If", ["large"], ["d"], then_branch=branch, else_branch=branch),
+        helper.make_node("Loop", ["", "large"], ["d"], body=branch),
+    ):
+        model = onnx.load(write_model(tmp_path / "m.onnx"))
+        limit = helper.make_node("Constant", [], ["limit"], value_float=0.5)
+        model.graph.node.extend([limit, helper.make_node("Greater", ["c", "limit"], ["large"]), node])
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(registry.ModelError, match=r"a branch that depends on what is in the picture|loops"):
+            networks.build_network(described(tmp_path / "m.onnx"))
+
+
+def test_weights_in_other_files_are_refused_inside_a_branch_too(tmp_path):
+    model = onnx.load(write_model(tmp_path / "m.onnx"))
+    outside = TensorProto(name="o", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="/etc/passwd")
+    branch = helper.make_graph([], "b", [], [], [outside])
     model.graph.node.append(helper.make_node("If", ["c"], ["d"], then_branch=branch, else_branch=branch))
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(registry.ModelError, match="branches or loops"):
+    with pytest.raises(registry.ModelError, match="keeps weights in other files"):
         networks.build_network(described(tmp_path / "m.onnx"))
 
 

@@ -23,12 +23,14 @@ def folder(tmp_path):
     return root
 
 
-def test_folder_lists_pictures_only(tmp_path, folder):
+def test_every_file_of_a_person_is_listed_but_label_maps(tmp_path, folder):
     found = table(tmp_path, people_of(folder))
     assert list(found.columns) == list(links.LINK_COLUMNS)
     assert list(zip(found.identity, found.image, found.url, strict=True)) == [
         ("ann", "01.JPG", "ann/01.JPG"),
         ("ann", "02.png", "ann/02.png"),
+        ("ann", "02.pts", "ann/02.pts"),
+        ("ann", "notes.txt", "ann/notes.txt"),
         ("bob", "a.jpeg", "bob/a.jpeg"),
         ("bob", "b.webp", "bob/b.webp"),
         ("empty", "", ""),
@@ -38,18 +40,33 @@ def test_folder_lists_pictures_only(tmp_path, folder):
 
 def test_own_label_suffix_is_no_picture(folder):
     (folder / "ann" / "02_LABEL.PNG").write_bytes(b"")
-    assert people_of(folder, label_suffix="_label.png").images("ann") == ["01.JPG", "02.png"]
+    names = people_of(folder, label_suffix="_label.png", landmark_suffix=".pts").images("ann")
+    assert names == ["01.JPG", "02.png", "notes.txt"]
+
+
+def test_a_folder_in_which_nobody_can_be_found_is_told_with_what_is_there(tmp_path):
+    make_folder(tmp_path / "VGG-Face2" / "train", {"n000001": ["0001_01.jpg"], "n000002": ["0001_01.jpg"]})
+    with pytest.raises(
+        ValueError, match=r"found 0 files and 1 folders in it, and in these 2 folders and no files: is `path` a"
+    ):
+        people_of(tmp_path / "VGG-Face2").identities()
+    with pytest.raises(ValueError, match=r"found 1 files and 0 folders in it.*: is `path` a level too low\?"):
+        people_of(tmp_path / "VGG-Face2" / "train" / "n000001").identities()
+    assert people_of(tmp_path / "VGG-Face2" / "train").identities() == ["n000001", "n000002"]
+    make_folder(tmp_path / "texts", {"a": ["1.txt", "2.doc", "3.txt"]})
+    with pytest.raises(ValueError, match=r"in these 0 folders and 2 \.txt, 1 \.doc"):
+        people_of(tmp_path / "texts").identities()
 
 
 def test_include_filters_and_must_exist(tmp_path, folder):
     assert set(table(tmp_path, people_of(folder, include=["bob"])).identity) == {"bob"}
     with pytest.raises(ValueError, match="no subfolder 'carl'"):
         people_of(folder, include=["bob", "carl"]).identities()
-    with pytest.raises(ValueError, match="holds no identities"):
-        people_of(folder, include=[]).identities()
+    with pytest.raises(ValueError, match="holds no pictures"):
+        people_of(folder, include=["empty"]).identities()
 
 
-@pytest.mark.parametrize("name, message", [("absent", "does not exist"), ("bare", "holds no identities")])
+@pytest.mark.parametrize("name, message", [("absent", "does not exist"), ("bare", "holds no pictures")])
 def test_unusable_folder_is_one_clear_error(tmp_path, name, message):
     (tmp_path / "bare").mkdir()
     with pytest.raises(ValueError, match=f"{name}.*{message}.*identity/image.jpg"):

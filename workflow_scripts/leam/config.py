@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
@@ -66,8 +67,8 @@ def complete(config: dict, schema_path: str | Path = SCHEMA_PATH) -> dict:
         *(_fault(error) for error in sorted(_Validator(schema).iter_errors(config), key=_path)),
     ]
     if not faults:
-        config = _with_defaults(config, schema)
-        faults = [*_missing(config), *_contradictions(config)]
+        config = _at_home(_with_defaults(config, schema), schema)
+        faults = [*_missing(config), *_braces(config), *_contradictions(config)]
     if faults:
         raise ConfigError("\n".join(f"config: {fault}" for fault in faults))
     return config
@@ -179,6 +180,32 @@ def _with_defaults(given: dict, schema: dict) -> dict:
         else:
             merged[key] = copy.deepcopy(given.get(key, part.get("default")))
     return merged
+
+
+def _at_home(value: Any, schema: dict) -> Any:
+    """The same with ``~`` expanded wherever the schema says that a path stands."""
+    if isinstance(value, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties")
+        return {key: _at_home(part, known.get(key, others) or {}) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_at_home(part, schema) for part in value]
+    return os.path.expanduser(value) if isinstance(value, str) and "path" in schema.get("unit", "") else value
+
+
+def _braces(config: dict) -> list[str]:
+    """Names of files that Snakemake would take for patterns. Folders in which people lie may hold what they like."""
+    weights = {f"recognisers.{name}.weights": entry.get("weights") for name, entry in config["recognisers"].items()}
+    named = {"demographics": resolve(config, config["demographics"])}
+    named |= {key: resolve(config, path) for key, path in weights.items()}
+    named |= {f"faces.{key}": faces_settings(config)[key] for key in FACES_PATHS}
+    named |= {
+        f"source.{chosen_source(config).kind}, its {name}": path for name, path in chosen_source(config).files().items()
+    }
+    return [
+        f"{key}: {path!r} holds braces, which Snakemake takes for wildcards; rename the file or folder"
+        for key, path in named.items()
+        if path is not None and "://" not in path and ("{" in path or "}" in path)
+    ]
 
 
 def setting(config: dict, key: str) -> object:
@@ -335,7 +362,7 @@ def resolve(config: dict, path: str | None) -> str | None:
 
 def custom_rules(config: dict) -> list[str]:
     """The files of the user's own rules, as whole paths."""
-    return [os.path.abspath(os.path.expanduser(path)) for path in config["custom_rules"]]
+    return [str(Path(path).absolute()) for path in config["custom_rules"]]
 
 
 def chosen_faces(config: dict) -> dict:

@@ -11,14 +11,43 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from leam import reasons
 from leam.reasons import UnusablePictureError, one_line
 
 PNG = (PngImagePlugin.PngImageFile.format,)
-FORMATS = (JpegImagePlugin.JpegImageFile.format, *PNG, WebPImagePlugin.WebPImageFile.format)
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
+FORMATS = (
+    JpegImagePlugin.JpegImageFile.format,
+    *PNG,
+    WebPImagePlugin.WebPImageFile.format,
+    AvifImagePlugin.AvifImageFile.format,
+    BmpImagePlugin.BmpImageFile.format,
+    GifImagePlugin.GifImageFile.format,
+    PpmImagePlugin.PpmImageFile.format,
+    TiffImagePlugin.TiffImageFile.format,
+)
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
+LEAST_SCANS = {
+    1: 6,
+    3: 10,
+}  # of a progressive JPEG that is all there but for its end, by its channels, as encoders have it
+MOST_MISSING = 0.05  # of a picture's rows that its file may lack,
+BLOCK_ROWS = 18  # or so many: without its last bytes a decoder holds back a row of blocks, and those that touch it
+DEPTHS = (8, 10, 12, 16)  # bits that cameras and scanners fill, in files of 16
 MAX_MEGAPIXELS = 64
 MAX_SIDE_PX = 32_000  # OpenCV's remap counts source pixels in 16 bits
 MOST_SCANS = 100  # of a JPEG; encoders write 10 to 20
@@ -33,11 +62,14 @@ Allow = Callable[[int], None]
 
 
 class Unpacked(NamedTuple):
-    """An array on its way: its shape, its dtype as numpy writes it, and its bytes in C order, in parts."""
+    """An array on its way: its shape, its dtype as numpy writes it, and its bytes in C order, in parts; what is to be
+    said of it.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     parts: Iterable[bytes]
+    note: str = ""
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures
@@ -50,8 +82,53 @@ def unpack_picture(encoded: bytes, allow: Allow, max_megapixels: float) -> Unpac
     _check_size(image.size, allow, max_megapixels)
     if image.format == "JPEG" and (scans := count_scans(encoded)) > MOST_SCANS:
         raise UnusablePictureError(f"{reasons.TOO_LARGE}: {scans} scans")
-    ImageOps.exif_transpose(image, in_place=True)
-    return Unpacked((image.height, image.width, 3), "|u1", _rgb(image))
+    picture, note = _loaded(image, encoded)
+    surplus = 0
+    if picture.mode.startswith("I"):
+        bits = next(bits for bits in DEPTHS if bits == DEPTHS[-1] or picture.getextrema()[1] < 2**bits)
+        surplus, note = bits - 8, f"{bits} bits of 16" if bits < DEPTHS[-1] else ""
+    ImageOps.exif_transpose(picture, in_place=True)
+    return Unpacked((picture.height, picture.width, 3), "|u1", _rgb(picture, surplus), note)
+
+
+def _loaded(image: ImageFile.ImageFile, encoded: bytes) -> tuple[Image.Image, str]:
+    """The picture in memory. A JPEG that lacks its end alone is taken as viewers show it, and that is said."""
+    try:
+        image.load()
+    except OSError as error:
+        if image.format != "JPEG" or "truncated" not in str(error):
+            raise
+        cut, note = _cut(image, encoded)
+        if cut is None:
+            raise
+        return cut, note
+    return image, ""
+
+
+def _cut(image: ImageFile.ImageFile, encoded: bytes) -> tuple[Image.Image | None, str]:
+    """A JPEG as viewers show it, with what it lacks; None where that is more than its end."""
+    if "progressive" in image.info:
+        note = "lacks its end" if count_scans(encoded) >= LEAST_SCANS.get(len(image.getbands()), MOST_SCANS) else ""
+    else:
+        missing = image.height - _rows_there(encoded)
+        note = (
+            f"lacks its end, {missing} rows at most" if missing <= max(MOST_MISSING * image.height, BLOCK_ROWS) else ""
+        )
+    return Image.open(io.BytesIO(encoded + b"\xff\xd9"), formats=FORMATS[:1]) if note else None, note
+
+
+def _rows_there(encoded: bytes) -> int:
+    """How many rows of a JPEG that was cut are decoded whole: the others stay black, where no end is invented."""
+    with Image.open(io.BytesIO(encoded), formats=FORMATS[:1]) as cut:
+        assert cut.fp is not None
+        cut.load_read = cut.fp.read  # type: ignore[attr-defined]  # Pillow's own invents an end
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            cut.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        box = cut.getbbox()
+    return box[3] if box else 0
 
 
 def _check_size(size: tuple[int, int], allow: Allow, max_megapixels: float) -> None:
@@ -74,20 +151,20 @@ def webp_size(encoded: bytes) -> tuple[int, int]:
     return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
 
 
-def _rgb(image: Image.Image) -> Iterator[bytes]:
+def _rgb(image: Image.Image, surplus: int) -> Iterator[bytes]:
     """The pixels from top to bottom. Some rows at a time: whole, each conversion would take the picture's memory."""
     rows = max(BAND_PX // image.width, 1)
     if rows >= image.height:
-        yield _band_rgb(image)
+        yield _band_rgb(image, surplus)
         return
     for top in range(0, image.height, rows):
-        yield _band_rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
+        yield _band_rgb(image.crop((0, top, image.width, min(top + rows, image.height))), surplus)
 
 
-def _band_rgb(band: Image.Image) -> bytes:
-    """Pillow clips 16-bit grey to 8 bits instead of scaling it, so that is done here."""
+def _band_rgb(band: Image.Image, surplus: int) -> bytes:
+    """Pillow clips grey of more bits than 8 instead of scaling it, so ``surplus`` bits are taken off here."""
     if band.mode.startswith("I"):
-        grey = (np.asarray(band).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        grey = (np.asarray(band).astype(np.int64) >> surplus).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2).tobytes()
     if band.has_transparency_data:
         over_black = Image.new("RGBA", band.size, (0, 0, 0, 255))
@@ -114,14 +191,24 @@ def count_scans(encoded: bytes) -> int:
 
 
 def unpack_labels(encoded: bytes, allow: Allow, shape: list[int]) -> Unpacked:
-    """(H, W) of a PNG with one label per pixel, in its own type of number; ``shape`` is what it must have."""
+    """(H, W) of a PNG with one label per pixel, in its own type of number, nearest-resized to ``shape``, whose sides
+    must be in the same proportion.
+    """
     image = Image.open(io.BytesIO(encoded), formats=PNG)
-    if [image.height, image.width] != shape:
+    height, width = shape
+    agrees = abs(image.width * height - image.height * width) < max(height, width)  # within a pixel of its own
+    if not agrees or image.width * image.height > MAX_MEGAPIXELS * 1e6:
         raise UnusablePictureError(f"{reasons.LABELS_SIZE}: {image.width} x {image.height} px")
-    allow(image.width * image.height)
+    allow(image.width * image.height + height * width)
     labels = np.array(image)
     if labels.ndim != 2:
         raise UnusablePictureError(f"{reasons.LABELS_UNREADABLE}: expected one channel, found mode {image.mode}")
+    if labels.shape != (height, width):
+        rows, columns = (
+            ((np.arange(side) + 0.5) * found / side).astype(int)
+            for side, found in zip(shape, labels.shape, strict=True)
+        )
+        labels = labels[rows[:, None], columns]
     return _whole(labels)
 
 

@@ -79,6 +79,10 @@ class Coming:
         """The shape of the array; raises as ``array``."""
         return tuple(_decoder.wait(self)["shape"])
 
+    def note(self) -> str:
+        """What is to be said of an array that there is, "" for most; raises as ``array``."""
+        return str(_decoder.wait(self)["note"])
+
     def digest(self) -> str:
         return hashlib.sha256(json.dumps([self.kind, self.given], sort_keys=True).encode() + self.encoded).hexdigest()
 
@@ -482,7 +486,7 @@ def _reply(channel: _Channel, bounds: _Bounds, question: dict, encoded: bytes) -
                 content = channel.lay_down(found.parts)
             else:
                 deque(found.parts, maxlen=0)
-            answer: dict[str, object] = {"shape": found.shape, "dtype": found.dtype}
+            answer: dict[str, object] = {"shape": found.shape, "dtype": found.dtype, "note": found.note}
     except UnusablePictureError as error:
         answer = {"reason": f"{error}", "is_costly": False}
     except MemoryError:

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from leam.device import halve
 
+SAME_COSINE = 0.999  # cosine of two embeddings of one picture that differ by rounding, in float32
+
 
 class UnusableImagesError(Exception):
     """Images whose embedding is zero or not finite: they have no cosine. ``usable`` (N,) says which are not."""
@@ -46,3 +48,10 @@ def is_usable(embeddings: Tensor) -> Tensor:
 def normalise(embeddings: Tensor) -> Tensor:
     """Embeddings (N, D) at unit norm, in float32 at least."""
     return functional.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)))
+
+
+def made_up_pictures(images: int, input_size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+    """(images, 3, height, width) float32 in -1..1, no two alike: what a network is tried with."""
+    each = 3 * input_size[0] * input_size[1]
+    waves = torch.arange(images * each, dtype=torch.float64).mul(100 / each).sin()
+    return waves.float().view(images, 3, *input_size).to(device)

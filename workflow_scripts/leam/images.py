@@ -21,7 +21,7 @@ from PIL import Image
 from leam import decoding, files, reasons, storage
 from leam.decoders import MAX_MEGAPIXELS, N_LANDMARKS
 from leam.reasons import UnusablePictureError, one_line
-from leam.regions import LABEL_ORDERS, REGIONS
+from leam.regions import REGIONS, farl_labels
 
 if TYPE_CHECKING:
     from leam.sources.base import Source
@@ -98,11 +98,6 @@ def read_masks(paths: Iterable[Path], shape: tuple[int, int]) -> Iterator[np.nda
         except UnusablePictureError as error:
             reason, _, detail = f"{error}".partition(": ")
             raise UnusablePictureError(f"{reason}: {path.name}: {detail}") from None
-
-
-def farl_labels(label_order: str) -> np.ndarray:
-    """(R,) uint8: the FaRL label of each label of another order."""
-    return np.array([REGIONS.index(name) for name in LABEL_ORDERS[label_order]], np.uint8)
 
 
 def encode_labels(labels: np.ndarray) -> bytes:
@@ -223,14 +218,17 @@ def _import_identity(
     found, rows = [], []
     first_of: dict[str, str] = {}  # the image that had these bytes, by their SHA-256
     for opened in decoding.one_ahead(_open(link, source, max_megapixels, first_of) for link in links):
+        note = ""
         try:
             found.append(_check(opened, source, first_of))
             first_of[opened.sha256], status = opened.link.image, reasons.OK
+            note = opened.size.note() if opened.size else ""
         except UnusablePictureError as reason:
             status = f"{reason}"
         except OSError as error:
             status = f"{reasons.UNREADABLE}: {error.strerror or one_line(error)}"
-        rows.append(dict(zip(storage.LEDGER_COLUMNS, (*opened.link, status, opened.sha256), strict=True)))
+        row = dict(zip(storage.LEDGER_COLUMNS, (*opened.link, status, opened.sha256), strict=True))
+        rows.append(row | {storage.DETAIL: note})
     return found, rows
 
 
@@ -282,6 +280,7 @@ def import_images(
                 storage.write_pictures(file, _pack(identity, found, source))
             ledger += entries
             log.info("%s: %d of %d pictures packed", identity, len(found), sum(rows.image != ""))
+        source.judge()
         if len(ledger) != len(table):
             raise files.StorageError(f"{output}: {len(table)} links, but {len(ledger)} accounted for")
         storage.write_ledger(file, ledger)

@@ -37,17 +37,16 @@ from leam.grid import CENTRED, TOP_PERCENTS, Grid, Lattice
 from leam.jobs import Behind, Job
 from leam.journal import Journal
 from leam.maps_file import Planned, block_name, ordered_pairs, write_beside, write_here
-from leam.methods import EQUAL, INPUT, Cell, Reduction, cells_of
+from leam.methods import EQUAL, Cell, Reduction, cells_of
 from leam.methods.leam import LEAM
 from leam.pixel_sets import QuickCounter, RegionCounter
 from leam.recognisers import folding, networks
 from leam.recognisers.lattice import find_lattices
-from leam.recognisers.registry import Recogniser
+from leam.recognisers.registry import ModelError, Recogniser
+from leam.recognisers.taps import Taps, no_part
 from leam.regions import FULL, REGIONS, resize_regions
 
 log = logging.getLogger(__name__)
-
-NO_GRADIENT = "a layer does not lead to the embedding, so no gradient reaches it"
 
 
 class MapsError(Exception):
@@ -80,62 +79,6 @@ def map_settings(section: dict) -> MapSettings:
 
 
 # ------------------------------------------------------------------------------------------------ pairs in blocks
-
-
-class Taps:
-    """What stands at chosen places while a network runs: layers' outputs, or the INPUT itself.
-
-    A context manager, so hooks are always removed. The network goes on with a copy of each recorded output: an
-    in-place activation after it, of whatever kind, cannot overwrite it. Where no gradient reaches a layer from below
-    (parameters are frozen), the graph starts there.
-    """
-
-    def __init__(self, network: nn.Module, places: tuple[str, ...]):
-        self.network, self.places = network, places
-        self.layers = tuple(place for place in places if place != INPUT)
-        self._recorded: dict[str, Tensor] = {}
-        self._running = False  # the network may be used for other things meanwhile, whose outputs are not recorded
-        self._handles: list = []
-
-    def __enter__(self) -> "Taps":
-        for layer, module in networks.find_layers(self.network, self.layers).items():
-            self._handles.append(module.register_forward_hook(self._recorder(layer)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._recorded.clear()
-
-    def _recorder(self, layer: str) -> Callable:
-        def record(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
-            if not self._running:
-                return output
-            if layer in self._recorded:
-                raise MapsError(f"layer {layer!r} runs more than once per image; LEAM needs one output per layer")
-            self._recorded[layer] = output if output.requires_grad else output.detach().requires_grad_()
-            return self._recorded[layer].clone()
-
-        return record
-
-    def run(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Embeddings (b, D) of a batch, and what was recorded, {place: (b, C, h, w)}, in the order of ``places``."""
-        self._recorded.clear()
-        if INPUT in self.places:
-            x = self._recorded[INPUT] = x.detach().requires_grad_()
-        self._running = True
-        try:
-            with torch.enable_grad():
-                embeddings = self.network(x)
-        finally:
-            self._running = False
-        for layer in self.layers:
-            if layer not in self._recorded:
-                raise MapsError(f"layer {layer!r} does not run when an image is embedded")
-            if self._recorded[layer].ndim != 4:
-                raise MapsError(f"layer {layer!r} gives {tuple(self._recorded[layer].shape)}; expected (N, C, h, w)")
-        return embeddings, {place: self._recorded[place] for place in self.places}
 
 
 class Anchors:
@@ -181,7 +124,7 @@ def pair_batches(
     All cells take the same backward.
     """
     if not block.requires_grad:
-        raise MapsError(NO_GRADIENT)
+        raise ModelError(no_part(activations))
     block_unit = normalise(block)  # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|)
     constant = block_unit.detach()
     for number, active in enumerate(anchors.active, 1):
@@ -191,9 +134,9 @@ def pair_batches(
         found = torch.autograd.grad(
             block_unit, list(activations.values()), along, retain_graph=number < anchors.partners, allow_unused=True
         )
-        if any(gradient is None for gradient in found):
-            raise MapsError(NO_GRADIENT)
         gradients = dict(zip(activations, found, strict=True))
+        if lost := [place for place, gradient in gradients.items() if gradient is None]:
+            raise ModelError(no_part(lost))
         maps = [
             cell.reduction.reduce(gradients[cell.place][:active], activations[cell.place].detach()[:active])
             for cell in cells

@@ -3,6 +3,8 @@
 Shape letters: N images, P ordered pairs, L layers, T thresholds, R = 19 regions.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # The class order of FaRL's `farl/celebm/448` parser as pyfacer names it. Left and right are the subject's own.
@@ -49,13 +51,73 @@ CELEBAMASK_HQ = (
     "neck",
     "cloth",
 )
+# BiSeNet's of face-parsing.PyTorch, which was trained on the same masks.
+BISENET = (
+    "background",
+    "face",
+    "lb",
+    "rb",
+    "le",
+    "re",
+    "eyeg",
+    "lr",
+    "rr",
+    "earr",
+    "nose",
+    "imouth",
+    "ulip",
+    "llip",
+    "neck",
+    "neck_l",
+    "cloth",
+    "hair",
+    "hat",
+)
 Window = tuple[int, int, int, int]  # top, left, bottom, right of what a recogniser sees of the crop, in CROP_UNITS
 CROP_UNITS = 112  # pixels of a 112 x 112 crop, whatever the crop's real size
 WHOLE_CROP: Window = (0, 0, CROP_UNITS, CROP_UNITS)
-LABEL_ORDERS = {"farl": REGIONS, "celebamask_hq": CELEBAMASK_HQ}
+LABEL_ORDERS = {"farl": REGIONS, "celebamask_hq": CELEBAMASK_HQ, "bisenet": BISENET}
+PARTS = {  # of a face, whose places are known
+    "eyes": ("re", "le"),
+    "re": ("re",),
+    "le": ("le",),
+    "brows": ("rb", "lb"),
+    "nose": ("nose",),
+    "mouth": ("imouth", "llip", "ulip"),
+    "neck": ("neck",),
+}
+FEWEST_PX = 3  # that say where a part is
 WHOLE_MODEL = "all"  # the layer name under which the counts of all layers stand
 FULL = "full"  # the threshold name of the full activation
 TOP_1 = "1"  # the threshold name of the top 1 %
+
+
+def farl_labels(label_order: str | Sequence[str]) -> np.ndarray:
+    """(L,) uint8: the FaRL label of each label of another order, a key of LABEL_ORDERS or the regions' names."""
+    names = LABEL_ORDERS[label_order] if isinstance(label_order, str) else label_order
+    return np.array([REGIONS.index(name) for name in names], np.uint8)
+
+
+def implausible(regions: np.ndarray) -> str:
+    """What of a region map (H, W) can be of no upright face, in a few words; "" where nothing is.
+
+    Only of regions that cover some pixels; which eye is the left one is not asked.
+    """
+    rows, columns = {}, {}
+    area = dict(zip(REGIONS, np.bincount(regions.ravel(), minlength=len(REGIONS)), strict=False))
+    for part, names in PARTS.items():
+        y, x = np.nonzero(np.isin(regions, [REGIONS.index(name) for name in names]))
+        if len(y) >= FEWEST_PX:
+            rows[part], columns[part] = y.mean(), x.mean()
+    for above, below in (("eyes", "nose"), ("nose", "mouth"), ("brows", "eyes"), ("nose", "neck")):
+        if above in rows and below in rows and rows[above] >= rows[below]:
+            return f"{above} not above {below}"
+    if {"re", "le", "nose"} <= columns.keys():
+        first, last = sorted((columns["re"], columns["le"]))
+        if not first <= columns["nose"] <= last:
+            return "nose not between the eyes"
+    inner = max(area[name] for name in ("nose", "re", "le", "rb", "lb", "llip", "ulip"))
+    return "face smaller than a part of it" if area["face"] <= inner and inner else ""
 
 
 def resize_regions(regions: np.ndarray, side: int) -> np.ndarray:

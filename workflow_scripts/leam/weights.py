@@ -8,10 +8,15 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leam import files
+from leam.grid import CENTRED
 from leam.recognisers import networks, registry
 from leam.recognisers.registry import ModelError, Recogniser
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 MOST_BYTES = 4 * 2**30  # of a download whose size is not known before
@@ -19,14 +24,14 @@ MOST_SECONDS = 3600.0  # that a download may take,
 SILENCE_SECONDS = 60.0  # and that its server may say nothing
 
 
-def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> None:
+def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0, placement: str = CENTRED) -> None:
     """Get, check and try a recogniser's weights; write what they are (JSON): path, sha256, bytes, origin, licence.
 
-    A URL is downloaded to the output's folder. The network is built and its layers looked up, so that a wrong file or
-    layer name stops the run here.
+    A URL is downloaded to the output's folder. The network is built, and its layers are looked into as the maps' stage
+    will (``try_layers``), so that a wrong file or layer stops the run here.
 
     Raises ModelError: no file (where to get it, under which licence), a failed download, another size or SHA-256, a
-    file for another architecture, a layer that does not exist.
+    file for another architecture, a layer that does not exist or gives no maps.
     """
     output = Path(output)
     facts = {"model": recogniser.name, "untrained": recogniser.untrained, "layers": list(recogniser.layers)}
@@ -35,13 +40,43 @@ def fetch_weights(output: str | Path, recogniser: Recogniser, seed: int = 0) -> 
             recogniser = dataclasses.replace(recogniser, weights=str(download(recogniser, output.parent)))
         facts |= check_weights(recogniser)
     network = networks.build_network(recogniser, seed)
-    networks.find_layers(network, recogniser.layers)
+    try:
+        try_layers(network, recogniser, placement)
+    except ModelError as error:
+        raise ModelError(f"recogniser {recogniser.name}: {error}") from None
     facts |= {"origin": recogniser.origin, "licence": recogniser.licence}
     with files.whole_file(output) as part:
         part.write_text(json.dumps(facts, indent=2) + "\n")
     log.info(
         "%s: %s", recogniser.name, facts.get("path", "untrained" if recogniser.untrained else "made by a function")
     )
+
+
+def try_layers(network: "nn.Module", recogniser: Recogniser, placement: str) -> None:
+    """Embed two pictures, lead the gradient of their cosine back to every layer, and place the layers' units.
+
+    Raises ModelError for a layer that is not there, does not run, runs twice, gives no maps, has no part in the
+    embedding, or (``placement`` centred) whose units have no place.
+    """
+    import torch
+
+    from leam.embedding import made_up_pictures, normalise
+    from leam.recognisers.lattice import find_lattices
+    from leam.recognisers.taps import Taps, no_part
+
+    with Taps(network, recogniser.layers) as taps:
+        embeddings, maps = taps.run(made_up_pictures(2, recogniser.input_size))
+        if not embeddings.requires_grad:
+            raise ModelError(no_part(maps))
+        anchor, positive = normalise(embeddings)
+        gradients = torch.autograd.grad(anchor @ positive.detach(), list(maps.values()), allow_unused=True)
+    of_layer = dict(zip(maps, gradients, strict=True))
+    if lost := [layer for layer, gradient in of_layer.items() if gradient is None]:
+        raise ModelError(no_part(lost))
+    if wild := [layer for layer, gradient in of_layer.items() if not gradient.isfinite().all()]:
+        raise ModelError(f"layer {wild[0]!r} has a gradient that is not finite")
+    if placement == CENTRED:
+        find_lattices(network, recogniser.layers, recogniser.input_size)
 
 
 def fetched(ok: str | Path, recogniser: Recogniser) -> Recogniser:

@@ -6,7 +6,6 @@ is.
 """
 
 import logging
-import operator
 import re
 from typing import Any, TypeVar
 
@@ -15,12 +14,12 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from leam.embedding import SAME_COSINE, made_up_pictures
+from leam.recognisers.adaptation import take_over
 from leam.recognisers.networks import find_layers
-from leam.recognisers.onnx_files import take_over_names
 
 log = logging.getLogger(__name__)
 Kind = TypeVar("Kind", bound=nn.Module)
-SAME_COSINE = 0.999  # cosine of two embeddings of one picture that differ by rounding, in float32
 
 
 def fold_network(
@@ -46,8 +45,7 @@ def fold_network(
 @torch.no_grad()
 def _agree(network: nn.Module, folded: nn.Module, input_size: tuple[int, int], device: torch.device) -> bool:
     """Whether both have the same embedding of a made-up picture: tracing runs a forward's Python only once."""
-    count = 3 * input_size[0] * input_size[1]
-    x = torch.linspace(0, 100, count, device=device).sin().view(1, 3, *input_size)
+    x = made_up_pictures(1, input_size, device)
     return bool(functional.cosine_similarity(network(x), folded(x)) > SAME_COSINE)
 
 
@@ -62,11 +60,10 @@ def fold_norms(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
         traced = _graph_of(network)
     except Exception:  # control flow that depends on the data ends in any of many errors
         return network
-    _take_in_slopes(traced)
     _fold_into_convolutions(traced, kept)
     _freeze(traced, kept)
     traced.recompile()
-    take_over_names(network, traced)
+    take_over(network, traced)
     return traced.eval().requires_grad_(False)
 
 
@@ -86,23 +83,6 @@ def _graph_of(network: nn.Module) -> fx.GraphModule:
     graph = fx.Graph()
     graph.output(graph.graph_copy(network.graph, {}))
     return fx.GraphModule(network, graph)
-
-
-def _take_in_slopes(traced: fx.GraphModule) -> None:
-    """Turn the PReLUs of ONNX files, called with their slope as a second input, into PyTorch's own, which hold it.
-
-    Those with a slope per channel, or a single one, can be; ONNX knows others too.
-    """
-    modules = dict(traced.named_modules())
-    for node in traced.graph.nodes:
-        if node.op == "call_module" and type(modules[node.target]).__name__ == "OnnxPReLU":
-            x, given = node.args
-            slope = operator.attrgetter(given.target)(traced) if given.op == "get_attr" else None
-            if slope is not None and (slope.numel() == 1 or (slope.ndim > 2 and slope.shape[-3] == slope.numel())):
-                prelu = nn.PReLU(slope.numel()).to(slope)
-                prelu.weight = nn.Parameter(slope.detach().flatten(), requires_grad=False)
-                traced.set_submodule(node.target, prelu)
-                node.args = (x,)
 
 
 def _fold_into_convolutions(traced: fx.GraphModule, kept: set[int]) -> None:

@@ -32,18 +32,32 @@ def find_lattices(network: "nn.Module", layers: tuple[str, ...], input_size: tup
     elsewhere products may be computed by transforms, which leave traces outside of a field.
 
     Raises ModelError, with the layer's name, when its units do not see equal fields one stride apart: a layer behind
-    attention, global pooling or fractional resizing, or so deep that every unit sees the whole input.
+    attention, global pooling or fractional resizing, or so deep that every unit sees the whole input. Of a layer with a
+    ``reshape`` units are not asked: they are patches.
     """
     import torch
+
+    from leam.recognisers.adaptation import form_of
 
     random = torch.Generator().manual_seed(SEED)
     x = torch.randn(ASKED, 3, *input_size, generator=random)
     x = x.to(next(network.parameters(), x)).requires_grad_()
-    recorded = _record(network, layers, x)
-    return {
-        layer: Lattice(*zip(*(_axis(recorded[layer], x, axis, layer, random) for axis in (0, 1)), strict=True))
-        for layer in layers
-    }
+    recorded = _record(network, layers, x)  # as the layers give it
+    lattices = {}
+    for layer in layers:
+        if form := form_of(network, layer):
+            sides = form.maps(recorded[layer], layer).shape[2:]
+            axes = [_tiles(side, units) for side, units in zip(input_size, sides, strict=True)]
+        else:
+            axes = [_axis(recorded[layer], x, axis, layer, random) for axis in (0, 1)]
+        lattices[layer] = Lattice(*zip(*axes, strict=True))
+    return lattices
+
+
+def _tiles(side: int, units: int) -> tuple[float, float]:
+    """Offset and stride of patches that share out a side of the input: a token stays with its own."""
+    stride = side / units
+    return (stride - 1) / 2, stride
 
 
 def _record(network: "nn.Module", layers: tuple[str, ...], x: "Tensor") -> dict[str, "Tensor"]:
@@ -79,6 +93,10 @@ def _axis(output: "Tensor", x: "Tensor", axis: int, layer: str, random: "Generat
     """Offset and stride along one axis."""
     import torch
 
+    from leam.recognisers.taps import no_maps
+
+    if output.ndim != 4:
+        raise ModelError(no_maps(layer, output))
     units, side = output.shape[2 + axis], x.shape[2 + axis]
     if units == 1:
         return (side - 1) / 2, float(side)

@@ -4,9 +4,10 @@ Shape letters: N images, S side of a crop, D embedding size.
 """
 
 import importlib
+import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 from leam.recognisers import architectures, onnx_files
 from leam.recognisers.registry import ARCHITECTURES, ModelError, Recogniser, existing_weights
 from leam.regions import CROP_UNITS
+
+log = logging.getLogger(__name__)
+COUNT = "num_batches_tracked"  # of a BatchNorm: used in training only
 
 
 def build_network(recogniser: Recogniser, seed: int = 0) -> "nn.Module":
@@ -32,9 +36,7 @@ def build_network(recogniser: Recogniser, seed: int = 0) -> "nn.Module":
         _load(network, recogniser)
     if recogniser.shuffled:
         shuffle_convolutions(network, seed)
-    network = network.eval().requires_grad_(False)
-    _check_input(network, recogniser)
-    return network
+    return _try(network.eval().requires_grad_(False), recogniser)
 
 
 def shuffle_convolutions(network: "nn.Module", seed: int) -> None:
@@ -87,10 +89,10 @@ def _function(recogniser: Recogniser) -> "nn.Module":
 
 def _load(network: "nn.Module", recogniser: Recogniser) -> None:
     """Load a state dict without executing anything the file contains."""
-    state = read_state(existing_weights(recogniser))
+    expected = network.state_dict()
+    state = fitting_state(read_state(existing_weights(recogniser)), expected)
     if recogniser.architecture == "inception_resnet_v1":  # the published files carry their training classifier
         state = {key: value for key, value in state.items() if not key.startswith("logits.")}
-    expected = network.state_dict()
     faults = [
         *(f"lacks {key}" for key in expected if key not in state),
         *(f"has {key}, which the architecture lacks" for key in state if key not in expected),
@@ -113,6 +115,24 @@ def _load(network: "nn.Module", recogniser: Recogniser) -> None:
     network.load_state_dict(state)
 
 
+def fitting_state(state: "dict[str, Tensor]", expected: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """A state dict as the network wants it: without what others write before each name ("module.", "backbone."), and
+    with the counts of batches that a network in eval mode never reads.
+
+    What stands beside such a prefix (the head that was trained with) is left out. A state that no prefix makes whole
+    comes back as it is.
+    """
+    needed = {key for key in expected if not key.endswith(COUNT)}
+    prefixes = dict.fromkeys(".".join(key.split(".")[:depth]) for depth in (1, 2, 3) for key in state)
+    for prefix in ("", *(f"{prefix}." for prefix in prefixes)):
+        found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if needed <= found.keys():
+            if prefix:
+                log.info("%d of %d entries are taken, those under %s", len(found), len(state), prefix)
+            return {key: value for key, value in expected.items() if key.endswith(COUNT)} | found
+    return state
+
+
 def read_state(path: Path) -> dict[str, "Tensor"]:
     """A state dict from .safetensors or a PyTorch file, read with ``weights_only``: pickled code is refused."""
     import torch
@@ -122,28 +142,50 @@ def read_state(path: Path) -> dict[str, "Tensor"]:
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = _unwrapped(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # a wrong or damaged file ends in almost any error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{path} is not a plain PyTorch state dict, and nothing else is loaded: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ModelError(f"{path} holds a {type(state).__name__}; expected a flat state dict of tensors")
+        kinds = sorted({type(value).__name__ for value in state.values()}) if isinstance(state, dict) else []
+        keys = f" of {', '.join(kinds)} under {', '.join(map(repr, list(state)[:8]))}" if kinds else ""
+        raise ModelError(f"{path} holds a {type(state).__name__}{keys}; expected a flat state dict of tensors")
     return state
 
 
-def _check_input(network: "nn.Module", recogniser: Recogniser) -> None:
+def _unwrapped(stored: Any) -> Any:
+    """The only state dict among what was stored beside it: epochs, settings, an optimiser's state."""
     import torch
 
-    from leam.embedding import is_usable
+    if not isinstance(stored, dict) or any(isinstance(value, torch.Tensor) for value in stored.values()):
+        return stored
+    states = [
+        value
+        for value in stored.values()
+        if isinstance(value, dict) and value and all(isinstance(each, torch.Tensor) for each in value.values())
+    ]
+    return states[0] if len(states) == 1 else stored
 
+
+def _try(network: "nn.Module", recogniser: Recogniser) -> "nn.Module":
+    """The network adapted, once it has embedded two pictures, together and one by one."""
+    import torch
+    from torch.nn import functional
+
+    from leam.embedding import SAME_COSINE, is_usable, made_up_pictures
+    from leam.recognisers.adaptation import adapt
+
+    pictures = made_up_pictures(2, recogniser.input_size)
     try:
+        network = adapt(network, recogniser, pictures)
         with torch.inference_mode():
-            count = 3 * recogniser.input_size[0] * recogniser.input_size[1]
-            picture = torch.linspace(0, 100, count).sin().view(1, 3, *recogniser.input_size)
-            embeddings = network(picture.expand(2, -1, -1, -1))
+            embeddings = network(pictures)
             shape = tuple(embeddings.shape)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+            alone = network(pictures[:1]) if len(shape) == 2 else embeddings
+    except ModelError as error:
+        raise ModelError(f"recogniser {recogniser.name} {error}") from None
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"recogniser {recogniser.name} does not take an input of {list(recogniser.input_size)}: {reason}"
         ) from error
@@ -151,12 +193,19 @@ def _check_input(network: "nn.Module", recogniser: Recogniser) -> None:
         raise ModelError(f"recogniser {recogniser.name} gives {shape} for two images; expected (2, D)")
     if not is_usable(embeddings).all():
         raise ModelError(f"recogniser {recogniser.name} gives an embedding that is zero or not finite: wrong weights?")
+    if not functional.cosine_similarity(embeddings[:1], alone) > SAME_COSINE:
+        raise ModelError(
+            f"recogniser {recogniser.name} embeds a picture otherwise when another is beside it; expected a network in "
+            "which images have nothing to do with each other (an ONNX file made for a batch of one: export it with "
+            "dynamic_axes)"
+        )
+    return network
 
 
 def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.Module"]:
     """The modules of these names, in this order; a block with a child ``conv`` stands for that convolution.
 
-    Of an ONNX file the nodes' own names are taken, and onnx2torch's writing of them too.
+    Of an ONNX file the nodes' own names are taken, with or without a slash in front, and those of their outputs.
 
     Raises ModelError, listing the convolutions there are, when one does not exist.
     """
@@ -165,11 +214,11 @@ def find_layers(network: "nn.Module", layers: tuple[str, ...]) -> dict[str, "nn.
     modules, in_file = dict(network.named_modules()), onnx_files.module_names(network)
     found = {}
     for layer in layers:
-        node = layer.strip("/").replace(".", "/")  # how onnx2torch writes the name of an ONNX node
+        node = layer.strip("/").replace(".", "/")  # how the table writes the name of an ONNX node
         names = [in_file[name] for name in (layer, node) if name in in_file] if in_file else [f"{layer}.conv", layer]
         known = [modules[name] for name in names if name in modules]
         if not known:
-            shown = {name: name for name in modules} | {module: name for name, module in in_file.items()}
+            shown = {name: name for name in modules} | {module: name for name, module in reversed(in_file.items())}
             convolutions = [shown[name] for name, module in modules.items() if isinstance(module, nn.Conv2d)]
             folded = (
                 "; an ONNX export folds some modules (BatchNorm into convolutions) away, which can then not be looked "

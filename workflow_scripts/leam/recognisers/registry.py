@@ -31,6 +31,10 @@ class Recogniser:
     window : (top, left, bottom, right) of the crop that it sees, in pixels of a 112 x 112 crop
     colour : channel order, "rgb" or "bgr"
     weights : path or URL of a state dict or an ONNX file; sha256 and bytes are checked when given
+    layout : "nchw" or "nhwc", how the network wants its input; None asks an ONNX file, and else means "nchw"
+    output : name or place of the embedding among several outputs; None takes the only one that is (N, D)
+    reshape : {layer: "channels_last", or {"skip": tokens that are none of the picture, "size": (h, w)}}, of layers that
+        give no maps
     untrained, shuffled : controls that know nothing: random weights, or those of each convolution permuted
     """
 
@@ -42,6 +46,9 @@ class Recogniser:
     layers: tuple[str, ...]
     window: Window = WHOLE_CROP
     colour: str = "rgb"
+    layout: str | None = None
+    output: str | None = None
+    reshape: dict = field(default_factory=dict)
     arguments: dict = field(default_factory=dict)
     weights: str | None = None
     sha256: str | None = None

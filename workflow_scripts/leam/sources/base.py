@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp"),
+    *(".avif", ".bmp", ".gif", ".pbm", ".pgm", ".pnm", ".ppm", ".tif", ".tiff"),
+)
 RENDERED, IMPORTED, SCRAPED = "rendered", "imported", "scraped"
 
 People = dict[str, list[str]]  # identity -> its images, sorted
@@ -130,6 +133,9 @@ class Source(ABC):
 
     def check(self) -> None:  # noqa: B027 - most have nothing to check
         """Raises ValueError for a folder or settings with which no picture can be had."""
+
+    def judge(self) -> None:  # noqa: B027 - most have nothing to say
+        """Raises ValueError for what can only be told once all pictures of a shard were read, and is no one's fault."""
 
     def url(self, identity: str, image: str) -> str:
         """The path of a picture within the folder; links that name any other are refused."""

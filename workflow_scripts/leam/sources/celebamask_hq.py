@@ -52,7 +52,8 @@ class CelebamaskHq(DataSet):
         """The parts one over another, enlarged to the picture (masks are half its size)."""
         import numpy as np
 
-        from leam.images import encode_labels, farl_labels, read_masks
+        from leam.images import encode_labels, read_masks
+        from leam.regions import farl_labels
 
         number = int(picture.stem)
         masks = self.folder / MASKS / str(number // MASKS_PER_FOLDER)

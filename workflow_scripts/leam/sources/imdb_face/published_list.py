@@ -35,6 +35,8 @@ FORMS = (
         r"https?://[^\x00-\x20\x7f/?#�]+(?:[/?#][^\x00-\x1f\x7f�]*)?",
     ),
 )
+MOST_URL = 4096  # characters
+LONG_URL = f"url: expected at most {MOST_URL} characters"
 OUTSIDE_PICTURE = "rect: not a rectangle within the picture"
 REPEATED = "image: the same image of the same person stands in an earlier line"
 
@@ -73,16 +75,22 @@ def _whole_line(line: str) -> str:
 
 
 def _split(numbers: np.ndarray, lines: pa.StringArray) -> tuple[np.ndarray, pa.ListArray]:
-    """Fields at the commas. A row never spans lines here, so that a stray quotation mark harms its own line only."""
+    """Fields at the commas; those of the address, the last one, are its own. A row never spans lines here, so that a
+    stray quotation mark harms its own line only."""
     quoted, empty = (check(lines, sign).to_numpy(False) for check, sign in ((pc.match_substring, '"'), (pc.equal, "")))
     plain = ~quoted & ~empty
-    rows = pc.split_pattern(lines.filter(pa.array(plain)), ",")
+    rows = pc.split_pattern(lines.filter(pa.array(plain)), ",", max_splits=len(HEADER) - 1)
     if not quoted.any():
         return numbers[plain], rows
-    marked = pa.array(next(csv.reader([line])) for line in lines.filter(pa.array(quoted)).to_pylist())
+    marked = pa.array(_whole_address(next(csv.reader([line]))) for line in lines.filter(pa.array(quoted)).to_pylist())
     found = np.concatenate([numbers[plain], numbers[quoted]])
     order = np.argsort(found)
     return found[order], pa.concat_arrays([rows, marked.cast(rows.type)]).take(pa.array(order))
+
+
+def _whole_address(fields: list[str]) -> list[str]:
+    """Fields of a quoted line, of whose address the commas may stand outside of the quotation marks."""
+    return [*fields[: len(HEADER) - 1], ",".join(fields[len(HEADER) - 1 :])] if len(fields) > len(HEADER) else fields
 
 
 def check_rows(numbers: np.ndarray, rows: pa.ListArray) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -95,6 +103,8 @@ def check_rows(numbers: np.ndarray, rows: pa.ListArray) -> tuple[pd.DataFrame, p
     for name, message, form in FORMS:
         fits = pc.match_substring_regex(columns[name], rf"\A(?:{form})\z").to_numpy(False)
         reason[(reason == "") & ~fits] = message
+    long = pc.greater(pc.utf8_length(columns["url"]), MOST_URL).to_numpy(False)
+    reason[(reason == "") & long] = LONG_URL
     well = reason == ""
     rect, size = (_numbers(columns[name].filter(pa.array(well)), n) for name, n in (("rect", 4), ("height width", 2)))
     reason[well] = np.where(_is_within(rect, size), "", OUTSIDE_PICTURE)
