@@ -4,6 +4,7 @@
 # make real   run on a folder of real photographs and recognisers: make real REAL=path
 # make doctor say what is missing for a run: make doctor CONFIG=mine.yaml VARIANT=profiles/slurm-besteffort
 # make test-slurm   pass the tests on a real Slurm of one node, installed (as root, from Debian) and started for them
+# make siege  attack what is read and written for some hours: files, names, settings, kills (make test has short forms)
 # make gpu    pass the tests that need a GPU, and time the engine on it: writes tests/benchmarks/gpu_<card>.txt
 # make help   every target
 
@@ -35,7 +36,7 @@ $(error Say where the photographs and recognisers are: make real REAL=path; docs
 endif
 endif
 
-.PHONY: help setup demo real doctor test test-slurm gpu config design lint unit unit-quick dry-run verify-sample sample-weights format clean
+.PHONY: help setup demo real doctor test test-slurm siege gpu config design lint unit unit-quick dry-run verify-sample sample-weights format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -78,6 +79,9 @@ test: lint dry-run unit
 
 test-slurm: .venv/.dev
 	tests/slurm/run.sh
+
+siege: .venv/.dev
+	$(PYTEST) -m siege
 
 gpu: SHELL := bash
 gpu: .venv/.dev

@@ -355,6 +355,17 @@ def test_a_record_under_another_name_is_refused(tmp_path):
         journal.get("a")
 
 
+def test_whole_files_are_read_where_locks_are_of_no_use(tmp_path):
+    """As on file systems that have none, where each asking for a lock fails: somebody else holds it for good."""
+    with storage.create_shard(tmp_path / "a.h5", "faces") as shard:
+        shard["x"] = 7
+    with open(tmp_path / "a.h5", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not storage.is_damaged(tmp_path / "a.h5")
+        with storage.open_shard(tmp_path / "a.h5", "faces") as shard:
+            assert shard["x"][()] == 7
+
+
 def test_without_locks_a_second_writer_is_noticed(tmp_path, monkeypatch):
     """Of two processes on a file system without locks, whoever finds the other's record stops; nothing is mixed up."""
 
