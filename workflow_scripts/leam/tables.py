@@ -1,6 +1,7 @@
 """Tables of a run: written in one way, and read by a later stage."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from leam.names import csv_cell, from_cell
 
 # Columns that hold names, which are text even where they look like numbers or like nothing ("007", "NA").
 NAMES = ("identity", "image", "other_identity", "other_image", "model", "guide", "layer")
+
+
+def no_rows(columns: Sequence[str], **types: str) -> pd.DataFrame:
+    """A table without rows whose columns have the types of one with rows: text, or as ``types`` says."""
+    return pd.DataFrame({column: pd.Series(dtype=types.get(column, "str")) for column in columns})
 
 
 def write_table(table: pd.DataFrame, output: str | Path, float_format: str | None = "%.6g") -> None:

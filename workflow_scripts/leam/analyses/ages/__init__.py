@@ -10,4 +10,5 @@ AGE_PERCENTS = (0.1, 1.0)  # occluded, percent of the grid (docs/method.md 6)
 PAPER_PERCENT = 1.0  # of the paper's table 24
 UNOCCLUDED = "none"  # the kind of pairs as they are
 AGE_KEYS = ["kind", "guide", "layer", "polarity", "fill", "percent"]
+AGE_TYPES = {"percent": "float64", "age_difference_years": "float64", "cosine": "float32", "untrained": "bool"}
 AGE_COLUMNS = ["model", *AGE_KEYS, "identity", "image", "partner", "age_difference_years", "cosine", "untrained"]

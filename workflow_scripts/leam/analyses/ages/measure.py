@@ -15,13 +15,14 @@ import pandas as pd
 import torch
 
 from leam import files, storage
-from leam.analyses.ages import AGE_COLUMNS, AGE_KEYS, AGE_PERCENTS, PAPER_PERCENT, UNOCCLUDED
+from leam.analyses.ages import AGE_COLUMNS, AGE_KEYS, AGE_PERCENTS, AGE_TYPES, PAPER_PERCENT, UNOCCLUDED
 from leam.analyses.occlusion import ALL_MASKS, paper_fill
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.controls import IMAGE, RANDOM
 from leam.device import arithmetic, choose_device
 from leam.recognisers import networks
 from leam.recognisers.registry import Recogniser
+from leam.tables import no_rows
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def measure_ages(
                 orders = sources.orders(planned, sources.read(planned, identity, images), identity, x)
                 cosines = measure_identity(occluder, planned, orders)
             tables += [_pairs(cell, cosine, images, ages).assign(identity=identity) for cell, cosine in cosines.items()]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=AGE_COLUMNS)
+    table = pd.concat(tables, ignore_index=True) if tables else no_rows(AGE_COLUMNS, **AGE_TYPES)
     table = table.assign(model=recogniser.name, untrained=untrained)[AGE_COLUMNS]
     with files.whole_file(output) as part:
         table.to_parquet(part, index=False)

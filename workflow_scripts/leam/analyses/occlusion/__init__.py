@@ -14,6 +14,8 @@ BLACK_FILL, MEAN_FILL, BLUR_FILL, NOISE_FILL = FILLS = ("black", "mean", "blur",
 SHOWN_MASKS, ALL_MASKS = MASK_PLANS = ("shown", "all")
 RANKING_KEYS = ["kind", "guide", "layer", "polarity", "fill", "percent"]
 DROP_VALUES = ["pixels", "pairs", "cosine", "drop", "accepted", "lost", "untrained"]
+DROP_TYPES = dict.fromkeys(["percent", "cosine", "drop", "accepted", "lost"], "float64")  # of those that hold no text
+DROP_TYPES |= {"pixels": "int64", "pairs": "int64", "untrained": "bool"}
 DROP_COLUMNS = ["model", "guide", "layer", "polarity", "kind", "fill", "percent", "identity", "image", *DROP_VALUES]
 
 

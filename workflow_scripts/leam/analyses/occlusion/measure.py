@@ -49,6 +49,7 @@ from leam.analyses.occlusion import (
     BLUR_FILL,
     CURVE_KINDS,
     DROP_COLUMNS,
+    DROP_TYPES,
     FILLS,
     MAPLESS_KINDS,
     MEAN_FILL,
@@ -74,7 +75,7 @@ from leam.recognisers import folding, networks
 from leam.recognisers.registry import Recogniser
 from leam.regions import CROP_UNITS
 from leam.statistics import ratio
-from leam.tables import read_output
+from leam.tables import no_rows, read_output
 
 log = logging.getLogger(__name__)
 EMPTY_MAP = np.zeros((1, 1, 1), np.float32)  # the map of an image that has none
@@ -712,7 +713,7 @@ def _table(
         for key in ("cosine", "accepted"):
             table[key] = np.repeat(found[key], m)
         tables.append(table.assign(pairs=n - 1))
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=DROP_COLUMNS)
+    table = pd.concat(tables, ignore_index=True) if tables else no_rows(DROP_COLUMNS, **DROP_TYPES)
     table = table.assign(model=recogniser.name)[DROP_COLUMNS].astype({"pixels": int, "pairs": int})
     if table["accepted"].notna().all():  # there is a threshold
         table = table.astype({"accepted": int})

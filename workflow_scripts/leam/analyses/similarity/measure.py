@@ -53,6 +53,7 @@ from leam.methods import POLARITIES
 from leam.pixel_sets import keep_top
 from leam.reasons import NO_LANDMARKS
 from leam.regions import REGIONS
+from leam.tables import no_rows
 
 log = logging.getLogger(__name__)
 TOP_PERCENT = 1
@@ -420,24 +421,20 @@ def measure_similarity(
     with Shards(maps, faces, settings, seed) as shards:
         people = shards.people(range(1))
         facts = {"model": shards.model, "untrained": shards.untrained}
-    found = _measure_all(people, work, processes) or [_no_rows()]
+    texts = ("kind", "region", *SIMILARITY_KEYS, *PAIR_KEYS, "reason")
+    nobody = no_rows((*texts, *SIMILARITY_MEASURES), **dict.fromkeys(SIMILARITY_MEASURES, "float64"))
+    found = _measure_all(people, work, processes) or [nobody]
     table = pd.concat(found, ignore_index=True).assign(**facts)
     for path, columns, rows in (
         (output, PAIR_COLUMNS, table["kind"] == LEAM_MAPS),
         (null, ("kind", "region", *PAIR_COLUMNS), table["kind"] != LEAM_MAPS),
     ):
         chosen = table.loc[rows, list(columns)]
-        texts = [column for column in columns if column not in (*SIMILARITY_MEASURES, "untrained")]
+        named = [column for column in columns if column not in (*SIMILARITY_MEASURES, "untrained")]
         with files.whole_file(path) as part:
-            chosen.astype(dict.fromkeys(texts, "category")).to_parquet(part, index=False)
+            chosen.astype(dict.fromkeys(named, "category")).to_parquet(part, index=False)
     lost = table.loc[table["kind"] == LEAM_MAPS, "reason"].value_counts().drop(MEASURED, errors="ignore")
     log.info("%s: %d identities, %d rows; not measured: %s", facts["model"], len(people), len(table), lost.to_dict())
-
-
-def _no_rows() -> pd.DataFrame:
-    """The table of a shard in which no identity has two usable images."""
-    texts = ("kind", "region", *SIMILARITY_KEYS, *PAIR_KEYS, "reason")
-    return pd.DataFrame(dict.fromkeys(texts, np.empty(0, str)) | dict.fromkeys(SIMILARITY_MEASURES, np.empty(0)))
 
 
 WorkerInputs = tuple[list[str | Path], list[str | Path], str | Path, SimilaritySettings, int]  # of ``_open_worker``
