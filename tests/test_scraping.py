@@ -93,7 +93,7 @@ CASES = {  # image: what the server does, the link's status
     "lost.jpg": (hang_up, "connection failed"),
     "cut.jpg": (answer(picture()[:-700]), "unreadable"),
     "page.jpg": (answer(b"<!DOCTYPE html><html></html>"), "not a picture"),
-    "anim.jpg": (answer(picture(kind="GIF")), "unsupported format"),
+    "bitmap.jpg": (answer(picture(kind="BMP")), "unsupported format"),
     "bomb.png": (answer(png_bomb()), "too large"),
     "private.jpg": (answer(picture(6), X_Robots_Tag="noai"), "opted out"),
     "bücher.jpg": (answer(picture(7)), "ok"),

@@ -31,7 +31,7 @@ STATUSES = {
     reasons.DUPLICATE: "the same bytes as an earlier picture of the person",
     reasons.OPTED_OUT: "the server's X-Robots-Tag asks not to use or index it",
     reasons.NOT_A_PICTURE: "text, such as a page where a picture was",
-    reasons.UNSUPPORTED: "neither JPEG, PNG nor WebP",
+    reasons.UNSUPPORTED: "neither JPEG, PNG, WebP, GIF nor TIFF",
     reasons.ENCODED: "Content-Encoding is neither gzip nor deflate (br, zstd, ...), and nothing encoded was asked for",
     reasons.UNREADABLE: "a damaged or truncated picture",
     reasons.TOO_LARGE: "more pixels than scraping.max_megapixels, or too long or too much to decode",
@@ -275,7 +275,7 @@ def time_of(headers: Mapping[str, str]) -> float:
 
 
 def check_head(head: bytes, content_type: str) -> None:
-    """Raises LinkError unless the first bytes are those of a JPEG, PNG or WebP file, whatever the server calls it."""
+    """Raises LinkError unless the first bytes are those of a picture's file, whatever the server calls it."""
     if not head.startswith(SIGNATURES):
         raise _no_picture(head, f"sent as {content_type[:80]}", content_type)
 
