@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 METHOD = ROOT / "docs" / "method.md"
 
 # Texts in which a path that leaves the repository is meant: names in lists of pictures that must not be followed.
-HOSTILE = ("test_images", "test_imdb_face", "test_fgnet", "test_scraping", "test_storage")
+HOSTILE = ("test_images", "test_names", "test_imdb_face", "test_fgnet", "test_scraping", "test_storage")
 OUTSIDE = re.compile(
     r"""(?<![\w./])/(?:tmp|work|home)/\w      # this or that machine's own folders
     | (?<![\w/.-])shared/\w                   # beside the repository
