@@ -77,7 +77,8 @@ class Unpacked(NamedTuple):
 
 def unpack_picture(encoded: bytes, allow: Allow, max_megapixels: float) -> Unpacked:
     """(H, W, 3) uint8 RGB as the picture is displayed: see `leam.images.decode`."""
-    _check_size(webp_size(encoded), allow, max_megapixels)  # its decoder takes the memory when it is opened
+    if encoded.startswith(b"RIFF"):
+        _check_size(webp_size(encoded), allow, max_megapixels)  # its decoder takes the memory when it is opened
     image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     _check_size(image.size, allow, max_megapixels)
     if image.format == "JPEG" and (scans := count_scans(encoded)) > MOST_SCANS:
@@ -139,9 +140,7 @@ def _check_size(size: tuple[int, int], allow: Allow, max_megapixels: float) -> N
 
 
 def webp_size(encoded: bytes) -> tuple[int, int]:
-    """Width and height of a WebP, from the head of its first chunk; (0, 0) of other files."""
-    if encoded[:4] != b"RIFF" or encoded[8:12] != b"WEBP":
-        return 0, 0
+    """Width and height of a WebP, from the head of its first chunk."""
     kind, head = encoded[12:16], encoded[20:30]
     if kind == b"VP8X":
         return 1 + int.from_bytes(head[4:7], "little"), 1 + int.from_bytes(head[7:10], "little")
