@@ -17,7 +17,10 @@ import yaml
 import formats
 import strikes
 from leam import files, storage
+from leam.analyses.ages import AGE_COLUMNS, AGE_TYPES
+from leam.analyses.occlusion import DROP_COLUMNS, DROP_TYPES
 from leam.surroundings import readable_by_others
+from leam.tables import no_rows
 from runs import ROOT, SNAKEMAKE, snakemake, write_config
 
 pytestmark = pytest.mark.slow
@@ -73,6 +76,21 @@ def test_the_run_is_its_owners_only(few):
     assert readable_by_others(few / "results") == []
     folders = [few / "results", *(path for path in (few / "results").rglob("*") if path.is_dir())]
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+
+
+@pytest.mark.parametrize(
+    ("columns", "types", "files_of"),
+    [(DROP_COLUMNS, DROP_TYPES, "occlusion/*/*.parquet"), (AGE_COLUMNS, AGE_TYPES, "ages/*/*.parquet")],
+    ids=["occlusion", "ages"],
+)
+def test_a_table_without_rows_has_the_types_of_a_full_one(few, columns, types, files_of):
+    for path in (few / "results").glob(files_of):
+        full, empty = pd.read_parquet(path), no_rows(columns, **types)
+        assert list(full) == list(empty)
+        for column in full:
+            kinds = {pd.api.types.is_numeric_dtype(table[column]) for table in (full, empty)}
+            assert len(kinds) == 1, column
+        assert len(pd.concat([full, empty], ignore_index=True).select_dtypes("number").columns) >= len(types) - 2
 
 
 def test_one_line_per_identity_in_the_log(few):
