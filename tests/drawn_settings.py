@@ -79,6 +79,7 @@ SMALL: dict[str, Callable[[random.Random], object]] = {
     "recognisers.NAME.arguments": lambda draw: draw.choice([{}, {"width": 3}]),
     "recognisers.NAME.input_size": lambda draw: draw.choice([[28, 28], [32, 32], [56, 28], [16, 16]]),
     "recognisers.NAME.window": lambda draw: draw.choice([[0, 0, 112, 112], [14, 0, 112, 98], [3, 5, 8, 13]]),
+    "recognisers.NAME.reshape": lambda draw: draw.choice([{}, {"0": "channels_last"}, {"2": {"size": [4, 4]}}]),
     "recognisers.NAME.layers": lambda draw: draw.choice([["0"], ["2"], ["0", "2"], ["2", "0"]]),
     "recognisers.NAME.std": lambda draw: [draw.choice([1, 60.5, 127.5])] * 3,
     "recognisers.NAME.mean": lambda draw: [draw.choice([0, -1.5, 127.5])] * 3,
@@ -133,6 +134,8 @@ def _agreed(found: dict, draw: random.Random) -> dict:
         "source.kind": lambda: draw.choice(["sample", "folder"]),
         "source.folder.path": lambda: "album",
         "source.folder.label_suffix": lambda: ".labels.png",
+        "source.folder.label_order": lambda: draw.choice(["farl", "celebamask_hq", ["background", "hair", "nose"] * 7]),
+        "source.folder.label_check": lambda: found["source"]["folder"]["label_order"] == "farl",
         "source.folder.landmark_suffix": lambda: draw.choice([".npy", ".npy", ".pts", None]),
         "source.folder.include": lambda: draw.choice([None, ["ann", "bob"], ["ann", "cat {x}", "=dan"]]),
         "source.sample.region": lambda: draw.choice([None, "nose"]),
@@ -151,6 +154,7 @@ def _agreed(found: dict, draw: random.Random) -> dict:
     }
     for name in MODELS[:2]:
         agreed |= {f"recognisers.{name}.{key}": lambda: None for key in ("weights", "sha256", "bytes")}
+        agreed |= {f"recognisers.{name}.reshape": dict, f"recognisers.{name}.layout": lambda: None}
         agreed[f"recognisers.{name}.window"] = lambda: draw.choice([[0, 0, 112, 112], [0, 0, 56, 56]])
     for section in ("occlusion", "analysis", "faces", "similarity"):
         found.setdefault(section, {})
@@ -168,6 +172,8 @@ def _put(section: dict, parts: list[str], value: object) -> None:
 def _value(key: str, part: dict, draw: random.Random) -> object:
     if key in SMALL:
         return SMALL[key](draw)
+    if "oneOf" in part:
+        return _value(key, draw.choice(part["oneOf"]), draw)
     if "enum" in part:
         return draw.choice(part["enum"])
     kinds = part["type"] if isinstance(part["type"], list) else [part["type"]]

@@ -101,12 +101,12 @@ def test_rows_that_are_odd_but_good(tmp_path):
 
 
 LONG = {  # lines that are too long in one way or another, and what is said of them
-    '"' + 150_000 * "x" + '",nm0000001,9.jpg,1 2 3 4,9 9,http://a.org/9.jpg': published_list.TOO_LONG,
-    row(1, 98, name=100_001 * "n"): published_list.TOO_LONG,
-    row(1, 97) + 1_000_000 * ",": published_list.TOO_LONG,
+    '"' + 150_000 * "x" + '",nm0000001,9.jpg,1 2 3 4,9 9,http://a.org/9.jpg': published_list.LINE_TOO_LONG,
+    row(1, 98, name=100_001 * "n"): published_list.LINE_TOO_LONG,
+    row(1, 97) + 1_000_000 * ",": published_list.LINE_TOO_LONG,
     '"' + 20_000 * '""' + '",nm0000001,8.jpg': "3 fields: expected 6",
     row(1, 96) + 50_000 * ",": published_list.LONG_URL,
-    2_000_000 * "\0": published_list.TOO_LONG,
+    2_000_000 * "\0": published_list.LINE_TOO_LONG,
     '"unclosed,' + row(1, 95): "1 fields: expected 6",
     row(1, 94, image="\0.jpg"): "image: expected a name of at most 255 characters",
     "name,index,image,rect,height width,url": "index: expected nm and at least seven digits",  # a list behind another
@@ -123,7 +123,7 @@ def test_no_line_ends_the_list_however_long_it_is(tmp_path, monkeypatch, chunk, 
     assert dict(zip(bad["line"], bad["reason"], strict=True)) == dict(enumerate(LONG.values(), start=5))
     assert list(rows["identity"]) == ["nm0000001"] * 3 + ["nm0000002"] * 3
     path.write_bytes(path.read_bytes() + 200_000 * b"x")  # no end of the last line
-    assert published_list.choose_links(settings(path))[1]["reason"].iloc[-1] == published_list.TOO_LONG
+    assert published_list.choose_links(settings(path))[1]["reason"].iloc[-1] == published_list.LINE_TOO_LONG
 
 
 @pytest.mark.parametrize(

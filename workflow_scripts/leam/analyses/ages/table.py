@@ -14,7 +14,7 @@ from leam.tables import read_output, write_table
 log = logging.getLogger(__name__)
 YEAR_VALUES = ["cosine", "cosine_low", "cosine_high", "pooled_cosine", "pairs", "identities"]
 YEARS_COLUMNS = ["model", *AGE_KEYS, "age_difference_years", *YEAR_VALUES, "untrained"]
-NUMBERS = dict.fromkeys(["percent", "age_difference_years", *YEAR_VALUES], float)  # where there is no row
+NO_ROWS = dict.fromkeys(["percent", "age_difference_years", *YEAR_VALUES], float)  # where there is no row
 SLOPES = [
     *("cosine_per_decade", "cosine_per_decade_low", "cosine_per_decade_high"),
     *("falling_percent", "identities", "p"),
@@ -52,7 +52,7 @@ def tabulate_ages(
             if keys["fill"] in ("", fill):
                 years.append(average_years(rows, confidence).assign(**keys))
             slopes.append(keys | average_slopes(rows, confidence))
-    of_years = pd.concat(years, ignore_index=True) if years else pd.DataFrame(columns=YEARS_COLUMNS).astype(NUMBERS)
+    of_years = pd.concat(years, ignore_index=True) if years else pd.DataFrame(columns=YEARS_COLUMNS).astype(NO_ROWS)
     tested = pd.DataFrame(slopes, columns=["model", *AGE_KEYS, *SLOPES, "deviation", "untrained"]).assign(table="")
     corrected = correct(tested, ["table"], ["identities"])
     for name, table in {

@@ -21,7 +21,7 @@ HEADER = ["name", "index", "image", "rect", "height width", "url"]
 LISTED_COLUMNS = ["identity", "image", "url", "rect", "height", "width"]
 CHUNK_CHARACTERS = 16_000_000
 LONGEST_LINE = 100_000  # characters; Python's csv ends with an error at a field of 131,072
-TOO_LONG = f"line: more than {LONGEST_LINE} characters"  # stands for such a line, and is said of it
+LINE_TOO_LONG = f"line: more than {LONGEST_LINE} characters"  # stands for such a line, and is said of it
 NUMBER = r"-?[0-9]{1,6}(?:\.[0-9]*)?"
 # What a row must look like, column by column: what is said of one that does not, and what it must match in full.
 FORMS = (
@@ -59,7 +59,7 @@ def read_rows(path: str | Path) -> Iterator[tuple[np.ndarray, pa.ListArray]]:
 
 
 def _lines(file: TextIO) -> Iterator[list[str]]:
-    """The lines in chunks that memory holds, however long a line is; of one that is too long only TOO_LONG."""
+    """The lines in chunks that memory holds, however long a line is; of one that is too long only LINE_TOO_LONG."""
     rest = ""
     while text := file.read(CHUNK_CHARACTERS):
         *lines, rest = (rest + text).split("\n")
@@ -71,7 +71,7 @@ def _lines(file: TextIO) -> Iterator[list[str]]:
 
 
 def _whole_line(line: str) -> str:
-    return line if len(line) <= LONGEST_LINE else TOO_LONG
+    return line if len(line) <= LONGEST_LINE else LINE_TOO_LONG
 
 
 def _split(numbers: np.ndarray, lines: pa.StringArray) -> tuple[np.ndarray, pa.ListArray]:
@@ -118,7 +118,7 @@ def _count_reasons(rows: pa.ListArray) -> list[str]:
     firsts = pc.list_element(rows, 0).to_pylist() if len(rows) else []
     counts = pc.list_value_length(rows).to_pylist()
     expected = [f"{n} fields: expected {len(HEADER)}" for n in counts]
-    return [TOO_LONG if first == TOO_LONG else reason for first, reason in zip(firsts, expected, strict=True)]
+    return [LINE_TOO_LONG if first == LINE_TOO_LONG else reason for first, reason in zip(firsts, expected, strict=True)]
 
 
 def _good_rows(numbers: np.ndarray, columns: dict[str, pa.StringArray], good: np.ndarray) -> pd.DataFrame:
