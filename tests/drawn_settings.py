@@ -79,6 +79,7 @@ SMALL: dict[str, Callable[[random.Random], object]] = {
     "recognisers.NAME.arguments": lambda draw: draw.choice([{}, {"width": 3}]),
     "recognisers.NAME.input_size": lambda draw: draw.choice([[28, 28], [32, 32], [56, 28], [16, 16]]),
     "recognisers.NAME.window": lambda draw: draw.choice([[0, 0, 112, 112], [14, 0, 112, 98], [3, 5, 8, 13]]),
+    "recognisers.NAME.reshape": lambda draw: draw.choice([{}, {"0": "channels_last"}, {"2": {"size": [4, 4]}}]),
     "recognisers.NAME.layers": lambda draw: draw.choice([["0"], ["2"], ["0", "2"], ["2", "0"]]),
     "recognisers.NAME.std": lambda draw: [draw.choice([1, 60.5, 127.5])] * 3,
     "recognisers.NAME.mean": lambda draw: [draw.choice([0, -1.5, 127.5])] * 3,
@@ -105,57 +106,65 @@ def leaves(schema: dict, path: str = "") -> Iterator[tuple[str, dict]]:
 
 def draw_settings(seed: int) -> dict:
     """A configuration that the schema allows; what it says together may make no sense."""
-    draw = random.Random(seed)
     found: dict = {}
     for key, part in leaves(SCHEMA):
-        names = MODELS[:2] if key.startswith("recognisers.") else ["NAME"]
-        for name in names:
+        for name in MODELS[:2] if key.startswith("recognisers.") else ["NAME"]:
+            own = key.replace("NAME", name)
+            draw = random.Random(f"{seed} {own}")  # so that a new key changes no draw of another
             if key in ALWAYS or draw.random() < SET:
-                _put(found, key.replace("NAME", name).split("."), _value(key, part, draw))
+                _put(found, own.split("."), _value(key, part, draw))
     for name in MODELS[:2]:  # an entry by itself has to say these
         found["recognisers"][name] = TINY | found["recognisers"][name]
-    return _agreed(found, draw) if seed % 5 else found
+    return _agreed(found, seed) if seed % 5 else found
 
 
-def _agreed(found: dict, draw: random.Random) -> dict:
+def _agreed(found: dict, seed: int) -> dict:
     """With what goes by another setting set by it, most times: drawn alone, nearly all are refused."""
     models = found["models"] = [name for name in found["models"] if name in MODELS] or ["tiny"]
     agreed = {
-        "occlusion.headline_percent": lambda: draw.choice(found["occlusion"].get("percents", [1])),
-        "occlusion.headline_fill": lambda: draw.choice(found["occlusion"].get("fills", ["black"])),
-        "occlusion.guides": lambda: draw.choice([None, draw.sample(models, 1)]),
-        "occlusion.headline_guide": lambda: None,
-        "similarity.cell": lambda: draw.choice([1, 2, 4]),
-        "similarity.polarities": lambda: draw.choice(
+        "occlusion.headline_percent": lambda draw: draw.choice(found["occlusion"].get("percents", [1])),
+        "occlusion.headline_fill": lambda draw: draw.choice(found["occlusion"].get("fills", ["black"])),
+        "occlusion.guides": lambda draw: draw.choice([None, draw.sample(models, 1)]),
+        "occlusion.headline_guide": lambda draw: None,
+        "similarity.cell": lambda draw: draw.choice([1, 2, 4]),
+        "similarity.polarities": lambda draw: draw.choice(
             [["loss", "similarity"], [found["analysis"].get("polarity", "loss")]]
         ),
-        "localisation.regions": lambda: draw.sample(["hair", "nose", "llip"], draw.choice([1, 1, 2])),
-        "source.kind": lambda: draw.choice(["sample", "folder"]),
-        "source.folder.path": lambda: "album",
-        "source.folder.label_suffix": lambda: ".labels.png",
-        "source.folder.landmark_suffix": lambda: draw.choice([".npy", ".npy", ".pts", None]),
-        "source.folder.include": lambda: draw.choice([None, ["ann", "bob"], ["ann", "cat {x}", "=dan"]]),
-        "source.sample.region": lambda: draw.choice([None, "nose"]),
-        "faces.detector": lambda: draw.choice(["auto", "given", "none", "none"]),
-        "faces.label_maps": lambda: draw.choice(["auto", "given"]),
-        "faces.landmarks": lambda: draw.choice(["auto", "given", "none"]),
-        "custom_rules": lambda: draw.choice([[], ["more.smk"]]),
-        "demographics": lambda: draw.choice([None, "people.csv"]),
-        "age_pattern": lambda: draw.choice([None, r"^(\d{1,2})", "(x)?", "(.*)", r"(?P<age>\d+)"]),
-        "source.imdb_face.max_images": lambda: 20,
-        "source.imdb_face.min_images": lambda: 2,
-        "source.fgnet.max_images": lambda: None,
-        "source.celebamask_hq.max_images": lambda: None,
-        "faces.min_face_px": lambda: draw.choice([1, 1, 5]),
-        **dict.fromkeys(("faces.detector_weights", "faces.landmark_weights", "faces.parser_weights"), lambda: None),
+        "localisation.regions": lambda draw: draw.sample(["hair", "nose", "llip"], draw.choice([1, 1, 2])),
+        "source.kind": lambda draw: draw.choice(["sample", "folder"]),
+        "source.folder.path": lambda draw: "album",
+        "source.folder.label_suffix": lambda draw: ".labels.png",
+        "source.folder.label_order": lambda draw: draw.choice(
+            ["farl", "celebamask_hq", ["background", "hair", "nose"] * 7]
+        ),
+        "source.folder.label_check": lambda draw: found["source"]["folder"]["label_order"] == "farl",
+        "source.folder.landmark_suffix": lambda draw: draw.choice([".npy", ".npy", ".pts", None]),
+        "source.folder.include": lambda draw: draw.choice([None, ["ann", "bob"], ["ann", "cat {x}", "=dan"]]),
+        "source.sample.region": lambda draw: draw.choice([None, "nose"]),
+        "faces.detector": lambda draw: draw.choice(["auto", "given", "none", "none"]),
+        "faces.label_maps": lambda draw: draw.choice(["auto", "given"]),
+        "faces.landmarks": lambda draw: draw.choice(["auto", "given", "none"]),
+        "custom_rules": lambda draw: draw.choice([[], ["more.smk"]]),
+        "demographics": lambda draw: draw.choice([None, "people.csv"]),
+        "age_pattern": lambda draw: draw.choice([None, r"^(\d{1,2})", "(x)?", "(.*)", r"(?P<age>\d+)"]),
+        "source.imdb_face.max_images": lambda draw: 20,
+        "source.imdb_face.min_images": lambda draw: 2,
+        "source.fgnet.max_images": lambda draw: None,
+        "source.celebamask_hq.max_images": lambda draw: None,
+        "faces.min_face_px": lambda draw: draw.choice([1, 1, 5]),
+        **dict.fromkeys(
+            ("faces.detector_weights", "faces.landmark_weights", "faces.parser_weights"), lambda draw: None
+        ),
     }
     for name in MODELS[:2]:
-        agreed |= {f"recognisers.{name}.{key}": lambda: None for key in ("weights", "sha256", "bytes")}
-        agreed[f"recognisers.{name}.window"] = lambda: draw.choice([[0, 0, 112, 112], [0, 0, 56, 56]])
+        agreed |= {f"recognisers.{name}.{key}": lambda draw: None for key in ("weights", "sha256", "bytes")}
+        agreed |= {f"recognisers.{name}.reshape": lambda draw: {}, f"recognisers.{name}.layout": lambda draw: None}
+        agreed[f"recognisers.{name}.output"] = lambda draw: None
+        agreed[f"recognisers.{name}.window"] = lambda draw: draw.choice([[0, 0, 112, 112], [0, 0, 56, 56]])
     for section in ("occlusion", "analysis", "faces", "similarity"):
         found.setdefault(section, {})
     for key, value in agreed.items():
-        _put(found, key.split("."), value())
+        _put(found, key.split("."), value(random.Random(f"{seed} agreed {key}")))
     return found
 
 
@@ -168,6 +177,8 @@ def _put(section: dict, parts: list[str], value: object) -> None:
 def _value(key: str, part: dict, draw: random.Random) -> object:
     if key in SMALL:
         return SMALL[key](draw)
+    if "oneOf" in part:
+        return _value(key, draw.choice(part["oneOf"]), draw)
     if "enum" in part:
         return draw.choice(part["enum"])
     kinds = part["type"] if isinstance(part["type"], list) else [part["type"]]

@@ -25,6 +25,7 @@ def leaves(schema, path=""):
 
 SCHEMA = yaml.safe_load(config.SCHEMA_PATH.read_text())
 ENTRY = SCHEMA["properties"]["recognisers"]["additionalProperties"]
+TINY = {"architecture": "m:f", "input_size": [8, 8], "mean": [0, 0, 0], "std": [1, 1, 1], "layers": ["0"]}
 IMDB_FACE = {"kind": "imdb_face", "imdb_face": {"path": "absent.csv", "min_images": 30}}
 
 
@@ -105,6 +106,25 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             "faces.crop_mode is 'aligned'; allowed only with a detector or landmarks",
         ),
         ({"source": {"sample": {"region": "chin"}}}, "source.sample.region is 'chin'; allowed: null or "),
+        ({"models": ["x\n"]}, "models.0 is 'x.n'; allowed: string, of the form"),
+        (
+            {"models": ["sample_arcface", "Sample_ArcFace"]},
+            "differ in case alone, which not every file system tells apart",
+        ),
+        (
+            {"models": ["all"], "recognisers": {"all": TINY}},
+            "models: 'all' is what tables call all recognisers together",
+        ),
+        ({"models": ["a" * 101], "recognisers": {"a" * 101: TINY}}, "models: 'a+' has 101 bytes; allowed: at most 100"),
+        ({"models": ["a.images"], "recognisers": {"a.images": TINY}}, "models: 'a.images' ends as a file of another"),
+        ({"root": "a\0"}, "config: root holds 'a.x00'; allowed: text without NUL"),
+        (
+            {"recognisers": {"x": {"layers": ["\udc80"]}}},
+            "recognisers.x.layers.0 holds '.udc80'; allowed: text without",
+        ),
+        ({"recognisers": {"\0": {}}}, "recognisers holds '.x00'; allowed: text without"),
+        ({"results": "out/{model}"}, "results is 'out/{model}'; allowed: a path without braces"),
+        ({"results": "a\nb"}, "results is 'a.nb'; allowed: a path without braces"),
         ({"source": {"kind": "fgnet"}}, "source.fgnet.path is null; source.kind fgnet needs a path there"),
         (
             {"source": {"kind": "folder", "folder": {"path": "x"}}},

@@ -50,6 +50,12 @@ def normalise(embeddings: Tensor) -> Tensor:
     return functional.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)))
 
 
+def cosines_of(one: Tensor, other: Tensor) -> Tensor:
+    """Cosines (N, M) of embeddings (N, D) and (M, D) of unit norm, in their own type: bf16 rounds them to 0.004."""
+    with torch.autocast(one.device.type, enabled=False):
+        return one @ other.T
+
+
 def made_up_pictures(images: int, input_size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
     """(images, 3, height, width) float32 in -1..1, no two alike: what a network is tried with."""
     each = 3 * input_size[0] * input_size[1]

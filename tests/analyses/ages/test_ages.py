@@ -112,6 +112,22 @@ def test_unoccluded_and_random_pairs(measured):
     assert not np.allclose(random.loc["black", 1.0], random.loc["mean", 1.0])
 
 
+def test_where_maps_are_in_bf16_cosines_are_those_of_their_embeddings(measured, tmp_path):
+    people, tested, *_ = measured
+    faces, file = write_faces(tmp_path / "faces.h5", people[:1]), tmp_path / "maps.h5"
+    maps.compute_maps(faces, file, tested, maps.MapSettings(grid=GRID, precision="bf16"))
+    output, settings = tmp_path / "ages.parquet", dataclasses.replace(SETTINGS, masks="shown", fills=("black",))
+    paths = {tested.name: file}
+    ages_measure.measure_ages(faces, paths, output, tested, settings, guide=tested.name, pattern=Fgnet.age_pattern)
+    table = pd.read_parquet(output)
+    none = table[table["kind"] == "none"].set_index(["image", "partner"])["cosine"]
+    with storage.open_shard(file, "maps") as shard:
+        unit, images = storage.read_embeddings(shard, "001"), storage.read_images(shard, "001")
+    for (one, two), cosine in none.items():
+        assert cosine == pytest.approx(unit[images.index(one)] @ unit[images.index(two)], abs=1e-6)
+    assert len(none) == 6 and table["cosine"].notna().all()
+
+
 def test_what_is_shown_is_what_is_tried_and_the_same_numbers(measured, tmp_path):
     """Black at both percents, mean at 1 %; of blur, which nothing shows, nothing."""
     people, tested, paths, everything = measured

@@ -20,6 +20,7 @@ from leam.analyses.occlusion import ALL_MASKS, paper_fill
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.controls import IMAGE, RANDOM
 from leam.device import arithmetic, choose_device
+from leam.embedding import cosines_of
 from leam.recognisers import networks
 from leam.recognisers.registry import Recogniser
 from leam.tables import no_rows
@@ -118,7 +119,7 @@ def measure_identity(
     orders : per ranking the pixels (N, K), largest first. The draws of random pixels are averaged.
     """
     unit = occluder.unit
-    found = {(UNOCCLUDED, "", "", "", "", 0.0): [(unit @ unit.T).cpu().numpy()]}
+    found = {(UNOCCLUDED, "", "", "", "", 0.0): [cosines_of(unit, unit).cpu().numpy()]}
     for ranking, order in zip(planned, orders, strict=True):
         sizes = occlusion_measure.set_sizes(ranking, occluder.grid)
         for row, (fill, size) in zip(ranking.rows(), sizes, strict=True):

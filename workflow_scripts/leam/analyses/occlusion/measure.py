@@ -64,7 +64,7 @@ from leam.analyses.occlusion import (
 )
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
 from leam.device import arithmetic, choose_device, is_same_arithmetic, tune_cpu
-from leam.embedding import UnusableImagesError, embed, is_usable, normalise
+from leam.embedding import UnusableImagesError, cosines_of, embed, is_usable, normalise
 from leam.grid import Grid, centre_scores, input_pixels, set_size
 from leam.jobs import Job
 from leam.journal import Journal
@@ -292,7 +292,7 @@ class Occluder:
         of_fills = np.array([self.fill_marks[fill] for each in masks for fill, _ in each])
         image, mask, inverse = distinct(np.where(marks == 0, 0, marks + of_fills))
         drop, lost = self._embed(anchors, image, mask, orders, masks)
-        before = self.unit[anchors] @ self.unit.T
+        before = cosines_of(self.unit[anchors], self.unit)
         partners = self._partners(anchors)
         accepted = (before > self.threshold) & partners
         return Measured(
@@ -364,13 +364,13 @@ class Occluder:
             ]
         )
         unusable = ~is_usable(found) | (order[:, 0] >= self.grid**2)
-        cosines = normalise(found) @ self.unit.T
+        cosines = cosines_of(normalise(found), self.unit)
         return cosines.masked_fill(unusable[:, None], float("nan")).cpu().numpy()
 
     def _compare(self, found: Tensor, anchors: Tensor) -> Tensor:
         """Embeddings (b, D) of the occluded anchors -> (2, b): mean drop over the partners, and how many are lost."""
         partners = self._partners(anchors)
-        before, after = self.unit[anchors] @ self.unit.T, normalise(found) @ self.unit.T
+        before, after = cosines_of(self.unit[anchors], self.unit), cosines_of(normalise(found), self.unit)
         drop = ((before - after).double() * partners).sum(1) / partners.sum(1)
         lost = ((before > self.threshold) & ~(after > self.threshold) & partners).sum(1).double()
         return torch.stack([drop, lost]).masked_fill(~is_usable(found), float("nan"))
