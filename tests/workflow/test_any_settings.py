@@ -90,7 +90,7 @@ def check(folder, seed, status, text):
     return not failures
 
 
-SHORT = (2, 8, 13)  # quick ones: of a folder and of the sample, with and without landmarks
+SHORT = (4, 21, 36)  # quick ones: of rendered people and of a folder, with landmarks and without
 
 
 def test_some_draws_end_in_tables(tmp_path):
