@@ -93,6 +93,9 @@ class Decoded:
     def array(self) -> np.ndarray:
         return self._array
 
+    def note(self) -> str:
+        return ""
+
 
 def run_trusting(stage: Callable[[Path], None], people: Path) -> None:
     """The stage, decoding as a program does that trusts its pictures."""
