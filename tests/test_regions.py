@@ -76,6 +76,9 @@ def test_what_is_wrong_with_a_map_is_said():
         regions.implausible(np.where(upright == label["face"], label["hair"], upright))
         == "face smaller than a part of it"
     )
+    few = np.full((60, 60), label["face"], np.uint8)  # of BiSeNet's, with few parts, read in CelebAMask-HQ's order
+    few[:12], few[30:33, 28:32], few[15:18, 18:21] = label["neck"], label["imouth"], label["re"]
+    assert regions.implausible(few) == "eyes not above neck"
     assert regions.implausible(np.zeros((60, 60), np.uint8)) == ""  # nothing is said of a map without parts
 
 

@@ -86,6 +86,10 @@ PARTS = {  # of a face, whose places are known
     "mouth": ("imouth", "llip", "ulip"),
     "neck": ("neck",),
 }
+UPRIGHT = (  # what lies above what, in a face that is not upside down
+    *(("eyes", "nose"), ("nose", "mouth"), ("eyes", "mouth"), ("brows", "eyes")),
+    *(("eyes", "neck"), ("nose", "neck"), ("mouth", "neck")),
+)
 FEWEST_PX = 3  # that say where a part is
 WHOLE_MODEL = "all"  # the layer name under which the counts of all layers stand
 FULL = "full"  # the threshold name of the full activation
@@ -109,7 +113,7 @@ def implausible(regions: np.ndarray) -> str:
         y, x = np.nonzero(np.isin(regions, [REGIONS.index(name) for name in names]))
         if len(y) >= FEWEST_PX:
             rows[part], columns[part] = y.mean(), x.mean()
-    for above, below in (("eyes", "nose"), ("nose", "mouth"), ("brows", "eyes"), ("nose", "neck")):
+    for above, below in UPRIGHT:
         if above in rows and below in rows and rows[above] >= rows[below]:
             return f"{above} not above {below}"
     if {"re", "le", "nose"} <= columns.keys():
