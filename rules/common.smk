@@ -45,9 +45,12 @@ if config["private"]:
 os.environ.update(surroundings.lacking_variables())
 if workflow.is_main_process:
     there = Path(config["results"])
-    if fault := surroundings.fault_of_closed(there) or surroundings.fault_of_clock(
-        there, *settings.brought_files(config)
-    ):
+    fault = (
+        surroundings.fault_of_interpreter(sys.executable)
+        or surroundings.fault_of_closed(there)
+        or surroundings.fault_of_clock(there, *settings.brought_files(config))
+    )
+    if fault:
         raise WorkflowError(fault)
     if too_many := link_lists.larger_shards(
         PEOPLE, config["identities_per_job"], len(MODELS)

@@ -176,3 +176,19 @@ def test_files_of_a_time_to_come_are_said(tmp_path, ahead_s):
     assert said.startswith(f"files of a time to come, such as {results}/images/00000.h5 (2 in all): set the clock")
     os.system(said.rpartition("its time: ")[2])
     assert surroundings.fault_of_clock(*paths) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "is_fine"),
+    [
+        ("/usr/bin/python3", True),
+        ("/data/leam-0.2/.venv/bin/python", True),
+        ("/data/My Drive/.venv/bin/python", False),
+        ("/data/a;b/bin/python", False),
+        ("/data/$x/bin/python", False),
+        ("/data/(1)/bin/python", False),
+    ],
+)
+def test_an_environment_that_no_shell_finds_is_said(path, is_fine):
+    fault = surroundings.fault_of_interpreter(path)
+    assert (fault == "") == is_fine and (is_fine or path in fault)

@@ -69,6 +69,16 @@ def fault_of_clock(*paths: Path) -> str:
     )
 
 
+def fault_of_interpreter(path: str) -> str:
+    """What is wrong with where Python lies: Snakemake writes its path into a shell's line as it is. "" if nothing."""
+    if shlex.quote(path) == path:
+        return ""
+    return (
+        f"Python lies at {path!r}; Snakemake cannot run programs below a folder whose name holds a space or a sign "
+        "that a shell reads: move the checkout, or make its environment elsewhere"
+    )
+
+
 def fault_of_closed(folder: Path) -> str:
     """Which folder of a run belongs to an account that keeps it to itself, and what to do; "" when there is none."""
     for closed in _closed(folder):
