@@ -213,8 +213,18 @@ PICTURES = {  # name: how it is made, what becomes of it (a regular expression)
     "webp of nothing": (lambda: riff(), UNREADABLE),
     "nothing": (lambda: b"", UNREADABLE),
     "zeros": (lambda: bytes(2**20), "unsupported format"),
-    "gif of many frames": (lambda: animated("GIF", 50), "unsupported format"),
-    "tiff": (lambda: encode(noise(), "TIFF"), "unsupported format"),
+    "gif of many frames": (lambda: animated("GIF", 50), "fine"),  # the first counts
+    "gif of a large canvas": (
+        lambda: encode(noise(), "GIF")[:6] + b"\xff" * 4 + encode(noise(), "GIF")[10:],
+        TOO_LARGE,
+    ),
+    "bmp of a large canvas": (
+        lambda: (bmp := encode(noise(), "BMP"))[:18] + 2 * b"\x60\xea\0\0" + bmp[26:],
+        TOO_LARGE,
+    ),
+    "ppm of a large canvas": (lambda: b"P6 60000 60000 255\n" + bytes(999), TOO_LARGE),
+    "tiff that was cut": (lambda: encode(noise(), "TIFF")[:700], "unreadable: "),
+    "avif that was cut": (lambda: encode(noise(), "AVIF")[:400], "un(readable|supported)"),
     "postscript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n%%EOF\n", "unsupported format"),
     "pickle": (lambda: pickle.dumps(noise()), "unsupported format"),
 }
