@@ -194,13 +194,13 @@ def _at_home(value: Any, schema: dict) -> Any:
 
 def _braces(config: dict) -> list[str]:
     """Names of files that Snakemake would take for patterns. Folders in which people lie may hold what they like."""
-    weights = {f"recognisers.{name}.weights": entry.get("weights") for name, entry in config["recognisers"].items()}
+    faces, source = faces_settings(config), chosen_source(config)
     named = {"demographics": resolve(config, config["demographics"])}
-    named |= {key: resolve(config, path) for key, path in weights.items()}
-    named |= {f"faces.{key}": faces_settings(config)[key] for key in FACES_PATHS}
     named |= {
-        f"source.{chosen_source(config).kind}, its {name}": path for name, path in chosen_source(config).files().items()
+        f"recognisers.{name}.weights": recogniser_entry(config, name).get("weights") for name in config["recognisers"]
     }
+    named |= {f"faces.{key}": faces[key] for key in FACES_PATHS}
+    named |= {f"source.{source.kind}, its {name}": path for name, path in source.files().items()}
     return [
         f"{key}: {path!r} holds braces, which Snakemake takes for wildcards; rename the file or folder"
         for key, path in named.items()

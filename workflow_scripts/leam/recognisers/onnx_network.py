@@ -46,11 +46,11 @@ class Operator(nn.Module):
     ):
         super().__init__()
         self.function, self.attributes, self.brought = function, attributes, tuple(brought)
-        self._whole = {place: x for place, x in enumerate(inputs) if x is not None and not x.is_floating_point()}
-        self._weights = {place: f"constant{place}" for place, x in enumerate(inputs) if x is not None}
-        self._weights = {place: name for place, name in self._weights.items() if place not in self._whole}
+        constants = {place: x for place, x in enumerate(inputs) if x is not None}
+        self._whole = {place: x for place, x in constants.items() if not x.is_floating_point()}
+        self._weights = {place: f"constant{place}" for place in constants if place not in self._whole}
         for place, name in self._weights.items():
-            self.register_buffer(name, inputs[place])
+            self.register_buffer(name, constants[place])
         self._inputs = len(inputs)
 
     def forward(self, *given: Tensor) -> Any:
