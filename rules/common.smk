@@ -56,6 +56,8 @@ if workflow.is_main_process:
         PEOPLE, config["identities_per_job"], len(MODELS)
     ):
         logger.warning(too_many)
+    if unmatched := settings.unmatched_people(config):
+        logger.warning(joblog.without_urls(unmatched))
 
 # captions say how runs differ
 RUN = run_table.describe_run(settings.decided(config), PEOPLE, SOURCE.words)

@@ -1,5 +1,6 @@
-# reads   results/occlusion/{model}/*.parquet, results/regions/{model}*.parquet and the demographics
-# writes  results/tables/groups.csv, significance.csv (Mann-Whitney U), the paper's tables 22 and 23, figures 9 and 10
+# reads   results/links.parquet, the table of people, results/occlusion/{model}/*.parquet, results/regions/{model}*.parquet
+# writes  results/tables/people.csv, missing_people.csv, groups.csv, significance.csv (Mann-Whitney U), the paper's tables
+#         22 and 23, figures 9 and 10
 
 ATTRIBUTES = settings.attributes(config)
 DROPS_BY_GROUP = {"drops_by_group": "drops_by_group"}
@@ -15,13 +16,47 @@ DROP_LABELS = {
 }
 FIGURES += figure_paths(*(f"drops_by_{attribute}" for attribute in ATTRIBUTES))
 
-if config["demographics"]:
-    TABLES |= table_paths({"groups": "groups"})
+if ATTRIBUTES:
+    PEOPLE_TABLES = table_paths({"people": "people", "missing": "missing_people"})
+    TABLES |= PEOPLE_TABLES | table_paths({"groups": "groups"})
+    PEOPLE_LABELS = {
+        "people": "Everybody of the run",
+        "missing": "People of the run or of the table alone",
+    }
+
+    rule match_people:
+        input:
+            links=results("links.parquet"),
+            demographics=as_it_is(
+                settings.resolve(config, config["demographics"]) or []
+            ),
+        output:
+            **{
+                name: report(
+                    path,
+                    caption=f"captions/groups/{name}.rst",
+                    category="Groups",
+                    labels={"shows": PEOPLE_LABELS[name]},
+                )
+                for name, path in PEOPLE_TABLES.items()
+            },
+        log:
+            results("logs/match_people.log"),
+        benchmark:
+            results("benchmarks/match_people.tsv")
+        conda:
+            "../envs/leam.yaml"
+        params:
+            code=code_of("match_people"),
+            source_code=code_of_source(),
+            source=as_it_is(SOURCE.settings),
+        script:
+            "../workflow_scripts/match_people.py"
 
     rule tabulate_groups:
         input:
             counts=expand(results("regions/{model}.parquet"), model=MODELS),
-            demographics=as_it_is(settings.resolve(config, config["demographics"])),
+            people=TABLES["people"],
         output:
             report(
                 TABLES["groups"],
@@ -42,8 +77,6 @@ if config["demographics"]:
         script:
             "../workflow_scripts/tabulate_groups.py"
 
-
-if ATTRIBUTES:
     DROP_TABLES = table_paths(DROPS_BY_GROUP)
     TABLES |= DROP_TABLES | table_paths({"significance": "significance"})
 
@@ -52,7 +85,7 @@ if ATTRIBUTES:
             **DROPS,
             counts=expand(results("regions/{model}.parquet"), model=MODELS),
             images=expand(results("regions/{model}.images.parquet"), model=MODELS),
-            demographics=as_it_is(settings.resolve(config, config["demographics"])),
+            people=TABLES["people"],
         output:
             report(
                 TABLES["significance"],
@@ -76,7 +109,7 @@ if ATTRIBUTES:
     rule tabulate_drops:
         input:
             **DROPS,
-            demographics=as_it_is(settings.resolve(config, config["demographics"])),
+            people=TABLES["people"],
         output:
             **{
                 name: report(

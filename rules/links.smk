@@ -1,6 +1,7 @@
 # reads   the source: the sample's numbers, the names in a folder, or the rows of the IMDb-Face list
 # writes  results/links.parquet: identity, image, url, rect, height, width, shard; one row per picture
 #         results/links_rejected.csv: the rows of the list that cannot be used, with their line and the reason
+#         results/unused_files.csv: what else lies in the source's folders, and why it is of no use
 
 REJECTED = {"rejected": results("links_rejected.csv")} if SOURCE.rejects else {}
 
@@ -9,8 +10,9 @@ rule list_links:
     input:
         **{name: as_it_is(path) for name, path in SOURCE.files().items()},
     output:
-        results("links.parquet"),
         **REJECTED,
+        links=results("links.parquet"),
+        unused=results("unused_files.csv"),
     log:
         results("logs/list_links.log"),
     benchmark:

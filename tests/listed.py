@@ -17,6 +17,7 @@ def make_folder(root, tree):
 def people_of(folder, **options):
     """A source of the kind folder, with the defaults of its settings."""
     settings = {
+        "layout": "identity/image",
         "include": None,
         "label_suffix": None,
         "label_order": "farl",

@@ -161,7 +161,7 @@ def test_a_source_added_or_changed_runs_only_its_own_runs_again():
         assert not set(code.closure(adapter)) & set(classes.values())
         loading |= {adapter.stem} if "from leam.sources import source_of" in adapter.read_text() else set()
     carrying = {rule for rule, body in rules() if "source_code=code_of_source()" in body}
-    assert loading == carrying == {"list_links", "import_images"}
+    assert loading == carrying == {"list_links", "import_images", "match_people"}
 
 
 def test_every_rule_carries_the_digest_of_its_own_code():

@@ -1,5 +1,6 @@
 """Every setting is described, defaults and file agree, and a wrong setting is said in one sentence."""
 
+import datetime
 from pathlib import Path
 
 import pytest
@@ -372,7 +373,53 @@ def test_ages_are_looked_for_where_names_say_them():
     assert config.age_pattern({"age_pattern": None, "source": {"kind": "fgnet"}}) == Fgnet.age_pattern
 
 
+def of_people(tmp_path, text):
+    (tmp_path / "people.csv").write_text(text)
+    return {"root": str(tmp_path), "demographics": "people.csv"}
+
+
+def test_a_table_of_other_people_stops_before_the_first_job(tmp_path):
+    with pytest.raises(config.ConfigError, match=r"demographics: .*people\.csv: nobody of this run is in it: the"):
+        config.complete(of_people(tmp_path, "identity,gender\ns0,male\n"))
+
+
+def test_people_who_are_in_one_list_alone_are_said(tmp_path):
+    given = of_people(tmp_path, "identity,gender\ns000,male\nzoe,male\n")
+    found = config.complete(given | {"source": {"sample": {"identities": 3}}})
+    assert (
+        "people.csv: 2 of the run's 3 people are not in it: 's001', 's002'; 1 people in it"
+        in config.unmatched_people(found)
+    )
+    found = config.complete(given | {"source": {"sample": {"identities": 1}}})
+    assert "1 people in it are not in the run: 'zoe'; missing_people.csv will" in config.unmatched_people(found)
+    assert config.unmatched_people(config.complete({})) == ""
+
+
+def test_people_of_a_list_that_is_not_read_yet_stop_nothing(tmp_path):
+    (tmp_path / "list.csv").write_text("")
+    given = of_people(tmp_path, "identity,gender\nnm1,male\n") | {"scraping": {"contact": "me@example.org"}}
+    source = {"kind": "imdb_face", "imdb_face": {"path": "list.csv"}}
+    found = config.complete(given | {"source": source, "faces": {"parser_weights": "parser.pt"}})
+    assert config.unmatched_people(found) == "" and config.attributes(found) == ("gender",)
+
+
+@pytest.mark.parametrize("name", [37, True, datetime.date(2001, 1, 1)])
+def test_a_name_that_yaml_takes_for_something_else_is_told(name):
+    with pytest.raises(config.ConfigError, match="put such a name in quotation marks"):
+        config.complete({"source": {"kind": "folder", "folder": {"path": "p", "include": [name]}}})
+
+
+def test_a_source_may_tell_groups(tmp_path):
+    (tmp_path / "p" / "female" / "ann").mkdir(parents=True)
+    (tmp_path / "p" / "female" / "ann" / "a.jpg").write_bytes(b"")
+    folder = {"path": "p", "layout": "gender/identity/image"}
+    source = {"kind": "folder", "folder": folder}
+    given = of_people(tmp_path, "identity,ethnicity\nann,African\n") | {"faces": {"parser_weights": "parser.pt"}}
+    assert config.attributes(config.complete(given | {"source": source})) == ("gender", "ethnicity")
+    assert config.attributes(config.complete(given | {"source": source, "demographics": None})) == ("gender",)
+
+
 def test_groups_are_those_of_the_table_of_people(tmp_path):
     assert config.attributes(config.complete({})) == ()
-    (tmp_path / "people.csv").write_text("identity,ethnicity\na,African\n")
+    (tmp_path / "people.csv").write_text("identity,ethnicity\ns000,African\n")
     assert config.attributes(config.complete({"root": str(tmp_path), "demographics": "people.csv"})) == ("ethnicity",)

@@ -494,7 +494,7 @@ def test_an_encoded_body_is_bounded_before_it_is_undone(server):
             sent[-1] += 65536
 
     assert status(server, route) == ("too many bytes", 1)
-    # what was sent is more than what was read: the buffers of both sockets (a kernel lets them grow to 10 MiB) come to it
+    # more is sent than read: both sockets have buffers, which a kernel lets grow to 10 MiB
     assert sent[0] < 32 * 2**20
 
 

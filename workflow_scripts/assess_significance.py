@@ -11,7 +11,7 @@ assess_significance(
     {model: snakemake.input[f"drops_{model}"] for model in params.models},
     dict(zip(params.models, snakemake.input.counts, strict=True)),
     dict(zip(params.models, snakemake.input.images, strict=True)),
-    snakemake.input.demographics,
+    snakemake.input.people,
     snakemake.output[0],
     guide=params.guide,
 )

@@ -8,8 +8,9 @@ from leam.links import list_links
 from leam.sources import source_of
 
 list_links(
-    snakemake.output[0],
+    snakemake.output.links,
     source=source_of(snakemake.params.source),
     identities_per_job=snakemake.params.identities_per_job,
+    unused=snakemake.output.unused,
     rejected=snakemake.output.get("rejected"),
 )

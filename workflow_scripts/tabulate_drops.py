@@ -9,7 +9,7 @@ from leam.analyses.groups.table import tabulate_drops
 params = snakemake.params
 tabulate_drops(
     {model: snakemake.input[f"drops_{model}"] for model in params.models},
-    snakemake.input.demographics,
+    snakemake.input.people,
     dict(snakemake.output.items()),
     guide=params.guide,
     fill=params.fill,

@@ -9,7 +9,7 @@ from leam.analyses.groups.table import tabulate_groups
 analysis = snakemake.params.analysis
 tabulate_groups(
     dict(zip(snakemake.params.models, snakemake.input.counts, strict=True)),
-    snakemake.input.demographics,
+    snakemake.input.people,
     snakemake.output[0],
     polarity=analysis["polarity"],
     confidence=analysis["confidence"],

@@ -49,9 +49,18 @@ def test_faults_of_celebas_lists_are_named(tmp_path, celebamask):
     people.write_text(text + "000001.jpg\n")
     with pytest.raises(ValueError, match=r"line 6: expected a CelebA file and a number; found '000001\.jpg'"):
         source_of(celebamask).identities()
-    people.write_text(text.replace("200122.jpg 2880\n", ""))
-    with pytest.raises(ValueError, match=r"no identity of 2\.jpg in"):
+    people.write_text("200999.jpg 1\n")
+    with pytest.raises(ValueError, match=r"identity_CelebA\.txt have no identity of any picture in"):
         source_of(celebamask).identities()
+
+
+def test_pictures_without_an_identity_are_left_out_by_name(tmp_path, celebamask):
+    people = tmp_path / "identity_CelebA.txt"
+    people.write_text(people.read_text().replace("200122.jpg 2880\n", ""))
+    source = source_of(celebamask | {"min_images": 1})
+    assert ("2.jpg", "02880") not in [(row.image, row.identity) for row in source.rows()]
+    unused = dict(source.unused())
+    assert unused["CelebA-HQ-img/2.jpg"].startswith("no identity of it in CelebA-HQ-to-CelebA-mapping.txt and identity")
 
 
 @pytest.fixture

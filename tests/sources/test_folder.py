@@ -38,6 +38,69 @@ def test_every_file_of_a_person_is_listed_but_label_maps(tmp_path, folder):
     assert (found[["rect", "height", "width"]] == "").all().all()
 
 
+def test_what_is_of_no_use_is_listed_with_its_reason(tmp_path, folder):
+    (folder / "ann" / "03.regions.png").write_bytes(b"")
+    source = people_of(folder, landmark_suffix=".pts", label_suffix=".regions.png")
+    links.list_links(tmp_path / "l.parquet", source=source, identities_per_job=9, unused=tmp_path / "unused.csv")
+    assert (tmp_path / "unused.csv").read_text().splitlines() == [
+        "file,reason",
+        "ann/03.regions.png,a label map or landmarks of no picture",
+        "bob/nested,a folder beside pictures",
+        "readme.jpg,not in the folder of a person",
+    ]
+
+
+@pytest.fixture
+def grouped(tmp_path):
+    tree = {"African/m.1": ["a.jpg", "b.jpg"], "Indian/m.2": ["a.jpg"], "Indian/m.3": []}
+    return make_folder(tmp_path / "data", tree)
+
+
+def test_people_below_folders_of_groups_have_their_attributes(grouped):
+    source = people_of(grouped, layout="ethnicity/identity/image")
+    assert source.identities() == ["m.1", "m.2", "m.3"] and source.told == ("ethnicity",)
+    assert [row[:3] for row in source.rows()] == [
+        ("m.1", "a.jpg", "African/m.1/a.jpg"),
+        ("m.1", "b.jpg", "African/m.1/b.jpg"),
+        ("m.2", "a.jpg", "Indian/m.2/a.jpg"),
+        ("m.3", "", ""),
+    ]
+    assert source.attributes() == {"ethnicity": {"m.1": "African", "m.2": "South Asian", "m.3": "South Asian"}}
+    assert people_of(grouped, layout="*/identity/image").attributes() == {}
+    assert people_of(grouped, layout="*/identity/image", include=["m.2"]).identities() == ["m.2"]
+
+
+def test_folders_that_the_layout_does_not_fit_are_told(grouped):
+    with pytest.raises(ValueError, match=r"layout says that 'African' is gender; allowed: female, male"):
+        people_of(grouped, layout="gender/identity/image").identities()
+    make_folder(grouped, {"African/m.2": ["c.jpg"]})
+    with pytest.raises(ValueError, match=r"'m\.2' is a person in two folders: African/m\.2 and Indian/m\.2"):
+        people_of(grouped, layout="*/identity/image").identities()
+
+
+def test_each_picture_may_be_a_person(grouped):
+    (grouped / "Indian" / "m.2" / "notes.txt").write_bytes(b"")
+    source = people_of(grouped, layout="*/*/image")
+    assert [row[:3] for row in source.rows()] == [
+        (path, path.rpartition("/")[2], path) for path in ("African/m.1/a.jpg", "African/m.1/b.jpg", "Indian/m.2/a.jpg")
+    ]
+    assert list(source.unused()) == [("Indian/m.2/notes.txt", "no picture")]
+
+
+def test_a_new_picture_is_noticed_in_every_layout(grouped):
+    for layout in ("*/identity/image", "*/*/image"):
+        before = people_of(grouped, layout=layout).fingerprint()
+        (grouped / "Indian" / "m.2" / f"{len(layout)}.jpg").write_bytes(b"")
+        assert people_of(grouped, layout=layout).fingerprint() != before
+
+
+def test_names_that_are_written_in_another_form_of_unicode_are_the_same(tmp_path):
+    make_folder(tmp_path / "people", {"Jose\N{COMBINING ACUTE ACCENT}": ["a.jpg"], "bob": []})
+    assert people_of(tmp_path / "people", include=["Jos\N{LATIN SMALL LETTER E WITH ACUTE}"]).identities() == [
+        "Jose\N{COMBINING ACUTE ACCENT}"
+    ]
+
+
 def test_own_label_suffix_is_no_picture(folder):
     (folder / "ann" / "02_LABEL.PNG").write_bytes(b"")
     names = people_of(folder, label_suffix="_label.png", landmark_suffix=".pts").images("ann")
@@ -60,7 +123,7 @@ def test_a_folder_in_which_nobody_can_be_found_is_told_with_what_is_there(tmp_pa
 
 def test_include_filters_and_must_exist(tmp_path, folder):
     assert set(table(tmp_path, people_of(folder, include=["bob"])).identity) == {"bob"}
-    with pytest.raises(ValueError, match="no subfolder 'carl'"):
+    with pytest.raises(ValueError, match="has no folder of 'carl'"):
         people_of(folder, include=["bob", "carl"]).identities()
     with pytest.raises(ValueError, match="holds no pictures"):
         people_of(folder, include=["empty"]).identities()

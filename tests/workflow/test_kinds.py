@@ -140,8 +140,10 @@ def check_everything_is_made(root, file, people):
     assert len(retained) > 0 and len(list((results / "figures").glob("*.png"))) >= 12
     groups = pd.read_csv(results / "tables" / "groups.csv")
     assert {"female", "male", "Caucasian", "African"} <= set(groups["group"])
-    ages = pd.read_csv(results / "tables" / "age_slopes.csv", dtype={"identity": str})
-    assert set(ages["identity"]) <= set(people) and len(ages) > 0
+    known = pd.read_csv(results / "tables" / "people.csv", dtype=str)
+    assert set(known["identity"]) == set(people) and set(known["gender"]) == {"female", "male"}
+    assert len(pd.read_csv(results / "tables" / "missing_people.csv")) == 0
+    assert len(pd.read_csv(results / "tables" / "age_slopes.csv")) > 0
     assert "<made>" not in (results / "explorer" / "index.html").read_text()
 
 

@@ -1,12 +1,14 @@
 """The configuration: defaults filled in, every fault found before the first job and said in one sentence each."""
 
+import contextlib
 import copy
+import datetime
 import functools
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
@@ -19,6 +21,9 @@ from leam.recognisers import registry
 from leam.regions import WHOLE_MODEL
 from leam.sample.people import supported_regions
 from leam.sources.base import Source
+
+if TYPE_CHECKING:
+    from leam.analyses.groups.people import Match
 
 SCHEMA_PATH = Path(__file__).parents[2] / "rules" / "schemas" / "config.schema.yaml"
 
@@ -141,6 +146,9 @@ def _fault(error: ValidationError) -> str:
         return f"{'.'.join(filter(None, (where, str(unknown[0]))))} is no setting; allowed here: {', '.join(known)}"
     note = error.schema.get("description", "").strip()
     meaning = f" ({note})" if note else ""
+    if error.schema.get("type") == "string" and isinstance(error.instance, int | float | datetime.date):
+        meaning += "; to YAML a name of digits is a number (after a 0 an octal one), on and no are true and false, "
+        meaning += "and 2001-01-01 is a date: put such a name in quotation marks"
     return f"{where or 'the whole'} is {error.instance!r}; allowed: {_allowed(error.schema)}{meaning}"
 
 
@@ -256,7 +264,7 @@ def _contradictions(config: dict) -> list[str]:
         if not Path(path).is_file()
     ]
     faults += _similarity(config["similarity"], config["maps"]["grid"], config["analysis"]["polarity"])
-    faults += _demographics(resolve(config, config["demographics"]))
+    faults += _demographics(config, source)
     faults += _occlusion(config["occlusion"], config["models"])
     faults += _age_pattern(config["age_pattern"])
     faults += [f"models: {fault}" for fault in path_faults(config["models"])]
@@ -299,16 +307,31 @@ def _similarity(similarity: dict, grid: int, shown: str) -> list[str]:
     return faults
 
 
-def _demographics(path: str | None) -> list[str]:
+def _demographics(config: dict, source: Source) -> list[str]:
+    """Faults of the table of people, and that nobody of the run stands in it."""
+    path = resolve(config, config["demographics"])
     if path is None:
         return []
-    from leam.demographics import read_demographics
+    from leam.analyses.groups.people import fault_of_match
 
     try:
-        read_demographics(path)
+        match = _matched_people(path, source)
+        fault = fault_of_match(match) if match else ""
     except (OSError, ValueError) as error:
         return [f"demographics: {error}"]
-    return []
+    return [f"demographics: {path}: {fault}"] * bool(fault)
+
+
+def _matched_people(path: str, source: Source) -> "Match | None":
+    """The table of people beside the people of the run; None where these are not known yet, or there are none."""
+    from leam.analyses.groups.people import match_people
+    from leam.demographics import read_demographics
+
+    table = read_demographics(path)
+    with contextlib.suppress(ValueError):  # of the source, which are said where it is asked for its people
+        identities = source.identities_at_once()
+        return None if identities is None else match_people(table, identities)
+    return None
 
 
 def _occlusion(occlusion: dict, run: list[str]) -> list[str]:
@@ -442,13 +465,27 @@ def chosen_occlusion(config: dict) -> dict:
 
 
 def attributes(config: dict) -> tuple[str, ...]:
-    """What the demographics say of people: of gender and ethnicity the columns that are there; () without a table."""
-    path = resolve(config, config["demographics"])
+    """What is known of people, of gender and ethnicity: by the table of people or the source; () where nothing is."""
+    path, told = resolve(config, config["demographics"]), chosen_source(config).told
     if path is None:
-        return ()
-    from leam.demographics import read_demographics
+        return told
+    from leam.demographics import ALLOWED, read_demographics
 
-    return tuple(read_demographics(path).columns)
+    known = {*read_demographics(path).columns, *told}
+    return tuple(attribute for attribute in ALLOWED if attribute in known)
+
+
+def unmatched_people(config: dict) -> str:
+    """Who of the run or of the table of people is not in the other, in one sentence; "" where that is nobody, or the
+    people of the run are not known before the first job."""
+    path = resolve(config, config["demographics"])
+    match = path and _matched_people(path, chosen_source(config))
+    if not match:
+        return ""
+    from leam.analyses.groups.people import say_match
+
+    said = say_match(match)
+    return f"demographics: {path}: {said}; missing_people.csv will list them" if said else ""
 
 
 def age_pattern(config: dict) -> str | None:

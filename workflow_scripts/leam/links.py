@@ -3,13 +3,17 @@
 The Snakefile calls the light functions here while it is parsed, so pandas is imported only to write the table.
 """
 
+import logging
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 from leam.sources.base import Row, Source
 
+log = logging.getLogger(__name__)
+
 MOST_JOBS = 10_000  # that one Snakemake plans without ado (tests/benchmarks/bench_planning.txt)
+UNUSED_COLUMNS = ("file", "reason")
 LINK_COLUMNS = (*Row._fields, "shard")
 
 
@@ -57,11 +61,17 @@ def partner_shards(shard: str, shards: Sequence[str], limit: int, seed: int) -> 
 
 
 def list_links(
-    output: str | Path, *, source: Source, identities_per_job: int, rejected: str | Path | None = None
+    output: str | Path,
+    *,
+    source: Source,
+    identities_per_job: int,
+    unused: str | Path | None = None,
+    rejected: str | Path | None = None,
 ) -> None:
     """Write links.parquet: identity, image, url, rect, height, width, shard (all text), sorted by identity and image.
 
     source : its rows say what the columns hold (`leam.sources.base.Row`)
+    unused : where files are written that lie in the source's folders and are of no use (file, reason); None: nowhere
     rejected : where the rows of a published list that cannot be used are written (line, reason); None: nowhere
     """
     import pandas as pd
@@ -72,6 +82,11 @@ def list_links(
     rows = sorted(source.rows())
     if rejected is not None:
         write_table(source.rejected(), rejected)
+    if unused is not None:
+        no_use = pd.DataFrame(sorted(source.unused()), columns=list(UNUSED_COLUMNS), dtype=str)
+        if len(no_use):
+            log.warning("%d files or folders of the source are of no use: %s", len(no_use), Path(unused).name)
+        write_table(no_use, unused)
     table = pd.DataFrame(rows, columns=Row._fields)
     shards = assign_shards(sorted(set(table["identity"])), identities_per_job)  # every identity has a row
     table = table.assign(shard=table["identity"].map(shards)).astype("string")

@@ -7,6 +7,7 @@ need this before all else.
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 RESERVED = ("discarded", "ledger")  # groups of HDF5 files that stand beside the identities
@@ -37,6 +38,11 @@ def csv_cell(text: str) -> str:
 def from_cell(cell: str) -> str:
     """The text that ``csv_cell`` made the cell of."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
+def composed(name: str) -> str:
+    """The name as two lists of names are compared: file systems write one and the same in several forms of Unicode."""
+    return unicodedata.normalize("NFC", name)
 
 
 def in_script(data: object) -> str:

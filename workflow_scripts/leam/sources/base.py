@@ -115,6 +115,19 @@ class Source(ABC):
         """Text that changes with the list of pictures, which then is made anew; "" where settings say it all."""
         return ""
 
+    def identities_at_once(self) -> list[str] | None:
+        """The identities while a run is planned; None where it takes long to know them."""
+        return self.identities()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What the source itself says of people: of gender and ethnicity those that `attributes` has."""
+        return ()
+
+    def attributes(self) -> dict[str, dict[str, str]]:
+        """{attribute: {identity: value}} for those of `told`, in the words of `leam.demographics.ALLOWED`."""
+        return {}
+
     def files(self) -> dict[str, str]:
         """Files from which the list of pictures is read, by a name: inputs of the rule that lists."""
         return {}
@@ -124,6 +137,10 @@ class Source(ABC):
     @abstractmethod
     def rows(self) -> Iterable[Row]:
         """A row per picture, in any order, and one for each identity without pictures."""
+
+    def unused(self) -> Iterable[tuple[str, str]]:
+        """(file or folder, reason) for what lies in the source's folders and is no one's picture or beside one."""
+        return ()
 
     def rejected(self) -> "pd.DataFrame":
         """The rows of a published list that cannot be used: a data frame of ``line`` and ``reason``."""

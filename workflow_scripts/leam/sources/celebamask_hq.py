@@ -1,6 +1,7 @@
 """CelebAMask-HQ: CelebA-HQ-img/N.jpg, and CelebAMask-HQ-mask-anno/(N div 2000)/NNNNN_part.png per part seen."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from leam import reasons
@@ -27,23 +28,45 @@ class CelebamaskHq(DataSet):
     brings_labels = True
 
     def people(self) -> People:
-        """Raises ValueError for a missing file, a line of another form, or a picture of which no identity is known."""
-        mapping = Path(self.settings["mapping_file"] or self.folder / MAPPING)
-        original = {
-            row[0]: row[-1] for row in _text_rows(mapping, "a number first, a CelebA file last") if row[0].isdigit()
-        }
-        identity = dict(_text_rows(Path(self.settings["identity_file"]), "a CelebA file and a number", fields=2))
+        """Raises ValueError for a missing file, a line of another form, or where no picture has a known identity."""
         people = defaultdict(list)
-        for name in self.file_names(self.folder / PICTURES, "the data set's pictures"):
-            stem, _, suffix = name.rpartition(".")
-            if f".{suffix.lower()}" not in PICTURE_SUFFIXES:
-                continue
-            found = identity.get(original.get(stem, ""), "")
-            if not found.isdigit():
-                lists = f"{mapping} and {self.settings['identity_file']}"
-                raise ValueError(f"source celebamask_hq: no identity of {name} in {lists}")
-            people[f"{int(found):05d}"].append(name)
+        for name, identity in self._identities().items():
+            people[identity].append(name)
+        people.pop("", None)
+        if not people:
+            raise ValueError(
+                f"source celebamask_hq: {self._lists} have no identity of any picture in {self.folder / PICTURES}"
+            )
         return dict(people)
+
+    def unused(self) -> Iterator[tuple[str, str]]:
+        """Pictures of which no identity is known, and files that are none."""
+        found = self._identities()
+        for name in self._files():
+            if not found.get(name):
+                reason = f"no identity of it in {self._lists}" if name in found else "no picture"
+                yield f"{PICTURES}/{name}", reason
+
+    @property
+    def _mapping(self) -> Path:
+        return Path(self.settings["mapping_file"] or self.folder / MAPPING)
+
+    @property
+    def _lists(self) -> str:
+        return f"{self._mapping.name} and {Path(self.settings['identity_file']).name}"
+
+    def _files(self) -> list[str]:
+        return self.file_names(self.folder / PICTURES, "the data set's pictures")
+
+    def _identities(self) -> dict[str, str]:
+        """The identity of each picture, "" where the lists have none."""
+        rows = _text_rows(self._mapping, "a number first, a CelebA file last")
+        original = {row[0]: row[-1] for row in rows if row[0].isdigit()}
+        identity = dict(_text_rows(Path(self.settings["identity_file"]), "a CelebA file and a number", fields=2))
+        names = {
+            name: identity.get(original.get(Path(name).stem, ""), "") for name in self._files() if _is_picture(name)
+        }
+        return {name: f"{int(found):05d}" if found.isdigit() else "" for name, found in names.items()}
 
     def url(self, identity: str, image: str) -> str:
         return f"{PICTURES}/{image}"
@@ -65,6 +88,10 @@ class CelebamaskHq(DataSet):
         for label, mask in zip(files, read_masks(files.values(), shape), strict=True):
             labels[mask] = label
         return encode_labels(farl_labels("celebamask_hq")[labels])
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURE_SUFFIXES)
 
 
 def _text_rows(path: Path, expected: str, fields: int | None = None) -> list[list[str]]:

@@ -3,6 +3,7 @@
 import functools
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 NAME = re.compile(r"(\d{3})A\d{1,3}[a-z]?\.(?:jpe?g|png)", re.IGNORECASE)
+
+POINTS_SUFFIX = ".pts"
 
 
 class Fgnet(DataSet):
@@ -38,6 +41,17 @@ class Fgnet(DataSet):
             raise ValueError(f"source fgnet: {self.settings['path']!r} holds no pictures named NNNAyy.JPG")
         return dict(people)
 
+    def unused(self) -> Iterator[tuple[str, str]]:
+        """Files with other names, and landmarks of no picture."""
+        names = self.file_names(self.settings["path"], "a folder of NNNAyy.JPG")
+        pictures = {Path(name).stem.lower() for name in names if NAME.fullmatch(name)}
+        for name in names:
+            if not NAME.fullmatch(name) and not name.lower().endswith(POINTS_SUFFIX):
+                yield name, "not named NNNAyy.JPG"
+        for stem, file in self._points_files.items():
+            if stem not in pictures:
+                yield str(file), "landmarks of no picture"
+
     def url(self, identity: str, image: str) -> str:
         return image
 
@@ -61,5 +75,5 @@ class Fgnet(DataSet):
             for folder in folders
             if folder.is_dir()
             for file in sorted(folder.iterdir())
-            if file.suffix.lower() == ".pts"
+            if file.suffix.lower() == POINTS_SUFFIX
         }

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from leam import paper
+from leam.analyses.groups.people import read_people
 from leam.analyses.occlusion.table import DROP_KEYS, SUMMARY_COLUMNS, average_images, model_drop_table, summarise
 from leam.analyses.regions.table import REGION_COLUMNS, share_regions
-from leam.demographics import ALLOWED, read_demographics
+from leam.demographics import ALLOWED
 from leam.regions import FULL, TOP_1, WHOLE_MODEL
 from leam.statistics import CORRECTED, correct, mann_whitney, ratio
 from leam.tables import read_output, write_table
@@ -93,28 +94,29 @@ def assess_significance(
     drops: dict[str, list[str]],
     counts: dict[str, str],
     images: dict[str, str],
-    demographics: str | Path,
+    people: str | Path,
     output: str | Path,
     *,
     guide: str,
 ) -> None:
     """significance.csv: groups compared by Mann-Whitney U, one row per test.
 
-    drops : per model the files of ``occlude_faces``; counts, images : its two files of ``count_regions``
+    drops : per model the files of ``occlude_faces``; counts, images : its two files of ``count_regions``; people :
+    people.csv
     measure "drop" : of the cosine, under the first layers of ``guide`` and of the model itself, and without a guide;
     measure "share" : percent of activated pixels per region, whole model. unit : what was tested, images or identity
     means. p_holm : Holm's correction within a measure, attribute, unit and fill; tests : how many that were;
     p_attainable, detectable_difference : the smallest p_holm that there could have been, and the difference that would
     have been seen
     """
-    people = read_demographics(demographics)
+    known = read_people(people)
     tables = []
     for model in drops:
         for measure, (by_image, by_identity, untrained) in {
             "drop": _drops(drops[model], model, guide),
             "share": _shares(counts[model], images[model]),
         }.items():
-            found = compare_units(by_image, by_identity, people)
+            found = compare_units(by_image, by_identity, known)
             tables.append(found.assign(measure=measure, model=model, untrained=untrained))
     table = pd.concat(tables, ignore_index=True).reindex(
         columns=[*TEST_KEYS, *TEST_STATISTICS, "deviation", "untrained"]
@@ -150,7 +152,7 @@ def _shares(counts: str, images: str) -> tuple[pd.DataFrame, pd.DataFrame, bool]
 
 def tabulate_drops(
     drops: dict[str, list[str]],
-    demographics: str | Path,
+    people: str | Path,
     outputs: dict[str, str],
     *,
     guide: str,
@@ -160,15 +162,15 @@ def tabulate_drops(
     """Mean drops of every group, long form, and the paper's tables 22 (female) and 23 (male) beside ours.
 
     drops, guide : as in ``assess_significance``; fill : of tables 22 and 23; outputs : paths by the names
-    drops_by_group, and table22 and table23 where the demographics have a gender. A mean is over identities, with its
+    drops_by_group, and table22 and table23 where people.csv has a gender. A mean is over identities, with its
     interval.
     """
-    people = read_demographics(demographics)
+    known = read_people(people)
     summaries = []
     for model, paths in drops.items():
         means = first_layers(average_images(paths), ("", guide, model))
-        for attribute in people.columns:
-            groups = means["identity"].map(people[attribute]).fillna("").replace("", "unknown")
+        for attribute in known.columns:
+            groups = means["identity"].map(known[attribute]).fillna("").replace("", "unknown")
             for group in sorted(groups.unique()):
                 summary = summarise(means[groups == group], confidence)
                 summaries.append(summary.assign(model=model, attribute=attribute, group=group))
@@ -187,7 +189,7 @@ def _gender_table(table: pd.DataFrame, guide: str, fill: str, name: str) -> pd.D
 
 def tabulate_groups(
     counts: dict[str, str],
-    demographics: str | Path,
+    people: str | Path,
     output: str | Path,
     *,
     polarity: str,
@@ -195,24 +197,23 @@ def tabulate_groups(
 ) -> None:
     """groups.csv: the whole model's shares for each gender and ethnicity, full activation and top 1 %, one polarity.
 
-    Identities without a value in the demographics table, or without a row there, form the group "unknown"; the log says
-    how many.
+    people : people.csv; identities without a value there form the group "unknown", and the log says how many.
     """
-    people = read_demographics(demographics)
+    known = read_people(people)
     tables = []
     for model, path in counts.items():
         table = read_output(path)
         chosen = (table["polarity"] == polarity) & (table["layer"] == WHOLE_MODEL)
         table = table[chosen & table["threshold"].isin([FULL, TOP_1])]
-        for attribute in people.columns:
-            groups = table["identity"].astype(str).map(people[attribute]).replace("", np.nan).fillna("unknown")
+        for attribute in known.columns:
+            groups = table["identity"].astype(str).map(known[attribute]).replace("", np.nan).fillna("unknown")
             named, nameless = table["identity"].astype(str), groups == "unknown"
             log.info(
-                "%s: %d of %d identities have no %s in the table of people",
+                "%s: nobody said the %s of %d of %d identities",
                 model,
+                attribute,
                 named[nameless].nunique(),
                 named.nunique(),
-                attribute,
             )
             for group, rows in table.groupby(groups):
                 shares = share_regions(rows, confidence)

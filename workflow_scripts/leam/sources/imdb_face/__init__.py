@@ -46,6 +46,10 @@ class ImdbFace(Source):
     def identities(self) -> list[str]:
         return sorted({row.identity for row in self.rows()})
 
+    def identities_at_once(self) -> list[str] | None:
+        """Those that are named; otherwise the list must be read, which has 1.7 million rows."""
+        return self.settings["include"]
+
     def files(self) -> dict[str, str]:
         return {"list": self.settings["path"]}
 
