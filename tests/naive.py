@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 
-def gradient_and_activation(network, layer, image, positive, polarity):
+def gradient_and_activation(network, layer, image, positive, polarity, target="cosine"):
     """Of one anchor image (3, h, w), one positive, one layer: (C, h, w) twice, from a graph of their own."""
     kept = {}
 
@@ -24,15 +24,16 @@ def gradient_and_activation(network, layer, image, positive, polarity):
         x_i = network(image[None])[0]
     finally:
         handle.remove()
-    cosine = (x_i @ x_j) / (x_i.norm() * x_j.norm())
-    target = 1 - cosine if polarity == "loss" else cosine
-    (gradient,) = torch.autograd.grad(target, kept["graph"])
+    norm = x_i.norm() if target == "cosine" else x_i.norm().detach()
+    cosine = (x_i @ x_j) / (norm * x_j.norm())
+    differentiated = 1 - cosine if polarity == "loss" else cosine
+    (gradient,) = torch.autograd.grad(differentiated, kept["graph"])
     return gradient[0], kept["A"].detach()[0]
 
 
-def pair_map(network, layer, image, positive, polarity):
+def pair_map(network, layer, image, positive, polarity, target="cosine"):
     """M_ij of equations 1-5 for one anchor image (3, h, w), one positive, one layer."""
-    gradient, activation = gradient_and_activation(network, layer, image, positive, polarity)
+    gradient, activation = gradient_and_activation(network, layer, image, positive, polarity, target)
     weights = torch.relu(gradient)
     total = torch.zeros_like(activation[0])
     for channel in range(len(activation)):

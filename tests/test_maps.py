@@ -32,11 +32,11 @@ def engine(network, layers, x, side=28, reductions=(LEAM,), **options):
     return maps.explain(network, layers, x, regions, maps.MapSettings(grid=side, **options), Grid(side), reductions)
 
 
-def naive_image_maps(network, layer, x, polarity):
+def naive_image_maps(network, layer, x, polarity, target="cosine"):
     """docs/method.md 4: the mean over the anchor's N-1 pairs of the pair maps, each normalised to sum 1."""
     n, means = len(x), []
     for i in range(n):
-        found = [naive.pair_map(network, layer, x[i], x[j], polarity) for j in range(n) if j != i]
+        found = [naive.pair_map(network, layer, x[i], x[j], polarity, target) for j in range(n) if j != i]
         means.append(sum(m / m.sum() for m in found) / (n - 1))
     return torch.stack(means)
 
@@ -92,6 +92,18 @@ def test_engine_equals_the_naive_loop(name, images, layers):
         for sign, polarity in enumerate(POLARITIES):
             expected = naive_image_maps(network, module, x, polarity)
             np.testing.assert_allclose(found[f"maps.{number}"][sign], expected, rtol=1e-7, atol=1e-14)
+
+
+@pytest.mark.parametrize("batch_images", [4, 2])
+def test_the_product_with_constant_norms_equals_the_naive_loop(batch_images):
+    network, recogniser = network_of("sample_cosface", seed=4)
+    x = torch.randn(4, 3, 112, 112, dtype=torch.float64)
+    layer = recogniser.layers[4]
+    found = engine(network, (layer,), x, target="dot", batch_images=batch_images)
+    for sign, polarity in enumerate(POLARITIES):
+        expected = naive_image_maps(network, layer, x, polarity, "dot")
+        np.testing.assert_allclose(found["maps.0"][sign], expected, rtol=1e-7, atol=1e-14)
+        assert not np.allclose(expected, naive_image_maps(network, layer, x, polarity), rtol=0.1)
 
 
 def test_engine_equals_the_naive_loop_with_in_place_activations():

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from leam.device import halve
 
+COSINE, DOT = "cosine", "dot"  # what is differentiated: see maps.MapSettings
 SAME_COSINE = 0.999  # cosine of two embeddings of one picture that differ by rounding, in float32
 
 
@@ -45,9 +46,14 @@ def is_usable(embeddings: Tensor) -> Tensor:
     return norms.isfinite() & (norms > 0)
 
 
+def wide(embeddings: Tensor) -> Tensor:
+    """Embeddings (N, D) in float32 at least."""
+    return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+
+
 def normalise(embeddings: Tensor) -> Tensor:
     """Embeddings (N, D) at unit norm, in float32 at least."""
-    return functional.normalize(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)))
+    return functional.normalize(wide(embeddings))
 
 
 def cosines_of(one: Tensor, other: Tensor) -> Tensor:

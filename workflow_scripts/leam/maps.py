@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from leam import files, storage
 from leam.device import arithmetic, choose_device, halve, images_at_once, tune_cpu
-from leam.embedding import UnusableImagesError, embed, is_usable, normalise, unit_embeddings
+from leam.embedding import COSINE, UnusableImagesError, embed, is_usable, normalise, unit_embeddings, wide
 from leam.faces.duplicates import kept_images, leave_out
 from leam.grid import CENTRED, TOP_PERCENTS, Grid, Lattice
 from leam.jobs import Behind, Job
@@ -62,6 +62,7 @@ class MapSettings:
     pair_maps : store every pair's map too (float16); dtype : of the stored image maps, "float32" or "float16"
     precision : of the network's products, "float32", "tf32" or "bf16" (see ``device.arithmetic``)
     placement : "centred", each unit in the middle of its receptive field, or "stretched", evenly over the input
+    target : what is differentiated, "cosine" (the paper's) or "dot", the cosine with the anchor's norm held constant
     """
 
     grid: int = 112
@@ -71,6 +72,7 @@ class MapSettings:
     dtype: str = "float32"
     precision: str = "float32"
     placement: str = CENTRED
+    target: str = COSINE
 
 
 def map_settings(section: dict) -> MapSettings:
@@ -115,17 +117,24 @@ class PairBatch:
 
 
 def pair_batches(
-    activations: dict[str, Tensor], cells: Sequence[Cell], block: Tensor, anchors: Anchors, unit: Tensor
+    activations: dict[str, Tensor],
+    cells: Sequence[Cell],
+    block: Tensor,
+    anchors: Anchors,
+    unit: Tensor,
+    target: str = COSINE,
 ) -> Iterator[PairBatch]:
     """Every ordered pair of the given anchors, one shift at a time: at most b pairs per backward.
 
     activations : {place: (b, C, h, w) what was recorded there for the anchors}; block : (b, D) their embeddings, with
-        the graph; unit : (N, D) unit embeddings of all images, constants
+        the graph; unit : (N, D) unit embeddings of all images, constants; target : as in ``MapSettings``
     All cells take the same backward.
     """
     if not block.requires_grad:
         raise ModelError(no_part(activations))
-    block_unit = normalise(block)  # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|)
+    # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|); with a constant norm the gradient keeps what the anchor shares
+    # with itself, cos_ij x_i / |x_i| . d x_i / |x_i|
+    block_unit = normalise(block) if target == COSINE else wide(block) / wide(block).detach().norm(dim=1, keepdim=True)
     constant = block_unit.detach()
     for number, active in enumerate(anchors.active, 1):
         positives, slots = (each[number - 1] for each in (anchors.positives, anchors.slots))
@@ -347,14 +356,14 @@ def _compute_block(
 ) -> dict[str, np.ndarray]:
     """The ``arrays`` of one block, whose maps are counted anew where the counter could not settle all ties."""
     given = anchors, [cell.place for cell in cells], regions[anchors.positions], settings, grid
-    found, is_settled = _fill(taps, cells, x, unit, Block(*given, counter))
+    found, is_settled = _fill(taps, cells, x, unit, Block(*given, counter), settings.target)
     if not found["usable"].all():
         raise UnusableImagesError(found["usable"])
-    return found if is_settled else _fill(taps, cells, x, unit, Block(*given))[0]
+    return found if is_settled else _fill(taps, cells, x, unit, Block(*given), settings.target)[0]
 
 
 def _fill(
-    taps: Taps, cells: Sequence[Cell], x: Tensor, unit: Tensor | None, block: Block
+    taps: Taps, cells: Sequence[Cell], x: Tensor, unit: Tensor | None, block: Block, target: str
 ) -> tuple[dict[str, np.ndarray], bool]:
     """The ``arrays`` of a block and whether its ties are settled. Where it holds all images, its own forward gives the
     positives (``unit``).
@@ -365,7 +374,7 @@ def _fill(
         block.usable = is_usable(embeddings.detach())
         unit = normalise(embeddings.detach()) if unit is None else unit
         block.unit = unit[own]
-        for pair_batch in pair_batches(activations, cells, embeddings, block.anchors, unit):
+        for pair_batch in pair_batches(activations, cells, embeddings, block.anchors, unit, target):
             block.add(pair_batch)
     return block.arrays(), block.counter.is_settled()
 
@@ -683,6 +692,7 @@ def _attributes(ready: Ready, described: dict[str, str | bool]) -> dict[str, obj
         "layers": list(layers),
         "grid": settings.grid,
         "placement": settings.placement,
+        "target": settings.target,
         "thresholds": [*(f"{percent:g}" for percent in settings.top_percents), FULL],
         "regions": list(REGIONS),
         "config_digest": files.digest_value(described),
