@@ -129,9 +129,14 @@ def render(identity: Identity, picture: Picture, size: int) -> Rendering:
     hits = _rasterise(mesh, 2 * screen + 0.5, near, fine)
     image[hits.pixel] = _shade(mesh, hits, _paint(mesh, hits, identity, picture), picture)
     image = image.reshape(size, 2, size, 2, 3).mean((1, 3))
-    landmarks = _project(pose(surface(landmarks_of(identity, picture), identity, picture), picture), picture, size)[0]
     image = np.clip(np.rint(255 * image), 0, 255).astype(np.uint8)
-    return Rendering(image, regions.reshape(size, size), landmarks.astype(np.float32))
+    return Rendering(image, regions.reshape(size, size), find_landmarks(identity, picture, size))
+
+
+def find_landmarks(identity: Identity, picture: Picture, size: int) -> np.ndarray:
+    """(68, 2) float32: the landmarks of ``render``, without a picture."""
+    on_head = surface(landmarks_of(identity, picture), identity, picture)
+    return _project(pose(on_head, picture), picture, size)[0].astype(np.float32)
 
 
 def _backdrop(picture: Picture, size: int) -> np.ndarray:
