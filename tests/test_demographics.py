@@ -59,9 +59,6 @@ def test_a_heading_of_no_known_table_is_told(tmp_path, head):
         read(tmp_path, f"{head}\na\n" if "," not in head else f"{head}\na,b\n")
 
 
-def test_one_name_in_two_forms_of_unicode_is_twice(tmp_path):
-    with pytest.raises(ValueError, match="stands there more than once"):
-        read(
-            tmp_path,
-            "identity,gender\nJos\N{LATIN SMALL LETTER E WITH ACUTE},male\nJose\N{COMBINING ACUTE ACCENT},male\n",
-        )
+def test_a_name_stands_there_once(tmp_path):
+    with pytest.raises(ValueError, match="'a' stands there more than once"):
+        read(tmp_path, "identity,gender\na,male\na,male\n")

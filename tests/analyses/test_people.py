@@ -53,6 +53,13 @@ def test_names_in_two_forms_of_unicode_are_the_same(tmp_path, there, here):
     assert list(matched(tmp_path, f"identity,gender\nJos{there},male\n", [f"Jos{here}"]).people.index) == [f"Jos{here}"]
 
 
+def test_people_who_differ_in_the_form_of_unicode_alone_keep_their_rows(tmp_path):
+    text = f"identity,gender\nJos{E_ACUTE},male\nJos{E_AND_ACUTE},female\n"
+    both = matched(tmp_path, text, [f"Jos{E_AND_ACUTE}", f"Jos{E_ACUTE}"])
+    assert both.people["gender"].to_dict() == {f"Jos{E_ACUTE}": "male", f"Jos{E_AND_ACUTE}": "female"}
+    assert len(matched(tmp_path, text, [f"Jos{E_ACUTE}"]).of("run")) == 1
+
+
 PICTURES = "file,age,gender,race,service_test\n{}"
 
 

@@ -54,7 +54,7 @@ def test_a_graft_of_oneself_changes_no_pixel(group):
 
 @pytest.mark.parametrize("group", ["nose", "eyes", "brows", "lips", "ears"])
 def test_a_graft_changes_pixels_near_its_regions_only(group):
-    """Features rise smoothly from the face, so the shading changes a little around them: of a head of 60 px, within 10."""
+    """Features rise smoothly from the face, so the shading changes a little around them: within 10 px."""
     person, donor, picture = draw_identity(SEED, 0), draw_identity(SEED, 7), draw_picture(SEED, 0, 0)
     before, after = (rendering.render(who, picture, SIZE) for who in (person, grafts.graft(person, donor, group)))
     change = np.abs(before.image.astype(int) - after.image).max(-1)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from leam.names import composed, from_cell
+from leam.names import from_cell
 
 ALLOWED = {
     "gender": ("female", "male"),
@@ -58,7 +58,7 @@ def read_demographics(path: str | Path) -> pd.DataFrame:
     except ValueError as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
     name = table.columns[0]
-    if twice := sorted(table[name][table[name].map(composed).duplicated()]):
+    if twice := sorted(table[name][table[name].duplicated()]):
         raise ValueError(f"{path}: {shown(twice[:1])} stands there more than once")
     faults = []
     for column in table.columns[1:]:

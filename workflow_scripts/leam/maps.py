@@ -132,8 +132,8 @@ def pair_batches(
     """
     if not block.requires_grad:
         raise ModelError(no_part(activations))
-    # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|); with a constant norm the gradient keeps what the anchor shares
-    # with itself, cos_ij x_i / |x_i| . d x_i / |x_i|
+    # equation 4: d cos_ij = x_j / |x_j| . d (x_i / |x_i|); with a constant norm the gradient keeps what the anchor
+    # shares with itself, cos_ij x_i / |x_i| . d x_i / |x_i|
     block_unit = normalise(block) if target == COSINE else wide(block) / wide(block).detach().norm(dim=1, keepdim=True)
     constant = block_unit.detach()
     for number, active in enumerate(anchors.active, 1):

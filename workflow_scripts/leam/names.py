@@ -12,6 +12,9 @@ from collections.abc import Iterable, Sequence
 
 RESERVED = ("discarded", "ledger")  # groups of HDF5 files that stand beside the identities
 LONGEST = 100  # bytes of a recogniser's name: file systems take 255, and names of files have more before and behind
+MOST_REPEATS = (
+    19  # of a piece at the end of a recogniser's name; Snakemake refuses more in what its wildcards stand for
+)
 IMAGES_OF = ".images"  # regions/NAME.images.parquet stands beside regions/NAME.parquet
 # What begins a formula in a spreadsheet, in full width too, or would begin another cell, and marks before it.
 FORMULA = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@＝＋－＠])")  # noqa: RUF001
@@ -72,6 +75,12 @@ def path_faults(names: Sequence[str]) -> list[str]:
         f"{name!r} ends as a file of another recogniser may; allowed: no {IMAGES_OF} at the end"
         for name in names
         if name.casefold().endswith(IMAGES_OF)
+    ]
+    faults += [
+        f"{name!r} ends in {found[1]!r} over and over, which Snakemake takes for a path without end; allowed: at most "
+        f"{MOST_REPEATS} times"
+        for name in names
+        if (found := re.search(rf"(.+?)\1{{{MOST_REPEATS},}}$", name, re.S))
     ]
     if alike := twins(names, [name.casefold() for name in names]):
         faults.append(f"{' and '.join(map(repr, alike))} differ in case alone, which not every file system tells apart")

@@ -76,7 +76,7 @@ def crop_twins(
     settings: stage.FaceSettings,
     region: str | None = None,
 ) -> np.ndarray:
-    """(N, S, S, 3) uint8: person ``others[k]`` in picture ``numbers[k]`` of person ``index``, cropped as that person."""
+    """(N, S, S, 3) uint8: person ``others[k]`` in picture ``numbers[k]`` of person ``index``, and cropped so."""
     person = draw_identity(seed, index, region)
     return np.stack(
         [

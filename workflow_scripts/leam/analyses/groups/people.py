@@ -1,12 +1,12 @@
 """Who of a run stands in the table of people.
 
-Names are compared in Unicode's composed form: file systems write the same name in one form or the other.
+Names that differ in the form of Unicode alone are the same: file systems write a name in one form or the other.
 """
 
 import logging
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,24 +40,38 @@ class Match(NamedTuple):
 
 def match_people(table: pd.DataFrame, identities: Iterable[str]) -> Match:
     """The identities of a run and the rows of a table of people (`leam.demographics.read_demographics`), by name."""
-    names = {identity: composed(identity) for identity in identities}
-    in_run = set(names.values())
+    names = list(dict.fromkeys(identities))
     if table.index.name == PICTURE:
-        table = _by_person(table, in_run)
-    table = table.set_axis(table.index.map(composed))
-    present = [identity for identity, name in names.items() if name in table.index]
-    absent = [identity for identity, name in names.items() if name not in table.index]
-    strangers = [name for name in table.index if name not in in_run]
-    meant: dict[str, list[str]] = {}
-    for identity in absent:
-        meant.setdefault(_loosened(identity), []).append(identity)
-    perhaps = [meant.get(_loosened(name), []) for name in strangers]
-    rows = [(identity, OF_TABLE, "") for identity in absent]
-    rows += [(name, OF_RUN, one[0] if len(one) == 1 else "") for name, one in zip(strangers, perhaps, strict=True)]
+        table = _by_person(table, {*names, *map(composed, names)})
+    row_of = _rows_of(names, list(table.index))
+    absent = [name for name in names if name not in row_of]
+    used = set(row_of.values())
+    strangers = [row for row in table.index if row not in used]
+    meant = _grouped(absent, _loosened)
+    perhaps = [meant.get(_loosened(row), []) for row in strangers]
+    rows = [(name, OF_TABLE, "") for name in absent]
+    rows += [(row, OF_RUN, one[0] if len(one) == 1 else "") for row, one in zip(strangers, perhaps, strict=True)]
     return Match(
-        table.loc[[names[identity] for identity in present]].set_axis(present).rename_axis("identity"),
+        table.loc[list(row_of.values())].set_axis(list(row_of)).rename_axis("identity"),
         pd.DataFrame(rows, columns=list(MISSING_COLUMNS)) if rows else no_rows(MISSING_COLUMNS),
     )
+
+
+def _rows_of(names: list[str], rows: list[str]) -> dict[str, str]:
+    """{name: the row that is written alike, or else the only one that differs in Unicode's form}."""
+    found = {name: name for name in names if name in set(rows)}
+    left = _grouped([row for row in rows if row not in found], composed)
+    alike = _grouped([name for name in names if name not in found], composed)
+    both = {key: (group[0], left[key][0]) for key, group in alike.items() if len(group) == len(left.get(key, [])) == 1}
+    return found | dict(both.values())
+
+
+def _grouped(names: list[str], form: Callable[[str], str]) -> dict[str, list[str]]:
+    """The names by a form of theirs."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(form(name), []).append(name)
+    return found
 
 
 def _loosened(name: str) -> str:
@@ -68,7 +82,7 @@ def _loosened(name: str) -> str:
 def _by_person(pictures: pd.DataFrame, names: set[str]) -> pd.DataFrame:
     """Rows of pictures as rows of people: these are the pictures, or their folders by path or by name, whichever finds
     most of the run."""
-    paths = pd.Series(pictures.index).map(composed)
+    paths = pd.Series(pictures.index)
     folders = paths.str.rpartition("/")[0]
     keys = max((paths, folders, folders.str.rpartition("/")[2]), key=lambda key: len(set(key) & names))
     return pictures.groupby(keys.to_numpy()).agg(_agreed)
