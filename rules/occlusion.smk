@@ -1,6 +1,7 @@
 # reads   results/faces/{shard}.h5, results/maps/{model}/*.h5 of the recogniser and of its guides
 # writes  results/averages/{model}.h5: what takes all shards (sums of image maps, the threshold), so that no job of one
 #         shard reads all others
+#         results/twins/{shard}.h5: other people in the same pictures of the sample, where occlusion.fills has twin
 #         results/occlusion/{model}/{shard}.parquet: drop of every image under every mask
 #         results/tables and results/figures: the paper's tables 9 and 21 and figure 8, the transfer matrix, the
 #         decision view, and the chain of controls "Is it person-specific?"
@@ -52,8 +53,33 @@ rule average_maps:
         "../workflow_scripts/average_maps.py"
 
 
+TWINS = {}
+if "twin" in OCCLUSION["fills"]:
+    TWINS = {"twins": results("twins/{shard}.h5")}
+
+    rule render_twins:
+        input:
+            faces=results("faces/{shard}.h5"),
+        output:
+            TWINS["twins"],
+        log:
+            results("logs/render_twins/{shard}.log"),
+        benchmark:
+            results("benchmarks/render_twins/{shard}.tsv")
+        conda:
+            "../envs/leam.yaml"
+        params:
+            code=code_of("render_twins"),
+            source=as_it_is(SOURCE.settings),
+            seed=config["seed"],
+            faces=as_it_is(settings.faces_settings(config)),
+        script:
+            "../workflow_scripts/render_twins.py"
+
+
 rule occlude_faces:
     input:
+        **TWINS,
         faces=results("faces/{shard}.h5"),
         maps=guides_maps,
         averages=results("averages/{model}.h5"),

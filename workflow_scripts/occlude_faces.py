@@ -20,6 +20,7 @@ occlude_faces(
     fetched(given.weights, recogniser(snakemake.wildcards.model, params.recogniser)),
     occlusion_settings(params.settings),
     device="cuda" if snakemake.resources.get("gpu") else "auto",
+    twins=given.get("twins"),
     seed=params.seed,
     minutes=snakemake.resources.get("runtime"),
     progress=joblog.progress,

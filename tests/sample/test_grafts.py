@@ -81,3 +81,22 @@ def test_groups_share_no_trait():
     assert sum(map(len, of_groups)) == len(set().union(*of_groups)) == len(names) - 1
     with pytest.raises(ValueError, match=r"graft 'chin': expected one of skin, face, nose"):
         grafts.traits_of("chin", names)
+
+
+def test_twins_of_a_shard_are_those_of_each_picture(tmp_path):
+    rows = [(name, image, "00000") for name in ("s001", "s004") for image in ("00", "02")]
+    pd.DataFrame(rows, columns=["identity", "image", "shard"]).to_parquet(tmp_path / "links.parquet")
+    images, faces, twins = (tmp_path / name for name in ("images.h5", "faces.h5", "twins.h5"))
+    rendering.render_sample(tmp_path / "links.parquet", images, shard="00000", seed=SEED, size=SIZE)
+    stage.parse_faces(images, faces, SETTINGS)
+    grafts.render_twins(faces, twins, seed=SEED, size=SIZE, settings=SETTINGS)
+    others = {(index, number): grafts.draw_other(SEED, index, number) for index in (1, 4) for number in (0, 2)}
+    assert len(set(others.values())) == 4 and all(other != index for (index, _), other in others.items())
+    with storage.open_shard(twins, "twins") as shard:
+        found = storage.read_twins(shard, "s004", ["02", "00"])
+    for twin, number in zip(found, (2, 0), strict=True):
+        assert np.array_equal(twin, crop(draw_identity(SEED, others[4, number]), person=4, number=number))
+
+
+def test_nobody_is_their_own_other():
+    assert all(grafts.draw_other(0, index, 0) != index for index in range(2 * grafts.DONORS))

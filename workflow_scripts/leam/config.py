@@ -14,7 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from leam import sources
-from leam.analyses.occlusion import paper_fill
+from leam.analyses.occlusion import TWIN_FILL, paper_fill
 from leam.files import whole_file
 from leam.names import NO_TEXT, path_faults
 from leam.recognisers import registry
@@ -266,6 +266,11 @@ def _contradictions(config: dict) -> list[str]:
     faults += _similarity(config["similarity"], config["maps"]["grid"], config["analysis"]["polarity"])
     faults += _demographics(config, source)
     faults += _occlusion(config["occlusion"], config["models"])
+    if TWIN_FILL in config["occlusion"]["fills"] and (source.kind, faces["detector"]) != ("sample", "given"):
+        faults.append(
+            "occlusion.fills holds twin; allowed with source.kind sample and faces.detector given (or auto), as other "
+            "people cannot be rendered anew in the same picture and crop"
+        )
     faults += _age_pattern(config["age_pattern"])
     faults += [f"models: {fault}" for fault in path_faults(config["models"])]
     if WHOLE_MODEL in config["models"]:
@@ -341,6 +346,8 @@ def _occlusion(occlusion: dict, run: list[str]) -> list[str]:
         faults.append(f"occlusion.headline_percent is {headline}; allowed: one of occlusion.percents: {allowed}")
     if (fill := occlusion["headline_fill"]) not in (fills := occlusion["fills"]):
         faults.append(f"occlusion.headline_fill is {fill!r}; allowed: one of occlusion.fills: {', '.join(fills)}")
+    if fills == [TWIN_FILL]:
+        faults.append("occlusion.fills is twin alone; allowed: beside another, as pairs by age are never under it")
     guides = run if occlusion["guides"] is None else occlusion["guides"]
     if unknown := [name for name in guides if name not in run]:
         faults.append(f"occlusion.guides has {unknown[0]!r}; allowed: the models of this run: {', '.join(run)}")

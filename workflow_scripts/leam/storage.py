@@ -375,6 +375,19 @@ def read_faces(shard: h5py.File, identity: str, images: list[str] | None = None)
     return Faces(identity=identity, images=[names[row] for row in rows], **arrays)
 
 
+def write_twins(shard: h5py.File, identity: str, images: list[str], crops: np.ndarray) -> None:
+    """Crops (N, S, S, 3) uint8 of other people in an identity's own pictures."""
+    group = _group_of(shard, identity)
+    _put_strings(group, "images", images)
+    _put(group, "crops", crops)
+
+
+def read_twins(shard: h5py.File, identity: str, images: list[str]) -> np.ndarray:
+    """What ``write_twins`` wrote of some images, in their order: (n, S, S, 3)."""
+    rows = {image: row for row, image in enumerate(read_images(shard, identity))}
+    return shard[group_name(identity)]["crops"][()][[rows[image] for image in images]]
+
+
 def write_maps(shard: h5py.File, maps: IdentityMaps, dtype: str = "float32") -> None:
     """Everything of one identity at once; see ``start_maps`` and ``add_maps`` for identities with many images."""
     group = start_maps(shard, maps.identity, maps.images, maps.pairs, maps.cosine, maps.embeddings, maps.nonfinite)

@@ -7,10 +7,13 @@ that the group shapes, measured by intervention on pictures that are like all ot
 Shape letters: N pictures, S side of a crop.
 """
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from leam import storage
 from leam.faces import stage
 from leam.faces.detection import face_of_landmarks
 from leam.faces.frames import warp
@@ -18,6 +21,8 @@ from leam.regions import REGIONS
 from leam.sample import rendering
 from leam.sample.people import Identity, Picture, draw_identity, draw_picture
 
+log = logging.getLogger(__name__)
+DONORS = 1000  # people among whom the other person of a twin is drawn
 SKIN_COLOUR = tuple(
     f"{part}.{tint}" for part in ("face", "neck", "nose", "rr", "lr") for tint in ("melanin", "redness")
 )
@@ -84,3 +89,33 @@ def crop_twins(
             for number, other in zip(numbers, others, strict=True)
         ]
     )
+
+
+def draw_other(seed: int, index: int, number: int) -> int:
+    """The person who takes the place of person ``index`` in picture ``number``."""
+    drawn = int(np.random.default_rng([seed, 3, index, number]).integers(DONORS - 1))
+    return drawn + (drawn >= index)
+
+
+def render_twins(
+    faces: str | Path,
+    output: str | Path,
+    *,
+    seed: int,
+    size: int,
+    settings: stage.FaceSettings,
+    region: str | None = None,
+) -> None:
+    """The twin of every face of a shard of the sample, in the same crop: results/twins/{shard}.h5.
+
+    seed, size, region : as those of the pictures (`leam.sample.rendering.render_sample`); settings : the faces'
+    """
+    described = {"seed": seed, "size": size, "region": region or ""}
+    with storage.open_shard(faces, "faces") as parsed, storage.create_shard(output, "twins", **described) as target:
+        for identity in storage.identities(parsed):
+            images, index = storage.read_images(parsed, identity), rendering.person_number(identity)
+            numbers = [int(image) for image in images]
+            others = [draw_other(seed, index, number) for number in numbers]
+            crops = crop_twins(seed, index, numbers, others, size, settings, region)
+            storage.write_twins(target, identity, images, crops)
+            log.info("%s: %d twins rendered", identity, len(images))

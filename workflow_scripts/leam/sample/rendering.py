@@ -212,8 +212,13 @@ def render_sample(
         storage.write_ledger(target, rows)
 
 
+def person_number(identity: str) -> int:
+    """The number of a person of the sample: "s012" is person 12."""
+    return int(identity.removeprefix("s"))
+
+
 def _render_identity(identity: str, images: list[str], seed: int, size: int, region: str | None) -> storage.Pictures:
-    rendered = render_person(seed, int(identity.removeprefix("s")), map(int, images), size, region)
+    rendered = render_person(seed, person_number(identity), map(int, images), size, region)
     return storage.Pictures(
         identity=identity,
         images=images,

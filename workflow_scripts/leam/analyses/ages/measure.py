@@ -5,6 +5,7 @@ pixels. Shape letters: N images of one identity, K pixels that a ranking holds, 
 """
 
 import contextlib
+import dataclasses
 import itertools
 import logging
 import re
@@ -16,7 +17,7 @@ import torch
 
 from leam import files, storage
 from leam.analyses.ages import AGE_COLUMNS, AGE_KEYS, AGE_PERCENTS, AGE_TYPES, PAPER_PERCENT, UNOCCLUDED
-from leam.analyses.occlusion import ALL_MASKS, paper_fill
+from leam.analyses.occlusion import ALL_MASKS, TWIN_FILL, paper_fill
 from leam.analyses.occlusion import measure as occlusion_measure
 from leam.controls import IMAGE, RANDOM
 from leam.device import arithmetic, choose_device
@@ -75,6 +76,7 @@ def measure_ages(
     has no map of them, are left out, with a line in the log.
     """
     where, tables = choose_device(device), []
+    settings = dataclasses.replace(settings, fills=tuple(fill for fill in settings.fills if fill != TWIN_FILL))
     with contextlib.ExitStack() as stack:
         parsed = stack.enter_context(storage.open_shard(faces, "faces"))
         opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}

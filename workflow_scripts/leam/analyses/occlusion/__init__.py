@@ -9,8 +9,9 @@ OCCLUSION_KINDS = (IMAGE, OWN_MEAN, OTHER_MEAN, POPULATION_MEAN, SHUFFLED, CENTR
 MAPLESS_KINDS = (CENTRE, RANDOM)  # they come from no map
 CURVE_KINDS = (IMAGE, *MAPLESS_KINDS)  # shown against the occluded share, as the paper does
 OTHERS_MEANS = (OTHER_MEAN, POPULATION_MEAN)  # they need a second identity
-# What takes the place of occluded pixels, and which masks are tried.
-BLACK_FILL, MEAN_FILL, BLUR_FILL, NOISE_FILL = FILLS = ("black", "mean", "blur", "noise")
+# What takes the place of occluded pixels, and which masks are tried. A twin is another person in the very same picture,
+# which rendered people alone have.
+BLACK_FILL, MEAN_FILL, BLUR_FILL, NOISE_FILL, TWIN_FILL = FILLS = ("black", "mean", "blur", "noise", "twin")
 SHOWN_MASKS, ALL_MASKS = MASK_PLANS = ("shown", "all")
 RANKING_KEYS = ["kind", "guide", "layer", "polarity", "fill", "percent"]
 DROP_VALUES = ["pixels", "pairs", "cosine", "drop", "accepted", "lost", "untrained"]

@@ -3,8 +3,8 @@
     drop_ij = cos(x_i, x_j) - cos(x_i occluded, x_j)        averaged over the partners j of the anchor i
 
 Only the anchor is occluded, and a fill (``FILLS``) takes the place of its pixels: black, the picture's mean colour, the
-blurred picture, or noise. What is occluded are the top p % of the common grid under one of these maps
-(``OCCLUSION_KINDS``):
+blurred picture, noise, or the same picture of another person. What is occluded are the top p % of the common grid under
+one of these maps (``OCCLUSION_KINDS``):
 
     image            the anchor's own image map
     own_mean         the mean image map of the same identity's OTHER images: the anchor's own is not in it
@@ -59,6 +59,7 @@ from leam.analyses.occlusion import (
     PAPER_PERCENTS,
     RANKING_KEYS,
     SHOWN_MASKS,
+    TWIN_FILL,
     averages,
     paper_fill,
 )
@@ -229,7 +230,7 @@ def filling(fill: str, x: Tensor, recogniser: Recogniser, seed: int = 0) -> Tens
     if fill == NOISE_FILL:
         random = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
         return (255 * random - mean) / std
-    raise ValueError(f"fill is {fill!r}; expected one of {', '.join(FILLS)}")
+    raise ValueError(f"fill is {fill!r}; expected one of {', '.join(each for each in FILLS if each != TWIN_FILL)}")
 
 
 @dataclass
@@ -544,6 +545,7 @@ def occlude_faces(
     settings: OcclusionSettings,
     *,
     device: str = "auto",
+    twins: str | Path | None = None,
     seed: int = 0,
     minutes: float | None = None,
     progress: Callable = iter,
@@ -552,6 +554,7 @@ def occlude_faces(
 
     faces : the shard's faces; guides : {model: its maps file of this shard}, the recogniser's own among them
     totals : the recogniser's averages/{model}.h5; its maps files of other shards lie beside that of this shard
+    twins : the shard's twins/{shard}.h5, for the fill of that name
 
     One row per image, kind, guide, layer, polarity, fill and percent: pixels (of the grid, occluded), pairs (N-1
     partners), cosine (unoccluded, mean over the partners), drop (mean; NaN where there is no map), accepted (partners
@@ -568,6 +571,7 @@ def occlude_faces(
         parsed = stack.enter_context(storage.open_shard(faces, "faces"))
         opened = {name: stack.enter_context(storage.open_shard(path, "maps")) for name, path in guides.items()}
         check(opened, files.sha256(faces), recogniser)
+        others_shown = None if twins is None else stack.enter_context(storage.open_shard(twins, "twins"))
         averaged = storage.read_averages(totals)
         batch, others = settings.batch_images, min(settings.others, len(averaged.identities) - 1)
         sources = Sources(
@@ -575,11 +579,13 @@ def occlude_faces(
         )
         planned = plan_rankings(settings, recogniser.name, sources.layers)
         rankings = [ranking for ranking in planned if ranking.kind not in OTHERS_MEANS or ranking.repeat < others]
-        work = _work(opened, recogniser, settings, {"seed": seed}, totals)
+        drawn = {"seed": seed} if twins is None else {"seed": seed, "twins_sha256": files.sha256(twins)}
+        work = _work(opened, recogniser, settings, drawn, totals)
         journal = stack.enter_context(job.journal(files.digest_value(work), lambda: _is_finished(job.output, work)))
         if journal is None:
             return
-        _occlude_identities(parsed, job, journal, sources, rankings, recogniser, settings, choose_device(device))
+        shown = parsed, others_shown
+        _occlude_identities(shown, job, journal, sources, rankings, recogniser, settings, choose_device(device))
         table = _table(opened, recogniser, rankings, journal)
         table.attrs = work
         with files.whole_file(job.output) as part:
@@ -623,7 +629,7 @@ def _work(
 
 
 def _occlude_identities(
-    parsed: h5py.File,
+    shown: tuple[h5py.File, h5py.File | None],
     job: Job,
     journal: Journal,
     sources: Sources,
@@ -632,7 +638,7 @@ def _occlude_identities(
     settings: OcclusionSettings,
     device: torch.device,
 ) -> None:
-    own = sources.guides[recogniser.name]
+    own, (parsed, twins) = sources.guides[recogniser.name], shown
     names = storage.identities(own)
     done = sum(name in journal for name in names)
     log.info("%s: %d identities, %d done before, on %s", recogniser.name, len(names), done, device)
@@ -652,7 +658,10 @@ def _occlude_identities(
                 unit = torch.from_numpy(embeddings).to(device)
             else:  # a drop is a difference, of which both sides should be rounded alike
                 unit = normalise(embed(network, x, settings.batch_images))
-            fills = {fill: filling(fill, x, recogniser, sources.seed) for fill in settings.fills}
+            fills = {fill: filling(fill, x, recogniser, sources.seed) for fill in settings.fills if fill != TWIN_FILL}
+            if twins is not None:
+                others = storage.read_twins(twins, name, images)
+                fills[TWIN_FILL] = networks.to_input(others, recogniser).to(device)
             occluder = Occluder(
                 network, recogniser, x, fills, unit, sources.grid, sources.averaged.threshold, settings.batch_images
             )
