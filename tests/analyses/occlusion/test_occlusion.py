@@ -100,10 +100,15 @@ def finished(tmp_path_factory):
     guide = patch_recogniser()
     settings = dataclasses.replace(LIGHT, fills=occlusion.FILLS)
     paths, totals = computed(folder, faces, tested, guide)
+    with storage.open_shard(faces, "faces") as parsed, storage.create_shard(folder / "twins.h5", "twins") as shard:
+        for name in storage.identities(parsed):
+            of_person = storage.read_faces(parsed, name)
+            storage.write_twins(shard, name, of_person.images, 255 - of_person.crops)
     files.digest_path(totals).unlink()
     with h5py.File(totals, "r+") as shard:
         shard.attrs["threshold"] = THRESHOLD
-    return folder, faces, (tested, guide), run(folder, faces, (tested, guide), settings, paths=(paths, totals))
+    table = run(folder, faces, (tested, guide), settings, paths=(paths, totals), twins=folder / "twins.h5")
+    return folder, faces, (tested, guide), table
 
 
 def largest_first(scores):
@@ -149,6 +154,7 @@ def naive_fills(x, number):
         "mean": np.array(mean)[:, None, None] * np.ones(image.shape),
         "blur": naive_blur(image, sigma=image.shape[1] / 10),
         "noise": (255 * noise[number] - 127.5) / 127.5,
+        "twin": -image,
     }
     return {fill: torch.from_numpy(instead).float() for fill, instead in found.items()}
 
@@ -225,9 +231,9 @@ def test_drops_equal_a_naive_loop(finished):
         assert row["cosine"] == pytest.approx(cosine, abs=1e-5)
         checked += 1
     assert table["accepted"].dtype == int
-    # 4 + 1 fills x (own: 4 map kinds x 2 polarities x (3 percents + 1 deeper layer); guide: 2 x 3; centre: 3)
+    # 5 + 1 fills x (own: 4 map kinds x 2 polarities x (3 percents + 1 deeper layer); guide: 2 x 3; centre: 3)
     assert (table["lost"] > 0).any() and (table["lost"] < table["accepted"]).any()
-    assert checked == (4 + 1) * (4 * 2 * 4 + 2 * 3 + 3)
+    assert checked == (5 + 1) * (4 * 2 * 4 + 2 * 3 + 3)
 
 
 def test_random_drops_are_the_mean_over_naive_draws(finished):
@@ -244,7 +250,7 @@ def test_random_drops_are_the_mean_over_naive_draws(finished):
     rows = table[(table["kind"] == "random") & (table["identity"] == "c") & (table["image"] == "01")]
     rows = rows[rows["percent"] == 1].set_index("fill").loc[list(occlusion.FILLS)]
     np.testing.assert_allclose(rows["drop"], np.mean(drops, axis=0), atol=2e-5)
-    assert list(rows["pixels"]) == [8] * 4
+    assert list(rows["pixels"]) == [8] * len(occlusion.FILLS)
 
 
 def test_shuffled_drops_are_those_of_naive_maps_of_the_network_with_permuted_weights(finished):

@@ -566,6 +566,8 @@ def occlude_faces(
     Finished identities go to a journal beside the output, as in ``maps.compute_maps``, with the same errors; and
     OcclusionError when the maps are of other faces or of another recogniser.
     """
+    if TWIN_FILL in settings.fills and twins is None:
+        raise OcclusionError(f"fill {TWIN_FILL}: there are no other people's pictures; expected a file of render_twins")
     job = Job(output, minutes, progress)
     with contextlib.ExitStack() as stack:
         parsed = stack.enter_context(storage.open_shard(faces, "faces"))
