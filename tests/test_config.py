@@ -106,7 +106,8 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             {"faces": {"detector": "none", "landmarks": "none", "crop_mode": "aligned"}},
             "faces.crop_mode is 'aligned'; allowed only with a detector or landmarks",
         ),
-        ({"source": {"sample": {"region": "chin"}}}, "source.sample.region is 'chin'; allowed: null or "),
+        ({"source": {"sample": {"region": "chin"}}}, "source.sample.region is 'chin'; allowed: null or .*or signature"),
+        ({"localisation": {"regions": ["signature"]}}, "localisation.regions holds 'signature'; allowed: face or hair"),
         ({"models": ["x\n"]}, "models.0 is 'x.n'; allowed: string, of the form"),
         (
             {"models": ["sample_arcface", "Sample_ArcFace"]},

@@ -156,8 +156,60 @@ def test_traits_elsewhere_are_shared(region):
 
 
 def test_unsupported_region_lists_the_supported_ones():
-    with pytest.raises(ValueError, match=r"'cloth'.*face, hair, nose"):
+    with pytest.raises(ValueError, match=r"'cloth'.*face, hair, nose.*, signature"):
         people.draw_identity(SEED, 0, "cloth")
+
+
+@pytest.mark.parametrize(
+    ("region", "length", "width", "thickness"),
+    [
+        (None, -0.20645455891217918, 1.2975813162094687, 0.10584348315292572),
+        ("hair", -0.20645455891217918, 1.075, 0.0775),
+        ("nose", 0.15, 1.2975813162094687, 0.0775),
+        ("llip", 0.15, 1.075, 0.10584348315292572),
+    ],
+)
+def test_people_are_those_of_earlier_versions(region, length, width, thickness):
+    who = people.draw_identity(11, 4, region)
+    found = who["hair.length"], who["nose.width"], who["llip.thickness"]
+    assert found == pytest.approx((length, width, thickness), rel=1e-14)
+
+
+def test_signatures_take_turns():
+    assert [people.signature_of(index) for index in range(5)] == ["hair", "nose", "llip", "hair", "nose"]
+    assert set(people.SIGNATURES) < set(people.supported_regions())
+    assert people.SIGNATURE not in people.supported_regions()
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_a_person_with_a_signature_is_that_person_of_its_regions_world(index):
+    who, region = people.draw_identity(SEED, index, people.SIGNATURE), people.signature_of(index)
+    assert who == people.draw_identity(SEED, index, region)
+    shared = people.draw_identity(SEED + 1, index, people.SIGNATURES[index % 3 - 1])  # of a world that varies elsewhere
+    varying = people.SIGNATURES[index % 3 - 1], region
+    assert {name.split(".")[0] for name in who.traits if who[name] != shared[name]} == set(varying)
+
+
+@pytest.mark.parametrize("group", range(3))
+def test_people_of_one_signature_share_everything_but_its_region_to_the_bit(group):
+    of_group = [people.draw_identity(SEED, index, people.SIGNATURE) for index in range(group, 18, 3)]
+    region = people.SIGNATURES[group]
+    for name in of_group[0].traits:
+        different = len({who[name] for who in of_group})
+        assert different == (len(of_group) if name.startswith(f"{region}.") else 1), name
+
+
+def test_pictures_of_two_people_with_signatures_differ_near_their_two_regions_only():
+    picture = plain_picture(3, opening=0.05, yaw=-0.2)
+    for one, other in ((0, 3), (1, 4), (2, 5), (0, 1), (1, 2), (2, 3)):
+        regions = {people.signature_of(one), people.signature_of(other)}
+        who = (people.draw_identity(SEED, index, people.SIGNATURE) for index in (one, other))
+        a, b = (rendering.render(identity, picture, 128) for identity in who)
+        apart = np.abs(a.image.astype(int) - b.image).sum(-1)
+        within = np.any([found.regions == LABEL[name] for found in (a, b) for name in regions], axis=0)
+        away = ndimage.distance_transform_edt(~within)
+        assert apart[away <= 4].sum() > 0.85 * apart.sum()  # relief also moves the shading of what is next to it
+        assert not apart[away > 15].any()
 
 
 def links_of(folder, *rows: tuple[str, str]):
@@ -188,6 +240,18 @@ def test_stage_writes_what_render_gives(tmp_path):
         ("s012", "03", "ok", ""),
     ]
     assert all(len(row["sha256"]) == 64 for row in ledger)
+
+
+def test_stage_renders_people_with_signatures(tmp_path):
+    output, person = tmp_path / "signatures.h5", 4
+    links = links_of(tmp_path, (f"s{person:03d}", "02"))
+    rendering.render_sample(links, output, shard="00000", seed=SEED, size=48, region=people.SIGNATURE)
+    (expected,) = rendering.render_person(SEED, person, [2], 48, people.signature_of(person))
+    with storage.open_shard(output, kind="images") as shard:
+        (encoded,) = storage.read_pictures(shard, f"s{person:03d}").encoded
+        assert shard.attrs["region"] == people.SIGNATURE
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert (image == expected.image).all()
 
 
 def test_stage_is_the_same_however_people_are_split_over_shards(tmp_path):

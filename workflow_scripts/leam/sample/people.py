@@ -72,6 +72,8 @@ TRAITS = {
 TRAITS["le"], TRAITS["lb"], TRAITS["lr"] = TRAITS["re"], TRAITS["rb"], TRAITS["rr"]
 GROUPS = tuple(TRAITS)  # its order names the random streams: append, never reorder
 ALONE = ("face", "hair", "nose", "re", "le", "rb", "lb", "ulip", "llip", "rr", "lr")
+SIGNATURE = "signature"  # the world in which the identity of each person lies in a region of their own
+SIGNATURES = ("hair", "nose", "llip")  # that of person number 0, 1 and 2, and so on in turn
 SHARED_HAIR = {"length": 0.15, "fringe": 0.0, "curl": -0.5, "grey": -1.0}  # short, so that it hides no other region
 SHARED_FACE = {"beard": -1.0, "moustache": -1.0}
 
@@ -121,16 +123,25 @@ def supported_regions() -> tuple[str, ...]:
     return ALONE
 
 
+def signature_of(index: int) -> str:
+    """The region in which the identity of person number ``index`` lies, in the world of signatures."""
+    return SIGNATURES[index % len(SIGNATURES)]
+
+
 def draw_identity(seed: int, index: int, region: str | None = None) -> Identity:
     """Person number ``index`` of a world.
 
     region : place identity in this region only; every other trait is then the same for all people of all seeds.
         Skin colour, which all of the skin has in common otherwise, differs inside the region alone.
+        "signature" places it in ``signature_of(index)``: this person of that one-region world, to the bit.
 
     Raises ValueError for a region that carries no identity of its own.
     """
+    if region == SIGNATURE:
+        region = signature_of(index)
     if region is not None and region not in ALONE:
-        raise ValueError(f"no identity can be placed in region {region!r}; supported: {', '.join(ALONE)}")
+        known = ", ".join((*ALONE, SIGNATURE))
+        raise ValueError(f"no identity can be placed in region {region!r}; supported: {known}")
     drawn = {f"{group}.{trait}": 0.5 * (low + high) for group in GROUPS for trait, (low, high) in TRAITS[group].items()}
     drawn |= {f"hair.{trait}": value for trait, value in SHARED_HAIR.items()}
     drawn |= {f"face.{trait}": value for trait, value in SHARED_FACE.items()}

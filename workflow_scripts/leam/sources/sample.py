@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from leam.sample.people import supported_regions
+from leam.sample.people import SIGNATURE, supported_regions
 from leam.sources.base import RENDERED, Row, Source
 
 
@@ -16,7 +16,7 @@ class Sample(Source):
 
     @classmethod
     def setting_faults(cls, section: dict) -> list[str]:
-        region, known = section["region"], supported_regions()
+        region, known = section["region"], (*supported_regions(), SIGNATURE)
         if region in (None, *known):
             return []
         return [f"source.sample.region is {region!r}; allowed: null or {' or '.join(known)}"]
