@@ -87,7 +87,7 @@ def measure_localisation(
 
 
 def render_world(
-    region: str, folder: Path, faces_output: str | Path, identities: int, images: int, size: int, seed: int
+    region: str | None, folder: Path, faces_output: str | Path, identities: int, images: int, size: int, seed: int
 ) -> None:
     """Render, crop and parse people who differ in one region only, as the embedded sample is; folder : for scratch."""
     rows = [(f"s{person:03d}", f"{image:02d}", SHARD) for person in range(identities) for image in range(images)]

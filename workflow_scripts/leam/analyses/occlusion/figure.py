@@ -233,7 +233,7 @@ def plot_person_specific(
             chosen = (tested["model"] == model) & (tested["polarity"] == polarity) & (tested["layer"] == first)
             chosen &= tested["fill"] == filled
             _plot_chain(axis, rows[rows["layer"].isin([first, ""])].set_index("kind"), tested[chosen])
-            axis.set_xlabel(f"drop of the cosine, {first}")
+            axis.set_xlabel(f"drop of the cosine, {shown_name(first)}")
         interval = f" {percent:g} % occluded, {100 * confidence:g} % intervals."
         figure.suptitle("Is it person-specific? " + READING + interval, x=0.01, ha="left", fontsize=9)
         save(figure, outputs["chain_png"], outputs["chain_pdf"])
