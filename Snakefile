@@ -32,6 +32,7 @@ include: "rules/groups.smk"
 include: "rules/ages.smk"
 include: "rules/examples.smk"
 include: "rules/localisation.smk"
+include: "rules/calibration.smk"
 include: "rules/run.smk"
 include: "rules/explorer.smk"
 
@@ -45,13 +46,14 @@ for path in settings.custom_rules(config):
 # As a module, leam leaves the head of the report to the workflow that uses it.
 if workflow.modifier.is_main_snakefile():
 
-    report: "rules/captions/workflow.rst"
+    report: VERDICT["page"] if os.path.exists(VERDICT["page"]) else FRONT_PAGE
 
 
 rule all:
     default_target: True
     input:
         results("config.yaml"),
+        VERDICT["page"],
         TABLES.values(),
         FIGURES,
         results("explorer/index.html"),

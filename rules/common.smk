@@ -22,6 +22,7 @@ os.environ.update(
 from leam import code, files, joblog, surroundings
 from leam import config as settings
 from leam import links as link_lists
+from leam.analyses import calibration
 from leam.analyses.run import table as run_table
 from leam.recognisers import registry
 
@@ -61,6 +62,10 @@ if workflow.is_main_process:
 
 # captions say how runs differ
 RUN = run_table.describe_run(settings.decided(config), PEOPLE, SOURCE.words)
+
+
+# of the report, without its verdicts
+FRONT_PAGE = os.path.normpath(os.path.join(SCRIPTS, "../rules/captions/workflow.rst"))
 
 
 def results(path):

@@ -525,6 +525,12 @@ def wants_localisation(config: dict) -> bool:
     return when == "always" or when == config["source"]["kind"]
 
 
+def wants_calibration(config: dict) -> bool:
+    """Whether the calibration is part of this run."""
+    when = config["calibration"]["when"]
+    return when == "always" or when == config["source"]["kind"]
+
+
 def world_weights(config: dict, region: str) -> list[str]:
     """The weights' files of the recognisers that are looked into in a world of the sample, those that exist."""
     names = (registry.world_model(region), *registry.GENERAL_MODELS)

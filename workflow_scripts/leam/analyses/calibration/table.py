@@ -1,4 +1,4 @@
-"""How far the instrument can be believed, as numbers, and what that allows the headline to say.
+"""How far the instrument can be believed, as numbers.
 
 Shape letters: I identities, K rankings, n people of a drawn run.
 """
@@ -12,25 +12,16 @@ from scipy.stats import kendalltau
 
 from leam.analyses.calibration import (
     AGREEMENT,
-    CANNOT_TELL,
     CELL,
-    CHAIN_WORLDS,
-    ENOUGH_POWER,
     EVERYBODY,
     GAIN,
     HALVES,
-    MOST_FALSE,
-    NOT_SPECIFIC,
-    PERSON_SPECIFIC,
     POWER,
     RUN_PEOPLE,
     Size,
 )
 from leam.analyses.occlusion import TWIN_FILL
-from leam.analyses.occlusion.table import PRIMARY_STEP, STEP
-from leam.analyses.retention import read_retention
-from leam.files import whole_file
-from leam.statistics import LEVEL, holm, interval, means, signed_rank
+from leam.statistics import LEVEL, interval, means, signed_rank
 from leam.tables import read_output, write_table
 
 COLUMNS = ["measure", "model", "world", *CELL, "layer", "part", "people", "images", "value", "low", "high", "count"]
@@ -121,104 +112,3 @@ def gains_by_layer(gains: pd.DataFrame, confidence: float) -> pd.DataFrame:
             number = {"value": np.nanmean(values), "low": low[0], "high": high[0]}
             rows.append(named | number | {"part": part, "people": len(names), "count": len(names)})
     return pd.DataFrame(rows).assign(measure=GAIN, model=gains["model"].iloc[0])
-
-
-# ------------------------------------------------------------------------------------------------------- the verdict
-
-VERDICT_COLUMNS = [
-    *("model", "fill", "polarity", "verdict", "difference", "difference_low", "difference_high", "rank_biserial"),
-    *("p", "p_holm", "identities", "images", "power_percent", "false_percent", "sentence"),
-]
-
-
-def tabulate_verdict(
-    person_specific: str | Path,
-    retention: str | Path,
-    calibration: str | Path | None,
-    output: str | Path,
-    text: str | Path,
-    *,
-    percent: float,
-    placement: str,
-    target: str,
-) -> None:
-    """verdict.csv: is it person-specific? One row per recogniser, fill and polarity; verdict.txt: the same in words.
-
-    person_specific, retention : tables of the run; calibration : calibration.csv; None where there is none
-    percent : the headline's; placement, target : of the run's maps
-    The chain's decisive step, under each recogniser's first layer, with Holm's correction over the recognisers.
-    "person-specific": shown, and hardly ever shown where it is not so; "not person-specific": not shown by a run that
-    would have shown a signature; else "cannot tell".
-    """
-    steps = read_output(person_specific)
-    chosen = (steps["step"] == STEP.format(*PRIMARY_STEP)) & (steps["layer_number"] == 1)
-    steps = steps[chosen & (steps["percent"] == percent)]
-    kept = read_retention(retention)[0]["kept"]
-    images = float(kept[kept >= 2].median()) if (kept >= 2).any() else float("nan")
-    known = None if calibration is None else read_output(calibration)
-    rows = []
-    for (fill, polarity), tests in steps.groupby(["fill", "polarity"], sort=False):
-        corrected = holm(tests["p"].to_numpy(float))
-        for (_, test), p_holm in zip(tests.iterrows(), corrected, strict=True):
-            cell = {"fill": fill, "placement": placement, "target": target, "polarity": polarity}
-            power, false = (
-                chances(known, cell, float(test["identities"]), images) if known is not None else (np.nan, np.nan)
-            )
-            row = test.to_dict() | {"images": images, "power_percent": power, "false_percent": false, "p_holm": p_holm}
-            row["verdict"] = judge(row)
-            rows.append(row | {"sentence": say_verdict(row)})
-    table = pd.DataFrame(rows).reindex(columns=VERDICT_COLUMNS)
-    write_table(table, output)
-    with whole_file(text) as part:
-        part.write_text(describe_verdicts(table))
-
-
-def chances(calibration: pd.DataFrame, cell: dict[str, str], people: float, images: float) -> tuple[float, float]:
-    """Percent of runs of as many people that show a world of signatures, and of those that show a one-region world.
-
-    Between the numbers of people that were tried by linear interpolation, beyond them those of the nearest; images :
-    the nearest number that was tried. NaN where the cell was not calibrated.
-    """
-    rows = calibration[calibration["measure"] == POWER]
-    for name, value in cell.items():
-        rows = rows[rows[name] == value]
-    if not len(rows):
-        return float("nan"), float("nan")
-    tried = rows["images"].unique()
-    rows = rows[rows["images"] == tried[np.abs(tried - (tried[0] if np.isnan(images) else images)).argmin()]]
-    of_worlds = rows.pivot_table("value", "people", "world").sort_index()
-    signature, one_region = of_worlds[CHAIN_WORLDS[0]], of_worlds.drop(columns=CHAIN_WORLDS[0]).mean(axis=1)
-    return tuple(float(np.interp(people, of_worlds.index, each)) for each in (signature, one_region))  # type: ignore[return-value]
-
-
-def judge(row: dict) -> str:
-    """The verdict of a row of verdict.csv."""
-    if row["p_holm"] < LEVEL and row["difference"] > 0:
-        return PERSON_SPECIFIC if row["false_percent"] <= 100 * MOST_FALSE else CANNOT_TELL
-    return NOT_SPECIFIC if row["power_percent"] >= 100 * ENOUGH_POWER else CANNOT_TELL
-
-
-def say_verdict(row: dict) -> str:
-    """Why the verdict is what it is, in one sentence."""
-    effect = f"{row['difference']:+.3f} ({row['difference_low']:+.3f} to {row['difference_high']:+.3f})"
-    shown = row["p_holm"] < LEVEL
-    if np.isnan(row["power_percent"]):
-        return f"{effect}, {'shown' if shown else 'not shown'}; not calibrated"
-    power = f"such a run finds a world of signatures in {row['power_percent']:.0f} %"
-    false = f"calls a one-region world person-specific in {row['false_percent']:.0f} % of cases"
-    return f"{effect}, {'shown' if shown else 'not shown'}; {power} and {false}"
-
-
-def describe_verdicts(table: pd.DataFrame) -> str:
-    """The verdicts in words: a line per recogniser, fill and polarity, below one that says what they are about."""
-    if not len(table):
-        return "Is it person-specific? There was nobody to ask it of.\n"
-    first = table.iloc[0]
-    images = "" if np.isnan(first["images"]) else f" with {first['images']:g} images each"
-    people = f"{first['identities']:.0f} people{images}"
-    lines = [f"Is it person-specific? {people}; drop under the own mean map minus drop under other people's:"]
-    lines += [
-        f"  {row['model']}, {row['fill']}, {row['polarity']}: {str(row['verdict']).upper()} ({row['sentence']})"
-        for _, row in table.iterrows()
-    ]
-    return "\n".join([*lines, ""])

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from leam import paper
 from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
-from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, legend_above, save, short_name, sparse_ticks
+from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, legend_above, save, short_name, shown_name, sparse_ticks
 from leam.statistics import HOLDS, LEVEL, REVERSED, UNTESTED, verdict
 from leam.tables import read_output
 
