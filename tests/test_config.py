@@ -8,6 +8,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from leam import config, defaults
+from leam.analyses.occlusion import PAPER_PERCENTS
 from leam.recognisers.registry import Recogniser
 from leam.sources.fgnet import Fgnet
 
@@ -37,8 +38,28 @@ def test_every_setting_has_description_unit_and_default(key, part):
 
 def test_config_yaml_holds_the_defaults_of_the_schema():
     written = yaml.safe_load((ROOT / "config.yaml").read_text())
-    assert config.complete({}) == written
-    assert config.complete(written) == written
+    assert config.complete({}) == config.complete(written) == config.complete(config.complete(written))
+    of_preset = {path for path, part in leaves(SCHEMA) if "presets" in part}
+    for path, part in leaves(SCHEMA):
+        assert config.setting(written, path) == part["default"] and (part["default"] is None or path not in of_preset)
+    assert config.setting(config.complete(written), "maps.placement") == "centred"
+
+
+@pytest.mark.parametrize("preset", config.PRESETS)
+def test_a_preset_fills_what_is_null_and_nothing_else(preset):
+    of_preset = {path: part["presets"][preset] for path, part in leaves(SCHEMA) if "presets" in part}
+    found, plain = config.complete({"preset": preset}), config.complete({})
+    assert {path: config.setting(found, path) for path in of_preset} == of_preset
+    others = [path for path, _ in leaves(SCHEMA) if path not in (*of_preset, "preset")]
+    assert all(config.setting(found, path) == config.setting(plain, path) for path in others)
+    assert config.complete({"preset": preset, "maps": {"placement": "stretched"}})["maps"]["placement"] == "stretched"
+
+
+def test_the_paper_is_one_word_away():
+    found = config.complete({"preset": "paper"})
+    assert (found["maps"]["placement"], found["maps"]["target"]) == ("stretched", "cosine")
+    assert (found["analysis"]["polarity"], found["occlusion"]["headline_fill"]) == ("loss", "black")
+    assert tuple(found["occlusion"]["percents"]) == PAPER_PERCENTS
 
 
 def test_config_yaml_is_what_the_schema_gives():
@@ -92,7 +113,7 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
             "age_pattern is 'A.*', without a group; allowed: null or a regular expression",
         ),
         ({"age_pattern": "("}, "age_pattern is '\\(': .*; allowed: null or a regular"),
-        ({"seeed": 1}, "config: seeed is no setting; allowed here: age_pattern, analysis, custom_rules, demographics"),
+        ({"seeed": 1}, "config: seeed is no setting; allowed here: age_pattern, analysis, calibration, custom_rules"),
         (
             {"faces": {"crop": "box"}},
             "config: faces.crop is no setting; allowed here: batch_images, crop_margin, crop_mode",

@@ -53,6 +53,7 @@ NEEDS = (
     (("faces.landmarks", "dlib"), "faces.landmark_weights"),
 )
 FACES_PATHS = ("detector_weights", "parser_weights", "landmark_weights")
+PRESETS = ("calibrated", "paper")  # the first is the default
 DOWNLOAD = "download"  # in place of a path: the file that pyfacer itself would download
 
 
@@ -72,7 +73,7 @@ def complete(config: dict, schema_path: str | Path = SCHEMA_PATH) -> dict:
         *(_fault(error) for error in sorted(_Validator(schema).iter_errors(config), key=_path)),
     ]
     if not faults:
-        config = _at_home(_with_defaults(config, schema), schema)
+        config = _at_home(_with_defaults(config, schema, config.get("preset") or PRESETS[0]), schema)
         faults = [*_missing(config), *_braces(config), *_contradictions(config)]
     if faults:
         raise ConfigError("\n".join(f"config: {fault}" for fault in faults))
@@ -178,15 +179,19 @@ def _allowed(schema: dict) -> str:
     return ", ".join(words) + (f", in {unit}" if unit != "-" else "")
 
 
-def _with_defaults(given: dict, schema: dict) -> dict:
-    """Defaults of the schema beneath what is given, down through nested sections; keys in the schema's order."""
+def _with_defaults(given: dict, schema: dict, preset: str) -> dict:
+    """Defaults of the schema beneath what is given, down through nested sections; keys in the schema's order.
+
+    A setting that is null and has ``presets`` takes the one of the ``preset``.
+    """
     known = schema.get("properties", {})
     merged = {}
     for key, part in known.items():
         if part.get("type") == "object" and "properties" in part:
-            merged[key] = _with_defaults(given.get(key, {}), part)
+            merged[key] = _with_defaults(given.get(key, {}), part, preset)
         else:
-            merged[key] = copy.deepcopy(given.get(key, part.get("default")))
+            value = given.get(key, part.get("default"))
+            merged[key] = copy.deepcopy(part["presets"][preset] if value is None and "presets" in part else value)
     return merged
 
 

@@ -13,13 +13,13 @@ from leam.recognisers.registry import WORLDS
 from leam.sample.people import SIGNATURE
 
 CHAIN_WORLDS = (SIGNATURE, *WORLDS)  # the first is the positive control, the others are negative ones
-AGREEMENT, POWER, GAIN = MEASURES = ("agreement", "power", "gain")
+AGREEMENT, CHAIN_POWER, GAIN = MEASURES = ("agreement", "power", "gain")
 ATTAINABLE, CENTRE_GAIN = "attainable", "centre"  # of gains: the best pixels there are, and the centre disc
 EVERYBODY, HALVES = "all", ("first half", "second half")  # of the rendered people
-TOP_PERCENT = 5.0  # the pixels of which the gain is taken
+GAIN_PERCENT = 5.0  # the pixels of which the gain is taken
 RUN_PEOPLE = (6, 12, 24, 50, 100)  # people of the runs that are drawn from the measured ones
-CELL = ["fill", "placement", "target", "polarity"]  # what a chain is measured under
-PERSON_SPECIFIC, NOT_SPECIFIC, CANNOT_TELL = VERDICTS = ("person-specific", "not person-specific", "cannot tell")
+CHAIN_CELL = ["fill", "placement", "target", "polarity"]  # what a chain is measured under
+PERSON_SPECIFIC, NOT_SPECIFIC, CANNOT_TELL = ("person-specific", "not person-specific", "cannot tell")
 ENOUGH_POWER, MOST_FALSE = 0.8, 0.1  # below the one "no" says nothing, above the other "yes" says nothing
 
 

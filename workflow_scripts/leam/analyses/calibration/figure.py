@@ -11,21 +11,21 @@ from leam.analyses.calibration import (
     AGREEMENT,
     ATTAINABLE,
     CENTRE_GAIN,
+    CHAIN_POWER,
     CHAIN_WORLDS,
     ENOUGH_POWER,
     EVERYBODY,
     GAIN,
     HALVES,
     MOST_FALSE,
-    POWER,
     RUN_PEOPLE,
 )
 from leam.methods import POLARITIES
 from leam.plotting import INK, MUTED, STYLE, save, shown_name
 from leam.tables import read_output
 
-COLOURS = ("#c2410c", "#2a6fb0", "#5b8c5a", "#8b63b8", "#a16207")  # of fills, in their order
-LINES = dict(zip(POLARITIES, ("-", "--"), strict=True))
+FILL_COLOURS = ("#c2410c", "#2a6fb0", "#5b8c5a", "#8b63b8", "#a16207")  # of fills, in their order
+POLARITY_LINES = dict(zip(POLARITIES, ("-", "--"), strict=True))
 
 
 def plot_calibration(
@@ -39,8 +39,8 @@ def plot_calibration(
     table = read_output(calibration)
     table = table[(table["placement"] == placement) & (table["target"] == target)]
     fills = list(dict.fromkeys(table.loc[table["measure"] == AGREEMENT, "fill"]))
-    colours = dict(zip(fills, COLOURS, strict=False))
-    power = table[(table["measure"] == POWER) & (table["images"] == images)]
+    colours = dict(zip(fills, FILL_COLOURS, strict=False))
+    power = table[(table["measure"] == CHAIN_POWER) & (table["images"] == images)]
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(1, 3, figsize=(13.5, 4.2), layout="constrained", width_ratios=(0.8, 1.1, 1.2))
         _plot_agreement(axes[0], table[table["measure"] == AGREEMENT], colours)
@@ -75,7 +75,7 @@ def _plot_power(axis: Axes, table: pd.DataFrame, colours: dict[str, str], images
     others = table[table["world"] != CHAIN_WORLDS[0]]
     for (fill, polarity), rows in signature.groupby(["fill", "polarity"], sort=False):
         rows = rows.sort_values("people")
-        colour, line = colours[fill], LINES[polarity]
+        colour, line = colours[fill], POLARITY_LINES[polarity]
         axis.plot(
             rows["people"], rows["value"], lw=1.8, marker="o", ms=4, label=f"{fill}, {polarity}", color=colour, ls=line
         )
@@ -99,12 +99,14 @@ def _plot_power(axis: Axes, table: pd.DataFrame, colours: dict[str, str], images
 
 def _plot_gain(axis: Axes, table: pd.DataFrame) -> None:
     layers = list(dict.fromkeys(table.loc[~table["layer"].isin([ATTAINABLE, CENTRE_GAIN]), "layer"]))
-    for (model, _), colour in zip(table.groupby("model", sort=False), COLOURS, strict=False):
+    for (model, _), colour in zip(table.groupby("model", sort=False), FILL_COLOURS, strict=False):
         rows = table[table["model"] == model]
         for polarity in POLARITIES:
             of = rows[rows["polarity"] == polarity].set_index("layer").reindex(layers)
             x = np.arange(len(layers))
-            axis.plot(x, of["value"], LINES[polarity], color=colour, marker="o", ms=3, label=f"{model}, {polarity}")
+            axis.plot(
+                x, of["value"], POLARITY_LINES[polarity], color=colour, marker="o", ms=3, label=f"{model}, {polarity}"
+            )
             axis.fill_between(x, of["low"].astype(float), of["high"].astype(float), color=colour, alpha=0.12, lw=0)
         free = rows.set_index("layer")["value"]
         axis.axhline(free[ATTAINABLE], color=colour, lw=0.8, ls=":")

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from leam import files, maps, storage
-from leam.analyses.calibration import ATTAINABLE, CENTRE_GAIN, TOP_PERCENT, Size
+from leam.analyses.calibration import ATTAINABLE, CENTRE_GAIN, GAIN_PERCENT, Size
 from leam.analyses.localisation import SEED_OFFSET
 from leam.analyses.localisation.measure import render_world
 from leam.analyses.occlusion import ALL_MASKS, OCCLUSION_KINDS, TWIN_FILL, averages
@@ -32,7 +32,9 @@ from leam.sample import grafts, rendering, training
 from leam.sample.people import draw_identity, draw_picture
 from leam.tables import read_output
 
-CROPS = FaceSettings(crop_margin=training.CROP_MARGIN, crop_size=training.INPUT_PX)  # as ``render_world`` crops them
+RENDERED_CROPS = FaceSettings(
+    crop_margin=training.CROP_MARGIN, crop_size=training.INPUT_PX
+)  # as ``render_world`` crops them
 
 
 def map_variants(settings: MapSettings, size: Size) -> list[MapSettings]:
@@ -133,7 +135,7 @@ def measure_truth(
     trained on people who differ everywhere: results/calibration/drops/{model}.parquet and gains/{model}.parquet.
 
     drops : one row per placement, target, kind, layer, polarity, fill and identity: drop, the mean over its images
-    gains : one row per placement, target, polarity, layer and identity: gain of the TOP_PERCENT largest pixels of its
+    gains : one row per placement, target, polarity, layer and identity: gain of the GAIN_PERCENT largest pixels of its
     image maps; layers "attainable" and "centre" are the best pixels that there are, and the centre disc
     """
     drops, gains = [], []
@@ -141,7 +143,7 @@ def measure_truth(
         folder = Path(scratch)
         faces, twins = folder / "faces.h5", folder / "twins.h5"
         render_world(None, folder, faces, size.true_people, size.true_images, size.side_px, seed)
-        grafts.render_twins(faces, twins, seed=SEED_OFFSET + seed, size=size.side_px, settings=CROPS)
+        grafts.render_twins(faces, twins, seed=SEED_OFFSET + seed, size=size.side_px, settings=RENDERED_CROPS)
         weights = true_weights(faces, recogniser, settings.grid, size, SEED_OFFSET + seed)
         kinds = tuple(kind for kind in OCCLUSION_KINDS if kind != SHUFFLED)
         ranked = _occlusion(occlusion, kinds=kinds, layers="all", repeats=1, others=1)
@@ -178,7 +180,7 @@ def true_weights(faces: Path, recogniser: Recogniser, grid: int, size: Size, see
             for group in grafts.GRAFTS:
                 areas[group].append(grafts.shaped(group, labels[identity]).mean((1, 2)))
                 mixed = [grafts.graft(person, donor, group) for donor in donors]
-                crops = np.stack([grafts.crop_as(person, who, picture, size.side_px, CROPS) for who in mixed])
+                crops = np.stack([grafts.crop_as(person, who, picture, size.side_px, RENDERED_CROPS) for who in mixed])
                 drop = (unit[0] - _units(network, crops, recogniser)) @ unit[1:].T
                 effects[group].append(float(drop.mean()))
     per_pixel = {group: np.mean(effects[group]) / np.concatenate(areas[group]).mean() for group in grafts.GRAFTS}
@@ -209,9 +211,9 @@ def _gains(path: Path, weights: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 def gain(placed: np.ndarray, weights: np.ndarray) -> float:
-    """Maps (N, G, G) and true effects per pixel (N, G, G) -> the mean over images of the effect that the TOP_PERCENT
+    """Maps (N, G, G) and true effects per pixel (N, G, G) -> the mean over images of the effect that the GAIN_PERCENT
     largest pixels of a map hold, in units of that of as many pixels drawn at random; NaN without a map."""
-    size = set_size(TOP_PERCENT, placed[0].size)
+    size = set_size(GAIN_PERCENT, placed[0].size)
     orders = order_pixels(torch.from_numpy(np.array(placed, np.float32)), size).numpy()
     found = []
     for order, of_image in zip(orders, weights, strict=True):

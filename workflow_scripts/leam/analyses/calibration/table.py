@@ -12,11 +12,11 @@ from scipy.stats import kendalltau
 
 from leam.analyses.calibration import (
     AGREEMENT,
-    CELL,
+    CHAIN_CELL,
+    CHAIN_POWER,
     EVERYBODY,
     GAIN,
     HALVES,
-    POWER,
     RUN_PEOPLE,
     Size,
 )
@@ -24,7 +24,20 @@ from leam.analyses.occlusion import TWIN_FILL
 from leam.statistics import LEVEL, interval, means, signed_rank
 from leam.tables import read_output, write_table
 
-COLUMNS = ["measure", "model", "world", *CELL, "layer", "part", "people", "images", "value", "low", "high", "count"]
+COLUMNS = [
+    "measure",
+    "model",
+    "world",
+    *CHAIN_CELL,
+    "layer",
+    "part",
+    "people",
+    "images",
+    "value",
+    "low",
+    "high",
+    "count",
+]
 
 
 def tabulate_calibration(
@@ -80,16 +93,16 @@ def powers(chain: pd.DataFrame, runs: int, seed: int) -> pd.DataFrame:
     count : people who were measured, of whom each run takes some with replacement
     """
     rows = []
-    for cell, table in chain.groupby([*CELL, "images"], sort=False):
+    for cell, table in chain.groupby([*CHAIN_CELL, "images"], sort=False):
         difference = (table["own"] - table["other"]).dropna().to_numpy(float)
         for people in RUN_PEOPLE:
             share = 100 * share_of_runs(difference, people, runs, seed)
             margin = 196 * np.sqrt(max(share * (100 - share), 100 / runs) / 1e4 / runs)
-            named = dict(zip([*CELL, "images"], cell, strict=True))
+            named = dict(zip([*CHAIN_CELL, "images"], cell, strict=True))
             ends = {"low": max(share - margin, 0), "high": min(share + margin, 100)}
             rows.append(named | {"people": people, "value": share, "count": len(difference)} | ends)
     first = chain.iloc[0]
-    return pd.DataFrame(rows).assign(measure=POWER, model=first["model"], world=first["world"])
+    return pd.DataFrame(rows).assign(measure=CHAIN_POWER, model=first["model"], world=first["world"])
 
 
 def share_of_runs(difference: np.ndarray, people: int, runs: int, seed: int) -> float:

@@ -7,12 +7,12 @@ import pandas as pd
 
 from leam.analyses.calibration import (
     CANNOT_TELL,
+    CHAIN_POWER,
     CHAIN_WORLDS,
     ENOUGH_POWER,
     MOST_FALSE,
     NOT_SPECIFIC,
     PERSON_SPECIFIC,
-    POWER,
 )
 from leam.analyses.occlusion.table import PRIMARY_STEP, STEP
 from leam.analyses.retention import read_retention
@@ -78,7 +78,7 @@ def chances(calibration: pd.DataFrame, cell: dict[str, str], people: float, imag
     Between the numbers of people that were tried by linear interpolation, beyond them those of the nearest; images :
     the nearest number that was tried. NaN where the cell was not calibrated.
     """
-    rows = calibration[calibration["measure"] == POWER]
+    rows = calibration[calibration["measure"] == CHAIN_POWER]
     for name, value in cell.items():
         rows = rows[rows[name] == value]
     if not len(rows):
