@@ -13,6 +13,7 @@ from leam import files, images, storage
 from leam.faces import detection, frames, parsing
 from leam.faces import stage as faces_stage
 from leam.faces.stage import FaceSettings
+from leam.sample import rendering
 from picture_server import serve_folder
 from shards import rendered, write_images
 
@@ -200,6 +201,66 @@ def test_small_faces_are_discarded_by_the_shorter_side(tmp_path, stub):
     assert parse(tmp_path, people, min_face_px=41, **stub)[1][("ann", "00")] == "too small: 40 px < 41"
 
 
+def test_one_of_several_faces_is_taken_and_counted(tmp_path, stub, caplog):
+    caplog.set_level(logging.INFO, logger="leam.faces.stage")
+    people = [pictures_of("ann", [101, 102, 103, 100])]
+    found, reasons = parse(tmp_path, people, several="largest", **stub)
+    assert found["ann"].images == ["00", "01", "02"] and reasons == {("ann", "03"): "no face"}
+    assert found["ann"].faces_found.tolist() == [1, 2, 3]
+    assert caplog.messages == ["ann: 3 of 4 images kept, in 2 of them one of several faces (1 no face)"]
+    with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
+        assert storage.read_faces(shard, "ann", ["02"]).faces_found.tolist() == [3]
+        assert json.loads(shard.attrs["settings"])["several"] == "largest"
+
+
+@pytest.mark.parametrize("settings", [{"detector": "given"}, {"detector": "none"}, {"detector": "mtcnn"}])
+def test_the_choice_among_faces_changes_no_file_in_which_there_is_none(tmp_path, stub, settings):
+    """Under other detectors, and by its default, the file is the one of a version without the setting."""
+    people, without = [pictures_of("ann", [101, 101])], set()
+    for several in ("discard", *(("largest", "central") if settings["detector"] != "mtcnn" else ())):
+        parse(tmp_path, people, several=several, **settings)
+        without.add(files.sha256(tmp_path / "faces.h5"))
+        with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
+            assert "several" not in json.loads(shard.attrs["settings"]) and "faces_found" not in shard["ann"]
+    assert len(without) == 1
+
+
+def side_by_side(*numbers, gap=40):
+    """A picture of rendered heads, each larger than the one before, with label map; and the middle of each."""
+    scenes = [rendering.render_person(5, number, [0], 160 + 40 * k)[0] for k, number in enumerate(numbers)]
+    width = sum(scene.image.shape[1] + gap for scene in scenes)
+    picture = np.full((160 + 40 * len(scenes), width, 3), 127, np.uint8)
+    labels, middles, left = np.zeros(picture.shape[:2], np.uint8), [], gap // 2
+    for scene in scenes:
+        side = len(scene.image)
+        for canvas, part in ((picture, scene.image), (labels, scene.regions)):
+            canvas[:side, left : left + side] = part
+        middles.append(scene.landmarks.mean(0) + (left, 0))
+        left += side + gap
+    return picture, labels, np.stack(middles)
+
+
+@pytest.mark.parametrize(("several", "expected"), [("discard", None), ("largest", 2), ("central", 1)])
+def test_a_photograph_with_bystanders_gives_the_face_that_is_asked_for(tmp_path, several, expected):
+    """Three rendered heads, the last the largest, the second in the middle, found by MTCNN."""
+    picture, labels, middles = side_by_side(0, 1, 2)
+    crowd = storage.Pictures("ann", ["0", "1"], [png(picture)] * 2, [png(labels)] * 2, None)
+    settings = {"detector": "mtcnn", "landmarks": "none", "crop_mode": "box", "crop_size": 112, "several": several}
+    found, reasons = parse(tmp_path, [crowd], **settings)
+    if expected is None:
+        assert found == {} and reasons["ann", "0"] == "several faces"
+        return
+    assert found["ann"].faces_found.tolist() == [3, 3]
+    alone = np.zeros_like(picture)
+    left, side = middles[expected][0], 160 + 40 * expected
+    columns = slice(int(left - side / 2), int(left + side / 2))
+    alone[:, columns] = picture[:, columns]
+    person = storage.Pictures("ann", ["0", "1"], [png(alone)] * 2, [png(labels)] * 2, None)
+    (tmp_path / "alone").mkdir()
+    by_itself = parse(tmp_path / "alone", [person], **settings)[0]["ann"]
+    assert np.abs(found["ann"].points - by_itself.points).max() < 3  # px of the crop: the same face
+
+
 def test_a_lost_link_is_an_error_and_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(faces_stage, "parse_identity", lambda *args: (None, {}))
     with pytest.raises(files.StorageError, match="2 links, but 0 accounted for"):
@@ -264,6 +325,7 @@ def test_the_file_says_how_it_was_made(tmp_path):
         ({"detector": "none", "landmarks": "none", "label_maps": "pyfacer"}, r"faces\.label_maps: .* five points"),
         ({"detector": "retinaface"}, r"faces\.detector_weights: expected the path"),
         ({"batch_images": 0}, r"faces\.batch_images: expected a number from 1"),
+        ({"several": "first"}, r"faces\.several: expected one of discard, largest, central; found 'first'"),
         ({"landmark_box": "mine"}, r"faces\.landmark_box: expected one of dlib, detected"),
     ],
 )

@@ -22,19 +22,21 @@ import PIL
 from leam import decoding, files, storage
 from leam.decoders import N_LANDMARKS
 from leam.faces.detection import (
+    CHOICES,
     DETECTORS,
+    DISCARD,
     THRESHOLDS,
     Face,
     Mtcnn,
     Network,
     RetinaFace,
+    choose_face,
     face_of_landmarks,
     face_of_picture,
     find_faces,
     five_points,
     is_known,
     mtcnn_files,
-    only_face,
     retinaface_url,
     unknown,
 )
@@ -67,6 +69,7 @@ class FaceSettings:
 
     detector : "given" (tight box around the landmarks that came with the picture), "mtcnn", "retinaface", or "none"
         (the picture is the face); detector_threshold : least confidence, 0 to 1; None: the detector's own
+    several : which of several faces that mtcnn or retinaface finds is taken: "discard" (none), "largest", "central"
     rect_margin : how far around a link's rectangle the detector looks, as a fraction of its longer side
     label_maps : "given" (those that came with the pictures) or "pyfacer" (FaRL's parser)
     landmarks : "given", "dlib" or "none"; landmark_box : dlib's rectangle, "dlib" (its own detector's) or "detected";
@@ -84,6 +87,7 @@ class FaceSettings:
     detector_weights: str | None = None
     detector_sha256: str | None = None
     detector_threshold: float | None = None
+    several: str = DISCARD
     rect_margin: float = 0.3
     label_maps: str = "given"
     parser_weights: str | None = None
@@ -101,6 +105,7 @@ class FaceSettings:
 
     def __post_init__(self) -> None:
         self._check_choice("detector", DETECTORS)
+        self._check_choice("several", CHOICES)
         self._check_choice("label_maps", PARSERS)
         self._check_choice("landmarks", PREDICTORS)
         self._check_choice("landmark_box", RECTANGLES)
@@ -140,6 +145,11 @@ class FaceSettings:
     def margin(self) -> float:
         """The margin in use."""
         return DETECTOR_MARGINS[self.detector] if self.crop_margin is None else self.crop_margin
+
+    @property
+    def takes_one_of_several(self) -> bool:
+        """Whether a picture may be used in which the detector finds several faces."""
+        return self.detector in THRESHOLDS and self.several != DISCARD
 
     @property
     def threshold(self) -> float:
@@ -276,16 +286,24 @@ class DecodedPicture:
     landmarks: np.ndarray
     rect: np.ndarray
 
+    @property
+    def middle(self) -> np.ndarray:
+        """(2,) px: the centre of the rectangle, or of the picture where there is none."""
+        edges = self.rect if is_known(self.rect) else np.array([0, 0, *self.pixels.shape[1::-1]])
+        return (edges[:2] + edges[2:] - 1) / 2
+
 
 @dataclass
 class Crop:
-    """A face in the crop's frame: (S, S, 3) uint8, (S, S) uint8, (68, 2) px, (5, 2) px; its picture's (16, 16)."""
+    """A face in the crop's frame: (S, S, 3) uint8, (S, S) uint8, (68, 2) px, (5, 2) px; its picture's (16, 16), and how
+    many faces were found there."""
 
     pixels: np.ndarray
     regions: np.ndarray
     landmarks: np.ndarray
     points: np.ndarray
     thumbnail: np.ndarray
+    faces_found: int
 
 
 def _loaded(model: Model | None, setting: str) -> Model:
@@ -324,11 +342,11 @@ def crop_frame(face: Face, shape: tuple[int, ...], settings: FaceSettings) -> np
 def place_face(
     picture: DecodedPicture, faces: list[Face], settings: FaceSettings, models: Models
 ) -> tuple[Face, np.ndarray]:
-    """A picture's only face, with all that is known of it, and the frame (3, 3) of its crop.
+    """A picture's face, with all that is known of it, and the frame (3, 3) of its crop.
 
     Raises UnusablePictureError with the reason if there is none.
     """
-    face = only_face(faces, settings.min_face_px)
+    face = choose_face(faces, settings.several, picture.middle, settings.min_face_px)
     face.landmarks = _landmarks(picture, face, settings, models)
     if not is_known(face.landmarks):
         if settings.landmarks_required:
@@ -363,12 +381,12 @@ def crop_faces(
             face, frame = place_face(picture, faces, settings, models)
             if models.parser is None:
                 regions.append(given_regions(picture, frame, size))
-            placed.append((picture, face, frame))
+            placed.append((picture, face, frame, len(faces)))
         except UnusablePictureError as reason:
             reasons[picture.image] = str(reason)
     if models.parser is not None and placed:
-        found, faces, frames = zip(*placed, strict=True)
-        points = np.stack([face.points for face in faces])
+        found, chosen, frames, _ = zip(*placed, strict=True)
+        points = np.stack([face.points for face in chosen])
         regions = list(models.parser([picture.pixels for picture in found], points, np.stack(frames), size))
     crops = {
         picture.image: Crop(
@@ -377,8 +395,9 @@ def crop_faces(
             landmarks=transform(face.landmarks, frame),
             points=transform(face.points, frame),
             thumbnail=thumbnail(picture.pixels),
+            faces_found=faces_found,
         )
-        for (picture, face, frame), labels in zip(placed, regions, strict=True)
+        for (picture, face, frame, faces_found), labels in zip(placed, regions, strict=True)
     }
     return crops, reasons
 
@@ -393,7 +412,7 @@ def parse_identity(
         found, left_out = crop_faces(batch, settings, models)
         crops |= found
         reasons |= left_out
-    return _stack(pictures.identity, crops), reasons
+    return _stack(pictures.identity, crops, settings.takes_one_of_several), reasons
 
 
 def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[list[DecodedPicture]]:
@@ -418,7 +437,8 @@ def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[li
         yield batch
 
 
-def _stack(identity: str, crops: dict[str, Crop]) -> storage.Faces | None:
+def _stack(identity: str, crops: dict[str, Crop], counted: bool) -> storage.Faces | None:
+    """counted : whether it is of interest how many faces were found"""
     if not crops:
         return None
     names = [field.name for field in dataclasses.fields(Crop)]
@@ -431,6 +451,7 @@ def _stack(identity: str, crops: dict[str, Crop]) -> storage.Faces | None:
         landmarks=stacked["landmarks"],
         points=stacked["points"],
         thumbnails=stacked["thumbnail"],
+        faces_found=stacked["faces_found"] if counted else None,
     )
 
 
@@ -490,7 +511,10 @@ def _log_identity(identity: str, faces: storage.Faces | None, reasons: dict[str,
     left_out = Counter(reason_kind(reason) for image, reason in reasons.items() if image)
     n_kept = len(faces.images) if faces else 0
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-    log.info("%s: %d of %d images kept%s", identity, n_kept, n_kept + left_out.total(), f" ({why})" if why else "")
+    chosen = 0 if faces is None or faces.faces_found is None else int((faces.faces_found > 1).sum())
+    of_several = f", in {chosen} of them one of several faces" if chosen else ""
+    words = f"{of_several} ({why})" if why else of_several
+    log.info("%s: %d of %d images kept%s", identity, n_kept, n_kept + left_out.total(), words)
 
 
 def _check_accounts(
@@ -524,13 +548,14 @@ def tune(models: Models, threads: int | None) -> None:
 def _provenance(settings: FaceSettings, models: Models) -> dict[str, str]:
     """Attributes that say how the numbers came to be; model files by their SHA-256, since paths differ among machines.
 
-    ``batch_images`` is left out: it is no matter of the result.
+    ``batch_images`` is left out: it is no matter of the result; so is ``several`` where no face is chosen by it.
     """
     named = dataclasses.asdict(settings) | {"crop_margin": settings.margin, "files": models.files}
     if settings.detector in THRESHOLDS:
         named["detector_threshold"] = settings.threshold
     files_named = (f"{kind}_{what}" for kind in MODEL_FILES for what in FILE_SETTINGS)
-    for name in ("batch_images", *files_named):
+    without_effect = [] if settings.takes_one_of_several else ["several"]
+    for name in ("batch_images", *without_effect, *files_named):
         named.pop(name)
     return {
         "settings": json.dumps(named, sort_keys=True),
