@@ -235,7 +235,7 @@ def side_by_side(*numbers, gap=40):
         side = len(scene.image)
         for canvas, part in ((picture, scene.image), (labels, scene.regions)):
             canvas[:side, left : left + side] = part
-        middles.append(scene.landmarks.mean(0) + (left, 0))
+        middles.append(scene.landmarks.mean(0) + np.array([left, 0]))
         left += side + gap
     return picture, labels, np.stack(middles)
 

@@ -94,6 +94,11 @@ def face_of_picture(shape: tuple[int, ...]) -> list[Face]:
     return [Face(np.array([-0.5, -0.5, width - 0.5, height - 0.5]))]
 
 
+def face_of_rect(rect: np.ndarray) -> list[Face]:
+    """The face that a rectangle's edges (4,) enclose, 0 being the picture's; none where they are unknown."""
+    return [Face(rect - 0.5)] if is_known(rect) else []
+
+
 def choose_face(faces: list[Face], several: str, middle: np.ndarray, min_face_px: float) -> Face:
     """The face of a picture that is used.
 

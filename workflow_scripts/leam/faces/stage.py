@@ -33,6 +33,7 @@ from leam.faces.detection import (
     choose_face,
     face_of_landmarks,
     face_of_picture,
+    face_of_rect,
     find_faces,
     five_points,
     is_known,
@@ -45,7 +46,7 @@ from leam.faces.frames import ARCFACE_POINTS, ARCFACE_SIZE, similarity_frame, sq
 from leam.faces.landmarks import RECTANGLES, LandmarkPredictor
 from leam.faces.parsing import PARSERS, RegionParser, parser_url
 from leam.images import decode_labels
-from leam.reasons import NO_LABELS, NO_LANDMARKS, OK, UnusablePictureError, one_line, reason_kind
+from leam.reasons import NO_LABELS, NO_LANDMARKS, NO_RECT, OK, UnusablePictureError, one_line, reason_kind
 
 log = logging.getLogger(__name__)
 PREDICTORS = ("given", "dlib", "none")
@@ -68,7 +69,8 @@ class FaceSettings:
     """How faces are found and cropped (the configuration's section ``faces``); faults raise ValueError.
 
     detector : "given" (tight box around the landmarks that came with the picture), "mtcnn", "retinaface", or "none"
-        (the picture is the face); detector_threshold : least confidence, 0 to 1; None: the detector's own
+        (the picture is the face, or its rectangle where pictures come with some)
+    detector_threshold : least confidence, 0 to 1; None: the detector's own
     several : which of several faces that mtcnn or retinaface finds is taken: "discard" (none), "largest", "central"
     rect_margin : how far around a link's rectangle the detector looks, as a fraction of its longer side
     label_maps : "given" (those that came with the pictures) or "pyfacer" (FaRL's parser)
@@ -276,20 +278,22 @@ def load_models(settings: FaceSettings, device: str = "auto") -> Models:
 class DecodedPicture:
     """A decoded picture (H, W, 3) with what came with it.
 
-    labels : encoded label map or None; landmarks : (68, 2) px; rect : (4,) left, top, right, bottom edge of the face
-    in question, px; NaN where there is none
+    labels : encoded label map or None; landmarks : (68, 2) px, NaN where there are none; rect : (4,) left, top, right,
+    bottom edge of the face in question, px, 0 being the picture's edge; NaN where this picture has none, None where
+    none has
     """
 
     image: str
     pixels: np.ndarray
     labels: bytes | None
     landmarks: np.ndarray
-    rect: np.ndarray
+    rect: np.ndarray | None
 
     @property
     def middle(self) -> np.ndarray:
         """(2,) px: the centre of the rectangle, or of the picture where there is none."""
-        edges = self.rect if is_known(self.rect) else np.array([0, 0, *self.pixels.shape[1::-1]])
+        whole = np.array([0, 0, *self.pixels.shape[1::-1]])
+        edges = whole if self.rect is None or not is_known(self.rect) else self.rect
         return (edges[:2] + edges[2:] - 1) / 2
 
 
@@ -318,8 +322,11 @@ def detect(pictures: list[DecodedPicture], settings: FaceSettings, models: Model
     if settings.detector == "given":
         return [face_of_landmarks(picture.landmarks, picture.pixels.shape) for picture in pictures]
     if settings.detector == "none":
-        return [face_of_picture(picture.pixels.shape) for picture in pictures]
-    rects = [picture.rect for picture in pictures]
+        return [
+            face_of_picture(picture.pixels.shape) if picture.rect is None else face_of_rect(picture.rect)
+            for picture in pictures
+        ]
+    rects = [np.full(4, np.nan) if picture.rect is None else picture.rect for picture in pictures]
     network = _loaded(models.detector, f"faces.detector: {settings.detector}")
     return find_faces(network, [picture.pixels for picture in pictures], rects, settings.rect_margin)
 
@@ -346,6 +353,8 @@ def place_face(
 
     Raises UnusablePictureError with the reason if there is none.
     """
+    if settings.detector == "none" and not faces:
+        raise UnusablePictureError(NO_RECT)
     face = choose_face(faces, settings.several, picture.middle, settings.min_face_px)
     face.landmarks = _landmarks(picture, face, settings, models)
     if not is_known(face.landmarks):
@@ -428,7 +437,7 @@ def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[li
             continue
         labels = None if pictures.labels is None else pictures.labels[index]
         landmarks = unknown(N_LANDMARKS) if pictures.landmarks is None else pictures.landmarks[index].astype(float)
-        rect = np.full(4, np.nan) if pictures.rect is None else pictures.rect[index].astype(float)
+        rect = None if pictures.rect is None else pictures.rect[index].astype(float)
         batch.append(DecodedPicture(image, pixels, labels, landmarks, rect))
         if sum(picture.pixels.size // 3 for picture in batch) >= DECODED_PX:
             yield batch
@@ -467,10 +476,10 @@ def parse_faces(
     """Find, crop and parse the faces of one shard: images/{shard}.h5 to faces/{shard}.h5.
 
     Every link of the shard is either kept or listed under ``discarded`` with its reason: what the import could not
-    use keeps its status; else "unreadable: ...", "no face", "several faces", "too small: W px < least", "no landmarks",
-    "no label map". An identity with fewer than two usable images is left out: its images get that reason, and the
-    identity a row with image "". Raises FileNotFoundError or ValueError for settings that cannot work, before the
-    first picture, and StorageError should a link be lost.
+    use keeps its status; else "unreadable: ...", "no face", "no rectangle", "several faces", "too small: W px < least",
+    "no landmarks", "no label map". An identity with fewer than two usable images is left out: its images get that
+    reason, and the identity a row with image "". Raises FileNotFoundError or ValueError for settings that cannot work,
+    before the first picture, and StorageError should a link be lost.
     """
     settings = settings if isinstance(settings, FaceSettings) else face_settings(settings)
     models = load_models(settings, device)
