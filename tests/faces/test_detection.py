@@ -229,6 +229,13 @@ def test_only_one_face_of_sufficient_size_will_do():
             detection.choose_face(faces, "discard", middle, least)
 
 
+def test_a_rectangle_encloses_whole_pixels():
+    """Edges, 0 being the picture's: of the first pixel 0 and 1, whose centre is (0, 0)."""
+    (face,) = detection.face_of_rect(np.array([0.0, 0.0, 1.0, 1.0]))
+    assert face.centre.tolist() == [0, 0] and face.sides.tolist() == [1, 1]
+    assert detection.face_of_rect(np.full(4, np.nan)) == []
+
+
 def boxes(*edges):
     return [detection.Face(np.array(box, float)) for box in edges]
 

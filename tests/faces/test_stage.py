@@ -14,6 +14,7 @@ from leam.faces import detection, frames, parsing
 from leam.faces import stage as faces_stage
 from leam.faces.stage import FaceSettings
 from leam.sample import rendering
+from listed import imported, people_of
 from picture_server import serve_folder
 from shards import rendered, write_images
 
@@ -225,6 +226,43 @@ def test_the_choice_among_faces_changes_no_file_in_which_there_is_none(tmp_path,
     assert len(without) == 1
 
 
+def test_without_a_detector_the_rectangle_is_the_face(tmp_path):
+    """To the pixel; and where pictures come with rectangles, one without has none."""
+    noise = np.random.default_rng(0).integers(0, 256, (3, 90, 150, 3), np.uint8)
+    labels = np.random.default_rng(1).integers(0, 19, (3, 90, 150)).astype(np.uint8)
+    rect = np.array([[20, 10, 84, 74], [0, 26, 64, 90], [np.nan] * 4], np.float32)
+    person = storage.Pictures("ann", ["0", "1", "2"], [*map(png, noise)], [*map(png, labels)], None, rect)
+    settings = {"detector": "none", "landmarks": "none", "crop_size": 64}
+    found, reasons = parse(tmp_path, [person], **settings)
+    assert reasons == {("ann", "2"): "no rectangle"} and found["ann"].images == ["0", "1"]
+    for got, whole in ((found["ann"].crops, noise), (found["ann"].regions, labels)):
+        assert np.array_equal(got[0], whole[0, 10:74, 20:84]) and np.array_equal(got[1], whole[1, 26:90, 0:64])
+    whole = parse(tmp_path, [person], **settings, crop_mode="whole")[0]["ann"]
+    assert np.array_equal(whole.regions, np.stack([frames.warp_labels(of, WIDE, 64) for of in labels[:2]]))
+    assert parse(tmp_path, [person], **settings, min_face_px=65)[1]["ann", "0"] == "too small: 64 px < 65"
+
+
+WIDE = frames.square_frame(np.array([74.5, 44.5]), 150, 64)  # all of 150 x 90 px
+
+
+def test_the_most_central_face_is_the_nearest_to_the_rectangles_centre(tmp_path, monkeypatch):
+    boxes = [[10.0, 10, 50, 60], [60, 10, 100, 60], [100, 10, 140, 60]]
+    stub = lambda pictures: [[detection.Face(np.array(box)) for box in boxes] for _ in pictures]  # noqa: E731
+    monkeypatch.setattr(faces_stage, "load_models", lambda *_: faces_stage.Models(detector=stub))
+    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 192, 3), np.uint8)  # of multiples of 64: not padded
+    rect = np.array([[np.nan] * 4, [10, 0, 119, 64], [40, 0, 192, 64]], np.float32)
+    blank = [png(np.zeros((64, 192), np.uint8))] * 3
+    person = storage.Pictures("ann", ["0", "1", "2"], [*map(png, noise)], blank, None, rect)
+    settings = {"detector": "mtcnn", "landmarks": "none", "several": "central", "rect_margin": 10}
+    found = parse(tmp_path, [person], **settings)[0]["ann"]
+    expected = [boxes[1], boxes[1], boxes[2]]
+    for crop, picture, box in zip(found.crops, noise, expected, strict=True):
+        face = detection.Face(np.array(box))
+        frame = faces_stage.crop_frame(face, picture.shape, FaceSettings(detector="mtcnn"))
+        assert np.array_equal(crop, frames.warp(picture, frame, 112))
+    assert found.faces_found.tolist() == [3, 2, 2]  # of those centred within the rectangle
+
+
 def side_by_side(*numbers, gap=40):
     """A picture of rendered heads, each larger than the one before, with label map; and the middle of each."""
     scenes = [rendering.render_person(5, number, [0], 160 + 40 * k)[0] for k, number in enumerate(numbers)]
@@ -259,6 +297,43 @@ def test_a_photograph_with_bystanders_gives_the_face_that_is_asked_for(tmp_path,
     (tmp_path / "alone").mkdir()
     by_itself = parse(tmp_path / "alone", [person], **settings)[0]["ann"]
     assert np.abs(found["ann"].points - by_itself.points).max() < 3  # px of the crop: the same face
+
+
+@pytest.mark.parametrize("detector", ["mtcnn", "none"])
+def test_two_people_in_one_photograph_are_told_apart_by_a_table_of_rectangles(tmp_path, detector):
+    """From the folder to the faces: each of the two has the photograph, and a row for it."""
+    picture, labels, middles = side_by_side(0, 1)
+    for name in ("ann", "bob"):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        for number in range(2):
+            shifted = np.roll(picture, number, axis=0)  # another picture, but for find_duplicates
+            Image.fromarray(shifted).save(tmp_path / "people" / name / f"{number}.png")
+            Image.fromarray(labels).save(tmp_path / "people" / name / f"{number}.regions.png")
+    rows = ["NAME_ID,X,Y,W,H"]
+    for name, (x, y) in zip(("ann", "bob"), middles, strict=True):
+        rows += [f'"{name}/{number}",{x - 60:.1f},{y - 60:.1f},120,120' for number in range(2)]
+    (tmp_path / "loose_bb_mine.csv").write_text("\n".join(rows))
+    options = {"label_suffix": ".regions.png", "label_check": False, "rects": str(tmp_path / "loose_bb_mine.csv")}
+    source = people_of(tmp_path / "people", **options)
+    imported(tmp_path, source)
+    settings = {"detector": detector, "landmarks": "none", "crop_size": 112}
+    faces_stage.parse_faces(tmp_path / "images.h5", tmp_path / "faces.h5", settings)
+    with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
+        assert storage.read_discarded(shard) == []
+        found = {name: storage.read_faces(shard, name) for name in storage.identities(shard)}
+    models = faces_stage.load_models(FaceSettings(detector="mtcnn"), "cpu")
+    (both,) = detection.find_faces(models.detector, [picture])
+    assert len(both) == 2
+    boxes = [min(both, key=lambda face: np.linalg.norm(face.centre - middle)) for middle in middles]
+    if detector == "none":
+        boxes = [detection.Face(np.array([x - 60, y - 60, x + 60, y + 60]) - 0.5) for x, y in middles]
+    expected = []
+    for face in boxes:
+        frame = faces_stage.crop_frame(face, picture.shape, FaceSettings(detector=detector))
+        expected.append(frames.warp(picture, frame, 112).astype(int))
+    for ours, other, crops in zip(expected, expected[::-1], (found["ann"].crops, found["bob"].crops), strict=True):
+        apart = abs(crops[0] - ours).mean()  # the detector saw less of the picture, and wavers a little
+        assert apart < (1 if detector == "none" else 0.5 * abs(crops[0] - other).mean())
 
 
 def test_a_lost_link_is_an_error_and_leaves_no_file(tmp_path, monkeypatch):
