@@ -11,7 +11,7 @@ from leam.sources.base import LINE_TOO_LONG, LONGEST_LINE, OUTSIDE_PICTURE, REPE
 OWN, LOOSE = ",".join(HEADING), ",".join(VGGFACE2)
 JOSE = "José"
 APART = unicodedata.normalize("NFD", JOSE)
-PEOPLE = {"ann": ["01.jpg", "02.png"], "007": ["1.jpg"]}
+PEOPLE = {"ann": ["01.jpg", "02.png"], "007": ["1.jpg"], "empty": [""]}
 
 
 def write(path, *lines, encoding="utf-8"):
@@ -94,8 +94,10 @@ BAD = {
     '"ann,01.jpg,1,2,3,4': "1 fields: expected 6",
     "x" * (LONGEST_LINE + 1): LINE_TOO_LONG,
     '"' + 140_000 * "x" + '",01.jpg,1,2,3,4': LINE_TOO_LONG,
+    "ann,,1,2,3,4": "image: no picture of this name",
     "ann\0,01.jpg,1,2,3,4": "identity: nobody of this name in the run, in 1 row",
     "bob,01.jpg,x,y": "4 fields: expected 6",
+    "empty,,1,2,3,4": "image: no picture of this name",
 }
 
 
@@ -133,7 +135,7 @@ def test_what_does_not_match_is_counted_in_the_log(tmp_path, caplog):
         f"{path}: rectangles of 1 of 2 pictures",
         "pictures without a rectangle: 1, such as 'ann/02.png'",
         f"{path}: rows without use: 2, such as line 3: image: no picture of this name",
-        f"{path}: rows of people who are not in the run: 1, such as those of 'bob'",
+        f"{path}: rows of people who are not in the run: 1, such as line 5",
     ]
     caplog.clear()
     place(write(path, OWN, "ann,01.jpg,1,2,3,4"), {"ann": ["01.jpg"]})
@@ -180,7 +182,7 @@ def test_another_heading_is_one_sentence(tmp_path, heading):
 )
 def test_a_table_of_other_pictures_is_one_sentence(tmp_path, lines, said):
     path = write(tmp_path / "t.csv", OWN, *lines)
-    assert match(path) == f"{path}: no row is of a picture of this run; {said}"
+    assert match(path) == f"{path}: no row is of a picture of this run, of '007', 'ann', 'empty', ...; {said}"
 
 
 def test_a_match_asks_for_no_more_people_than_it_needs(tmp_path):

@@ -11,14 +11,13 @@ import csv
 import itertools
 import logging
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from leam.names import from_cell
+from leam.names import composed, from_cell
 from leam.sources.base import (
     LINE_TOO_LONG,
     LONGEST_LINE,
@@ -34,13 +33,11 @@ log = logging.getLogger(__name__)
 HEADING = ("identity", "image", "left", "top", "right", "bottom")
 VGGFACE2 = ("NAME_ID", "X", "Y", "W", "H")
 MOST_PX = 1e6  # the sum of four edges: no picture is so large
-CHUNK_CHARACTERS = 1_000_000
+READ_CHARACTERS = 1_000_000
 NOT_UTF8 = "line: expected UTF-8"
 NO_NUMBERS = "edges: expected numbers of pixels"
 NO_AREA = "edges: expected left < right and top < bottom"
 NO_PICTURE = "image: no picture of this name"
-
-Edges = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class RectangleTable:
         """
         order = [self.columns.index(name) for name in (VGGFACE2 if self.is_vggface2 else HEADING)]
         with _opened(self.path) as file:
-            lines = itertools.chain.from_iterable(read_lines(file, CHUNK_CHARACTERS))
+            lines = itertools.chain.from_iterable(read_lines(file, READ_CHARACTERS))
             for number, line in enumerate(lines, start=1):
                 if line and number > 1:
                     yield number, _fields_of_row(line, order)
@@ -70,11 +67,11 @@ class RectangleTable:
             identity, _, image = fields[0].partition("/")
         else:
             identity, image = from_cell(fields[0]), from_cell(fields[1])
-        return _composed(identity), _composed(image)
+        return composed(identity), composed(image)
 
     def name_of_image(self, image: str) -> str:
         """How the table names the image of a picture."""
-        return _composed(os.path.splitext(image)[0] if self.is_vggface2 else image)
+        return composed(os.path.splitext(image)[0] if self.is_vggface2 else image)
 
     def edges(self, fields: list[str]) -> str:
         """The edges of a row as links.parquet has them. Raises ValueError, which says what is wrong with them."""
@@ -125,10 +122,6 @@ def _fields_of_row(line: str, order: list[int]) -> list[str] | str:
     return [fields[place] for place in order]
 
 
-def _composed(name: str) -> str:
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
-
-
 # --------------------------------------------------------------------------------------------------------- the join
 
 
@@ -141,7 +134,8 @@ def fault_of_rectangles(
     """
     people: dict[str, list[str]] = defaultdict(list)
     for identity in identities:
-        people[_composed(identity)].append(identity)
+        people[composed(identity)].append(identity)
+    some = ", ".join(repr(name[:100]) for name in sorted(people)[:3])
     images: dict[str, set[str]] = {}  # of those whom the table has named
     first: tuple[int, list[str] | str] | None = None
     for number, row in table.rows():
@@ -154,7 +148,7 @@ def fault_of_rectangles(
             images[identity] = set(map(table.name_of_image, theirs))
         if image in images.get(identity, ()) and not _fault_of_edges(table, row):
             return None
-    return f"{table.path}: no row is of a picture of this run; {_said_first(table, first)}"
+    return f"{table.path}: no row is of a picture of this run, of {some}, ...; {_said_first(table, first)}"
 
 
 def _fault_of_edges(table: RectangleTable, row: list[str]) -> str:
@@ -183,12 +177,13 @@ def place_rectangles(table: RectangleTable, rows: Iterable[Row]) -> tuple[list[R
     What does not match is counted in the log.
     """
     pictures = list(rows)
-    said = _SaidOf({_composed(picture.identity) for picture in pictures})
+    said = _SaidOf({composed(picture.identity) for picture in pictures})
     for number, row in table.rows():
         said.take(table, number, row)
     used = set()
     for k, picture in enumerate(pictures):
-        number, edges = said.edges[_composed(picture.identity)].get(table.name_of_image(picture.image), (0, ""))
+        of_person = said.edges[composed(picture.identity)] if picture.image else {}
+        number, edges = of_person.get(table.name_of_image(picture.image), (0, ""))
         pictures[k] = picture._replace(rect=edges)
         used.add(number)
     for of_person in said.edges.values():
@@ -241,6 +236,6 @@ def _log_join(path: str | Path, placed: list[Row], said: _SaidOf) -> None:
         number, reason = min(said.rejected)
         log.warning("%s: rows without use: %d, such as line %d: %s", path, len(said.rejected), number, reason)
     if said.strangers:
-        rows = sum(count for _, count in said.strangers.values())
-        name = next(iter(said.strangers))
-        log.warning("%s: rows of people who are not in the run: %d, such as those of %r", path, rows, name)
+        rows, (number, _) = sum(count for _, count in said.strangers.values()), min(said.strangers.values())
+        # no name: logs have those of the run alone
+        log.warning("%s: rows of people who are not in the run: %d, such as line %d", path, rows, number)
