@@ -147,7 +147,6 @@ def _agreed(found: dict, seed: int) -> dict:
         "source.folder.include": lambda draw: draw.choice([None, ["ann", "bob"], ["ann", "cat {x}", "=dan"]]),
         "source.sample.region": lambda draw: draw.choice([None, "nose", "signature"]),
         "source.folder.rects": lambda draw: draw.choice([None, "rects.csv"]),
-        "source.sample.region": lambda draw: draw.choice([None, "nose"]),
         "faces.detector": lambda draw: draw.choice(["auto", "given", "none", "none"]),
         "faces.label_maps": lambda draw: draw.choice(["auto", "given"]),
         "faces.landmarks": lambda draw: draw.choice(["auto", "given", "none"]),
