@@ -1,6 +1,8 @@
-# reads   the source: the sample's numbers, the names in a folder, or the rows of the IMDb-Face list
+# reads   the source: the sample's numbers, the names in a folder, or the rows of the IMDb-Face list; the table
+#         of rectangles of a folder
 # writes  results/links.parquet: identity, image, url, rect, height, width, shard; one row per picture
-#         results/links_rejected.csv: the rows of the list that cannot be used, with their line and the reason
+#         results/links_rejected.csv: the rows of the list, or of a table of rectangles, that cannot be used, with their
+#         line and the reason
 #         results/unused_files.csv: what else lies in the source's folders, and why it is of no use
 
 REJECTED = {"rejected": results("links_rejected.csv")} if SOURCE.rejects else {}

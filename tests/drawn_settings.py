@@ -35,6 +35,8 @@ def prepare(folder: Path) -> None:
     (folder / "people.csv").write_text(
         "identity,gender,ethnicity\nann,female,African\nbob,male,\ns001,male,Caucasian\n"
     )
+    edges = (f'"{name}",{stem}.png,3,2,61,64' for name, stems in PEOPLE.items() for stem in stems)
+    (folder / "rects.csv").write_text("\n".join(["identity,image,left,top,right,bottom", *edges]))
     (folder / "more.smk").write_text(
         "rule more:\n    output:\n        results('more {{x}}.txt'),\n    shell:\n        'touch {output:q}'\n"
     )
@@ -60,6 +62,7 @@ SMALL: dict[str, Callable[[random.Random], object]] = {
     "source.folder.include": lambda draw: draw.choice([None, ["ann", "bob"], ["cat {x}", "ann"], ["nobody"], ["=dan"]]),
     "source.folder.label_suffix": lambda draw: draw.choice([".labels.png", ".labels.png", ".other.png", None]),
     "source.folder.landmark_suffix": lambda draw: draw.choice([".npy", ".npy", ".pts", None]),
+    "source.folder.rects": lambda draw: draw.choice([None, "rects.csv", "rects.csv", "people.csv", "absent.csv"]),
     "faces.crop_size": lambda draw: draw.randint(32, 64),
     "faces.min_face_px": lambda draw: draw.choice([1, 1, 5, 20, 1000]),
     "faces.detector": lambda draw: draw.choice(["auto", "given", "none", "none", "mtcnn", "retinaface"]),
@@ -143,6 +146,7 @@ def _agreed(found: dict, seed: int) -> dict:
         "source.folder.layout": lambda draw: "identity/image",
         "source.folder.include": lambda draw: draw.choice([None, ["ann", "bob"], ["ann", "cat {x}", "=dan"]]),
         "source.sample.region": lambda draw: draw.choice([None, "nose", "signature"]),
+        "source.folder.rects": lambda draw: draw.choice([None, "rects.csv"]),
         "faces.detector": lambda draw: draw.choice(["auto", "given", "none", "none"]),
         "faces.label_maps": lambda draw: draw.choice(["auto", "given"]),
         "faces.landmarks": lambda draw: draw.choice(["auto", "given", "none"]),

@@ -23,6 +23,7 @@ def people_of(folder, **options):
         "label_order": "farl",
         "label_check": True,
         "landmark_suffix": None,
+        "rects": None,
     }
     return source_of({"kind": "folder", "path": folder} | settings | options)
 

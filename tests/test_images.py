@@ -260,7 +260,8 @@ def test_vanished_and_foreign_files(root, tmp_path):
         ("ann", "y.png", "../secret.png"),
         ("ann", str(tmp_path / "secret.png"), f"ann/{tmp_path / 'secret.png'}"),
     ]
-    table = pd.DataFrame(rows, columns=["identity", "image", "url"]).assign(shard="00000")
+    table = pd.DataFrame(rows, columns=["identity", "image", "url"])
+    table = table.assign(shard="00000", rect="", height="", width="")
     table.to_parquet(tmp_path / "links.parquet")
     images.import_images(tmp_path / "links.parquet", tmp_path / "images.h5", shard="00000", source=people_of(root))
     with storage.open_shard(tmp_path / "images.h5", "images") as shard:

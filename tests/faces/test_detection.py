@@ -1,6 +1,7 @@
 """leam.detection: MTCNN on rendered heads whose geometry is known; batches, rectangles and sizes."""
 
 import functools
+import itertools
 
 import cv2
 import numpy as np
@@ -221,10 +222,60 @@ def test_a_detector_file_that_lacks_layers_is_refused(tmp_path):
 
 def test_only_one_face_of_sufficient_size_will_do():
     face = detection.Face(np.array([0.0, 0.0, 40.0, 50.0]))
-    assert detection.only_face([face], 40) is face
+    middle = np.zeros(2)
+    assert detection.choose_face([face], "discard", middle, 40) is face
     for faces, least, reason in [([], 1, "no face"), ([face, face], 1, "several faces"), ([face], 41, "too small")]:
         with pytest.raises(images.UnusablePictureError, match=reason):
-            detection.only_face(faces, least)
+            detection.choose_face(faces, "discard", middle, least)
+
+
+def test_a_rectangle_encloses_whole_pixels():
+    """Edges, 0 being the picture's: of the first pixel 0 and 1, whose centre is (0, 0)."""
+    (face,) = detection.face_of_rect(np.array([0.0, 0.0, 1.0, 1.0]))
+    assert face.centre.tolist() == [0, 0] and face.sides.tolist() == [1, 1]
+    assert detection.face_of_rect(np.full(4, np.nan)) == []
+
+
+def boxes(*edges):
+    return [detection.Face(np.array(box, float)) for box in edges]
+
+
+SMALL_IN_THE_MIDDLE, LARGE, TALL = [90, 40, 110, 60], [10, 0, 70, 90], [140, 0, 180, 95]
+
+
+@pytest.mark.parametrize(
+    ("several", "middle", "expected"),
+    [
+        ("largest", (99.5, 49.5), LARGE),
+        ("central", (99.5, 49.5), SMALL_IN_THE_MIDDLE),
+        ("largest", (170, 50), LARGE),
+        ("central", (170, 50), TALL),
+    ],
+)
+def test_of_several_faces_the_largest_or_the_most_central_is_taken(several, middle, expected):
+    for order in itertools.permutations((SMALL_IN_THE_MIDDLE, LARGE, TALL)):
+        assert detection.choose_face(boxes(*order), several, np.array(middle), 1).box.tolist() == expected
+    with pytest.raises(images.UnusablePictureError, match="several faces"):
+        detection.choose_face(boxes(LARGE, TALL), "discard", np.array(middle), 1)
+
+
+@pytest.mark.parametrize("several", ["largest", "central"])
+def test_ties_are_broken_whatever_the_order(several):
+    """By the other measure (the first two pairs), then the left edge, then the upper one."""
+    middle = np.array([50.0, 50.0])
+    of_one_size, of_one_centre = ([40, 40, 60, 60], [0, 0, 20, 20]), ([30, 30, 70, 70], [40, 40, 60, 60])
+    mirrored, one_above_the_other = ([0, 40, 20, 60], [80, 40, 100, 60]), ([40, 0, 60, 20], [40, 80, 60, 100])
+    for first, second in (of_one_size, of_one_centre, mirrored, one_above_the_other):
+        for pair in ((first, second), (second, first)):
+            assert detection.choose_face(boxes(*pair), several, middle, 1).box.tolist() == first
+
+
+def test_the_least_size_is_judged_after_the_choice():
+    """A large bystander does not stand in for a small face in the middle."""
+    faces, middle = boxes(LARGE, SMALL_IN_THE_MIDDLE), np.array([99.5, 49.5])
+    with pytest.raises(images.UnusablePictureError, match="too small: 20 px < 40"):
+        detection.choose_face(faces, "central", middle, 40)
+    assert detection.choose_face(faces, "largest", middle, 40).box.tolist() == LARGE
 
 
 def test_a_face_moves_as_a_whole():

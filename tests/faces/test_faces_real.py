@@ -82,6 +82,16 @@ def test_people_are_kept_and_groups_are_not(people):
     }
 
 
+@pytest.mark.parametrize("several", ["largest", "central"])
+def test_of_a_group_one_face_is_taken_and_the_others_are_counted(photographs, tmp_path, several):
+    settings = {"detector": "mtcnn", "label_maps": "pyfacer", "landmarks": "none", "several": several}
+    found, reasons = parsed(photographs, tmp_path / "faces.h5", **settings)
+    group = found["several_faces"]
+    assert reasons == {} and (group.faces_found > 1).all()
+    assert all((person.faces_found == 1).all() for name, person in found.items() if name != "several_faces")
+    assert all((regions == REGIONS.index("face")).mean() > 0.1 for regions in group.regions)
+
+
 def test_regions_lie_where_the_points_are(people):
     """The parser's eyes, nose and mouth against the detector's points, in eye distances."""
     errors = {"re": [], "le": [], "nose": [], "mouth": []}

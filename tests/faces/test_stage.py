@@ -13,6 +13,8 @@ from leam import files, images, storage
 from leam.faces import detection, frames, parsing
 from leam.faces import stage as faces_stage
 from leam.faces.stage import FaceSettings
+from leam.sample import rendering
+from listed import imported, people_of
 from picture_server import serve_folder
 from shards import rendered, write_images
 
@@ -200,6 +202,140 @@ def test_small_faces_are_discarded_by_the_shorter_side(tmp_path, stub):
     assert parse(tmp_path, people, min_face_px=41, **stub)[1][("ann", "00")] == "too small: 40 px < 41"
 
 
+def test_one_of_several_faces_is_taken_and_counted(tmp_path, stub, caplog):
+    caplog.set_level(logging.INFO, logger="leam.faces.stage")
+    people = [pictures_of("ann", [101, 102, 103, 100])]
+    found, reasons = parse(tmp_path, people, several="largest", **stub)
+    assert found["ann"].images == ["00", "01", "02"] and reasons == {("ann", "03"): "no face"}
+    assert found["ann"].faces_found.tolist() == [1, 2, 3]
+    assert caplog.messages == ["ann: 3 of 4 images kept, in 2 of them one of several faces (1 no face)"]
+    with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
+        assert storage.read_faces(shard, "ann", ["02"]).faces_found.tolist() == [3]
+        assert json.loads(shard.attrs["settings"])["several"] == "largest"
+
+
+@pytest.mark.parametrize("settings", [{"detector": "given"}, {"detector": "none"}, {"detector": "mtcnn"}])
+def test_the_choice_among_faces_changes_no_file_in_which_there_is_none(tmp_path, stub, settings):
+    """Under other detectors, and by its default, the file is the one of a version without the setting."""
+    people, without = [pictures_of("ann", [101, 101])], set()
+    for several in ("discard", *(("largest", "central") if settings["detector"] != "mtcnn" else ())):
+        parse(tmp_path, people, several=several, **settings)
+        without.add(files.sha256(tmp_path / "faces.h5"))
+        with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
+            assert "several" not in json.loads(shard.attrs["settings"]) and "faces_found" not in shard["ann"]
+    assert len(without) == 1
+
+
+def test_without_a_detector_the_rectangle_is_the_face(tmp_path):
+    """To the pixel; and where pictures come with rectangles, one without has none."""
+    noise = np.random.default_rng(0).integers(0, 256, (3, 90, 150, 3), np.uint8)
+    labels = np.random.default_rng(1).integers(0, 19, (3, 90, 150)).astype(np.uint8)
+    rect = np.array([[20, 10, 84, 74], [0, 26, 64, 90], [np.nan] * 4], np.float32)
+    person = storage.Pictures("ann", ["0", "1", "2"], [*map(png, noise)], [*map(png, labels)], None, rect)
+    settings = {"detector": "none", "landmarks": "none", "crop_size": 64}
+    found, reasons = parse(tmp_path, [person], **settings)
+    assert reasons == {("ann", "2"): "no rectangle"} and found["ann"].images == ["0", "1"]
+    for got, whole in ((found["ann"].crops, noise), (found["ann"].regions, labels)):
+        assert np.array_equal(got[0], whole[0, 10:74, 20:84]) and np.array_equal(got[1], whole[1, 26:90, 0:64])
+    whole = parse(tmp_path, [person], **settings, crop_mode="whole")[0]["ann"]
+    assert np.array_equal(whole.regions, np.stack([frames.warp_labels(of, WIDE, 64) for of in labels[:2]]))
+    assert parse(tmp_path, [person], **settings, min_face_px=65)[1]["ann", "0"] == "too small: 64 px < 65"
+
+
+WIDE = frames.square_frame(np.array([74.5, 44.5]), 150, 64)  # all of 150 x 90 px
+
+
+def test_the_most_central_face_is_the_nearest_to_the_rectangles_centre(tmp_path, monkeypatch):
+    boxes = [[10.0, 10, 50, 60], [60, 10, 100, 60], [100, 10, 140, 60]]
+    stub = lambda pictures: [[detection.Face(np.array(box)) for box in boxes] for _ in pictures]  # noqa: E731
+    monkeypatch.setattr(faces_stage, "load_models", lambda *_: faces_stage.Models(detector=stub))
+    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 192, 3), np.uint8)  # of multiples of 64: not padded
+    rect = np.array([[np.nan] * 4, [10, 0, 119, 64], [40, 0, 192, 64]], np.float32)
+    blank = [png(np.zeros((64, 192), np.uint8))] * 3
+    person = storage.Pictures("ann", ["0", "1", "2"], [*map(png, noise)], blank, None, rect)
+    settings = {"detector": "mtcnn", "landmarks": "none", "several": "central", "rect_margin": 10}
+    found = parse(tmp_path, [person], **settings)[0]["ann"]
+    expected = [boxes[1], boxes[1], boxes[2]]
+    for crop, picture, box in zip(found.crops, noise, expected, strict=True):
+        face = detection.Face(np.array(box))
+        frame = faces_stage.crop_frame(face, picture.shape, FaceSettings(detector="mtcnn"))
+        assert np.array_equal(crop, frames.warp(picture, frame, 112))
+    assert found.faces_found.tolist() == [3, 2, 2]  # of those centred within the rectangle
+
+
+def side_by_side(*numbers, gap=40):
+    """A picture of rendered heads, each larger than the one before, with label map; and the middle of each."""
+    scenes = [rendering.render_person(5, number, [0], 160 + 40 * k)[0] for k, number in enumerate(numbers)]
+    width = sum(scene.image.shape[1] + gap for scene in scenes)
+    picture = np.full((160 + 40 * len(scenes), width, 3), 127, np.uint8)
+    labels, middles, left = np.zeros(picture.shape[:2], np.uint8), [], gap // 2
+    for scene in scenes:
+        side = len(scene.image)
+        for canvas, part in ((picture, scene.image), (labels, scene.regions)):
+            canvas[:side, left : left + side] = part
+        middles.append(scene.landmarks.mean(0) + np.array([left, 0]))
+        left += side + gap
+    return picture, labels, np.stack(middles)
+
+
+@pytest.mark.parametrize(("several", "expected"), [("discard", None), ("largest", 2), ("central", 1)])
+def test_a_photograph_with_bystanders_gives_the_face_that_is_asked_for(tmp_path, several, expected):
+    """Three rendered heads, the last the largest, the second in the middle, found by MTCNN."""
+    picture, labels, middles = side_by_side(0, 1, 2)
+    crowd = storage.Pictures("ann", ["0", "1"], [png(picture)] * 2, [png(labels)] * 2, None)
+    settings = {"detector": "mtcnn", "landmarks": "none", "crop_mode": "box", "crop_size": 112, "several": several}
+    found, reasons = parse(tmp_path, [crowd], **settings)
+    if expected is None:
+        assert found == {} and reasons["ann", "0"] == "several faces"
+        return
+    assert found["ann"].faces_found.tolist() == [3, 3]
+    alone = np.zeros_like(picture)
+    left, side = middles[expected][0], 160 + 40 * expected
+    columns = slice(int(left - side / 2), int(left + side / 2))
+    alone[:, columns] = picture[:, columns]
+    person = storage.Pictures("ann", ["0", "1"], [png(alone)] * 2, [png(labels)] * 2, None)
+    (tmp_path / "alone").mkdir()
+    by_itself = parse(tmp_path / "alone", [person], **settings)[0]["ann"]
+    assert np.abs(found["ann"].points - by_itself.points).max() < 3  # px of the crop: the same face
+
+
+@pytest.mark.parametrize("detector", ["mtcnn", "none"])
+def test_two_people_in_one_photograph_are_told_apart_by_a_table_of_rectangles(tmp_path, detector):
+    """From the folder to the faces: each of the two has the photograph, and a row for it."""
+    picture, labels, middles = side_by_side(0, 1)
+    for name in ("ann", "bob"):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        for number in range(2):
+            shifted = np.roll(picture, number, axis=0)  # another picture, but for find_duplicates
+            Image.fromarray(shifted).save(tmp_path / "people" / name / f"{number}.png")
+            Image.fromarray(labels).save(tmp_path / "people" / name / f"{number}.regions.png")
+    rows = ["NAME_ID,X,Y,W,H"]
+    for name, (x, y) in zip(("ann", "bob"), middles, strict=True):
+        rows += [f'"{name}/{number}",{x - 60:.1f},{y - 60:.1f},120,120' for number in range(2)]
+    (tmp_path / "loose_bb_mine.csv").write_text("\n".join(rows))
+    options = {"label_suffix": ".regions.png", "label_check": False, "rects": str(tmp_path / "loose_bb_mine.csv")}
+    source = people_of(tmp_path / "people", **options)
+    imported(tmp_path, source)
+    settings = {"detector": detector, "landmarks": "none", "crop_size": 112}
+    faces_stage.parse_faces(tmp_path / "images.h5", tmp_path / "faces.h5", settings)
+    with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
+        assert storage.read_discarded(shard) == []
+        found = {name: storage.read_faces(shard, name) for name in storage.identities(shard)}
+    models = faces_stage.load_models(FaceSettings(detector="mtcnn"), "cpu")
+    (both,) = detection.find_faces(models.detector, [picture])
+    assert len(both) == 2
+    boxes = [min(both, key=lambda face: np.linalg.norm(face.centre - middle)) for middle in middles]
+    if detector == "none":
+        boxes = [detection.Face(np.array([x - 60, y - 60, x + 60, y + 60]) - 0.5) for x, y in middles]
+    expected = []
+    for face in boxes:
+        frame = faces_stage.crop_frame(face, picture.shape, FaceSettings(detector=detector))
+        expected.append(frames.warp(picture, frame, 112).astype(int))
+    for ours, other, crops in zip(expected, expected[::-1], (found["ann"].crops, found["bob"].crops), strict=True):
+        apart = abs(crops[0] - ours).mean()  # the detector saw less of the picture, and wavers a little
+        assert apart < (1 if detector == "none" else 0.5 * abs(crops[0] - other).mean())
+
+
 def test_a_lost_link_is_an_error_and_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(faces_stage, "parse_identity", lambda *args: (None, {}))
     with pytest.raises(files.StorageError, match="2 links, but 0 accounted for"):
@@ -264,6 +400,7 @@ def test_the_file_says_how_it_was_made(tmp_path):
         ({"detector": "none", "landmarks": "none", "label_maps": "pyfacer"}, r"faces\.label_maps: .* five points"),
         ({"detector": "retinaface"}, r"faces\.detector_weights: expected the path"),
         ({"batch_images": 0}, r"faces\.batch_images: expected a number from 1"),
+        ({"several": "first"}, r"faces\.several: expected one of discard, largest, central; found 'first'"),
         ({"landmark_box": "mine"}, r"faces\.landmark_box: expected one of dlib, detected"),
     ],
 )

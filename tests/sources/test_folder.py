@@ -2,10 +2,13 @@
 
 import os
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from leam import links
-from listed import make_folder, people_of, table
+from listed import imported, make_folder, people_of, table
 
 
 @pytest.fixture
@@ -152,3 +155,88 @@ def test_listing_digest_follows_added_pictures(folder):
     (folder / "bob" / "z.png").write_bytes(b"")
     os.utime(folder / "bob", (1, 1))  # file systems with coarse times would not show it
     assert source.fingerprint() != before
+
+
+# -------------------------------------------------------------------------------------------------------- rectangles
+
+
+def rects(path, *lines):
+    path.write_text("\n".join(["identity,image,left,top,right,bottom", *lines, ""]))
+    return str(path)
+
+
+def test_rectangles_stand_in_the_list_and_rows_of_no_use_beside_it(tmp_path, folder):
+    lines = "bob,a.jpeg,1,2,30,40", "bob,c.jpg,1,2,3,4", "ann,02.png,5,5,4,9", "carl,1.jpg,1,2,3,4"
+    source = people_of(folder, rects=rects(tmp_path / "rects.csv", *lines))
+    rejected = tmp_path / "links_rejected.csv"
+    links.list_links(tmp_path / "links.parquet", source=source, identities_per_job=9, rejected=rejected)
+    found = pd.read_parquet(tmp_path / "links.parquet")
+    assert dict(zip(found.image, found.rect, strict=True)) == dict.fromkeys(found.image, "") | {"a.jpeg": "1 2 30 40"}
+    assert (found[["height", "width"]] == "").all().all()
+    assert pd.read_csv(rejected).to_records(index=False).tolist() == [
+        (3, "image: no picture of this name"),
+        (4, "edges: expected left < right and top < bottom"),
+        (5, "identity: nobody of this name in the run, in 1 row"),
+    ]
+    assert source.rejects and source.files() == {"rects": str(tmp_path / "rects.csv")}
+    without = people_of(folder)
+    assert not without.rejects and without.files() == {} and without.faults({}) == []
+
+
+def test_a_table_in_which_all_is_well_leaves_an_empty_one_beside_the_list(tmp_path, folder):
+    source = people_of(folder, include=["bob"], rects=rects(tmp_path / "r.csv", "bob,a.jpeg,1,2,3,4"))
+    rejected = tmp_path / "links_rejected.csv"
+    links.list_links(tmp_path / "links.parquet", source=source, identities_per_job=9, rejected=rejected)
+    assert rejected.read_text() == "line,reason\n"
+
+
+def test_a_rectangle_comes_with_its_picture_and_one_beside_it_is_a_reason(tmp_path):
+    root = make_folder(tmp_path / "people", {"ann": [], "bob": []})
+    names = [("ann", "0.png"), ("ann", "1.png"), ("ann", "2.png"), ("ann", "3.png"), ("bob", "4.png")]
+    for number, (person, name) in enumerate(names):
+        Image.fromarray(np.full((20, 30, 3), number, np.uint8)).save(root / person / name)
+    lines = "ann,0.png,1,2,3.5,4", "ann,1.png,-5,-5,90,90", "ann,2.png,30,2,40,4", "ann,3.png,1,20.5,3,40"
+    ledger, found = imported(tmp_path, people_of(root, rects=rects(tmp_path / "rects.csv", *lines)))
+    assert ledger == dict.fromkeys(["0.png", "1.png", "4.png"], "ok") | {
+        "2.png": "rectangle outside the picture: 30 2 40 4 in 30 x 20 px",
+        "3.png": "rectangle outside the picture: 1 20.5 3 40 in 30 x 20 px",
+    }
+    assert found["ann"].rect.tolist() == [[1, 2, 3.5, 4], [-5, -5, 90, 90]]
+    assert np.isnan(found["bob"].rect).all() and found["bob"].rect.shape == (1, 4)
+    assert imported(tmp_path, people_of(root))[1]["ann"].rect is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (None, "source.folder.rects: no such file: {path}; allowed: a CSV of rectangles"),
+        (["identity,x"], "source.folder.rects: {path}: the heading is 'identity,x'; expected 'identity,image,left,"),
+        (["NAME_ID,X,Y,W,H", "ann/01.JPG,1,2,3,4"], "source.folder.rects: {path}: no row is of a picture of this run"),
+        (["NAME_ID,X,Y,W,H", "ann/01,1,2,3,4"], None),
+    ],
+)
+def test_a_table_of_no_use_is_said_while_the_run_is_planned(tmp_path, folder, lines, said):
+    path = tmp_path / "rects.csv"
+    if lines is not None:
+        path.write_text("\n".join(lines))
+    faults = people_of(folder, rects=str(path)).faults({})
+    assert len(faults) == (said is not None)
+    assert said is None or faults[0].startswith(said.format(path=path))
+
+
+def test_rectangles_of_a_folder_that_is_not_there_are_no_fault_of_theirs(tmp_path):
+    path = rects(tmp_path / "rects.csv", "ann,1.jpg,1,2,3,4")
+    for folder in (None, str(tmp_path / "absent")):
+        assert people_of(folder, rects=path).faults({}) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "device"])
+def test_a_table_that_is_no_file_is_refused_at_once(tmp_path, folder, kind):
+    path = tmp_path / "rects.csv"
+    {
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "loop": lambda: path.symlink_to(path),
+        "device": lambda: path.symlink_to("/dev/zero"),
+    }[kind]()
+    assert people_of(folder, rects=str(path)).faults({})[0].startswith("source.folder.rects: no such file")

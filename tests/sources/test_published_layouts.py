@@ -14,6 +14,9 @@ from listed import make_folder
 PAGE = Path(__file__).parents[2] / "docs" / "sources.md"
 LFW = "\tperson\timagenum\tMale\tAsian\tWhite\tBlack\tIndian"
 VGGFACE2 = 'Class_ID, Name, Sample_Num, Flag, Gender\nn000001, "A", 2, 0, m\nn000002, "B", 2, 1, f\n'
+LOOSE = (
+    'NAME_ID,X,Y,W,H\n"n000002/0001_01",161,140,224,324\n"n000002/0002_01",-3,7,90,110.5\n"n000003/0001_01",1,2,3,4\n'
+)
 # {data set: (its files, its tables, each run's people with their number of pictures and what is said of them)}
 PUBLISHED = {
     "LFW": (
@@ -26,8 +29,9 @@ PUBLISHED = {
             "VGGFace2/train/n000002": ["0001_01.jpg", "0002_01.jpg"],
             "VGGFace2/test/n000001": ["0001_01.jpg"],
             "VGGFace2/meta": [],
+            "VGGFace2/bb_landmark": [],
         },
-        {"VGGFace2/meta/identity_meta.csv": VGGFACE2},
+        {"VGGFace2/meta/identity_meta.csv": VGGFACE2, "VGGFace2/bb_landmark/loose_bb_train.csv": LOOSE},
         [{"n000002": (2, "female")}, {"n000001": (1, "male"), "n000002": (2, "female")}],
     ),
     "CASIA-WebFace": (
@@ -80,6 +84,7 @@ def test_the_lines_of_the_page_find_people_pictures_and_groups(tmp_path, data_se
         rows = list(source.rows())
         assert source.identities() == sorted(expected) and all((source.folder / row.url).is_file() for row in rows)
         counted = {name: sum(row.identity == name for row in rows) for name in expected}
+        assert all(bool(row.rect) == ("rects" in given["source"]["folder"]) for row in rows)
         assert counted == {name: of_person[0] for name, of_person in expected.items()}
         known = [source.attributes().get(column, {}) for column in source.told]
         if "demographics" in given:

@@ -8,6 +8,7 @@ import yaml
 
 import formats
 from leam import scraping, storage
+from shards import make_faces, write_faces
 
 PAGE = """# Files
 
@@ -112,3 +113,17 @@ def test_tables_of_fetched_pictures_have_the_columns_of_the_page(tmp_path):
     asked = {"images/{shard}.h5": page["images/{shard}.h5"]}
     assert formats.compare(found, asked, optional) == []
     assert {"/{identity}/rect", "/ledger/detail"} <= set(found["images/{shard}.h5"])
+
+
+def test_faces_that_were_chosen_among_several_are_described(tmp_path):
+    """No run in the tests of this page takes one of several faces."""
+    page, optional = formats.read_page(formats.PAGE.read_text())
+    faces = make_faces("ann", 2)
+    faces.thumbnails, faces.faces_found = np.zeros((2, 16, 16)), np.array([1, 3])
+    write_faces(tmp_path / "00000.h5", [faces])
+    with h5py.File(tmp_path / "00000.h5") as file:
+        found = dict(formats.contents(file))
+    asked = {name: kind for name, kind in page["faces/{shard}.h5"].items() if not name.startswith("@")}
+    inside = {name: kind for name, kind in found.items() if not name.startswith("@")}
+    assert formats.compare({"faces/{shard}.h5": inside}, {"faces/{shard}.h5": asked}, optional) == []
+    assert "/{identity}/faces_found" in inside

@@ -36,12 +36,16 @@ def save(pixels, path):
 
 def folder(root):
     """As people have it, in folders whose names are of no use to a formatter."""
+    rects = ["identity,image,left,top,right,bottom"]
     for person, image, scene in scenes():
         picture = root / "peo{x}ple" / f"{{name}} {person}" / f"{20 + 5 * image}_{{a}}.png"
         save(scene.image, picture)
         save(scene.regions, picture.with_suffix(".regions.png"))
         np.save(picture.with_suffix(".npy"), scene.landmarks)
+        rects.append(f"{picture.parent.name},{picture.name},5,5,{SIDE - 5},{SIDE - 5}")
+    (root / "rects.csv").write_text("\n".join(rects))
     section = {"path": str(root / "peo{x}ple"), "label_suffix": ".regions.png", "landmark_suffix": ".npy"}
+    section |= {"rects": str(root / "rects.csv")}
     return section, GIVEN | {"landmarks": "given"}, [f"{{name}} {person}" for person in range(PEOPLE)]
 
 

@@ -117,9 +117,41 @@ def test_files_of_a_time_to_come_stop_the_plan(tmp_path):
     assert (tmp_path / "results/faces/00000.h5").exists()
 
 
+RECTANGLES = {
+    "identity,image,left,top,right,bottom\np0,1.jpg,1,2,3,4\nnobody,1.jpg,1,2,3,4\n": None,
+    '"NAME_ID","X","Y","W","H"\n"p0/1",1,2,3,4\n': None,
+    "identity,image,left,top,right,bottom\n0,1.jpg,1,2,3,4\n": "no row is of a picture of this run, of 'p0', ...; "
+    "the first, line 2: identity '0', image '1.jpg'",
+    "identity,image,box\np0,1.jpg,1 2 3 4\n": "the heading is 'identity,image,box'; expected "
+    "'identity,image,left,top,right,bottom', or VGGFace2's 'NAME_ID,X,Y,W,H'",
+    None: "config: source.folder.rects: no such file: boxes/r.csv; allowed: a CSV of rectangles",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), RECTANGLES.items())
+def test_a_table_of_rectangles_is_judged_before_the_first_job(tmp_path, text, message):
+    (tmp_path / "people" / "p0").mkdir(parents=True)
+    (tmp_path / "people" / "p0" / "1.jpg").touch()
+    if text is not None:
+        (tmp_path / "boxes").mkdir()
+        (tmp_path / "boxes" / "r.csv").write_text(text)
+    source = {"kind": "folder", "folder": {"path": "people", "rects": "boxes/r.csv"}}
+    file = write_config(tmp_path / "mine.yaml", source=source, faces=ABSENT_MODELS | {"several": "largest"})
+    said = snakemake("-n", "--configfile", file, directory=tmp_path, check=False)
+    assert "Traceback" not in said
+    if message is None:
+        assert jobs(said)["list_links"] == 1 and "links_rejected.csv" in said
+    else:
+        assert message in said and "config: source.folder.rects: " in said and "Job stats" not in said
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (
+            {"faces": {"several": "first"}},
+            "faces.several is 'first'; allowed: discard or largest or central",
+        ),
         (
             {"maps": {"batch_images": "many"}},
             "maps.batch_images is 'many'; allowed: integer or null, at least 1, in images",

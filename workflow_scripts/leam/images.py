@@ -59,6 +59,17 @@ def scale_rect(rect: Sequence[float], size: tuple[int, int], found: tuple[int, i
     return np.asarray(rect, float) * np.tile(scale, 2)
 
 
+def linked_rect(rect: str, height: str, width: str, shape: tuple[int, ...]) -> np.ndarray:
+    """(4,): the rectangle of a link in its picture as it came, of ``shape`` (H, W, ...); NaN where the link has none.
+
+    rect, height, width : as links.parquet has them; without the latter two it is drawn in the picture as it came
+    """
+    if not rect:
+        return np.full(4, np.nan)
+    found = (shape[0], shape[1])
+    return scale_rect([float(edge) for edge in rect.split()], (int(height), int(width)) if height else found, found)
+
+
 # -------------------------------------------------------------------------------------------------------- label maps
 
 
@@ -142,6 +153,9 @@ class Link(NamedTuple):
     identity: str
     image: str
     url: str  # the path within the source's folder
+    rect: str
+    height: str
+    width: str
 
 
 @dataclass
@@ -152,6 +166,7 @@ class Found:
     encoded: bytes
     labels: bytes  # empty where there are none
     landmarks: np.ndarray  # (68, 2), NaN where there are none
+    rect: np.ndarray  # (4,), NaN where there is none
 
 
 def picture_file(source: "Source", identity: str, image: str, url: str) -> Path:
@@ -188,7 +203,7 @@ def _open(link: Link, source: "Source", max_megapixels: float, known: Container[
     try:
         if not link.image:
             raise UnusablePictureError(reasons.NO_IMAGES)
-        opened.path = _readable(picture_file(source, *link))
+        opened.path = _readable(picture_file(source, link.identity, link.image, link.url))
         opened.encoded = opened.path.read_bytes()
         opened.sha256 = hashlib.sha256(opened.encoded).hexdigest()
         if opened.sha256 not in known:
@@ -207,8 +222,13 @@ def _check(opened: _Opened, source: "Source", first_of: dict[str, str]) -> Found
     if opened.size is None or opened.sha256 in first_of:
         raise UnusablePictureError(reasons.duplicate_of(first_of[opened.sha256]))
     height, width, _ = opened.size.shape()
+    link = opened.link
+    rect = linked_rect(link.rect, link.height, link.width, (height, width))
+    if rect[0] >= width or rect[1] >= height:
+        raise UnusablePictureError(f"{reasons.RECT_OUTSIDE}: {link.rect} in {width} x {height} px")
     labels, landmarks = source.labels(opened.path, (height, width)), source.landmarks(opened.path)
-    return Found(opened.path.name, opened.encoded, labels or b"", no_landmarks() if landmarks is None else landmarks)
+    given = no_landmarks() if landmarks is None else landmarks
+    return Found(opened.path.name, opened.encoded, labels or b"", given, rect)
 
 
 def _import_identity(
@@ -227,7 +247,9 @@ def _import_identity(
             status = f"{reason}"
         except OSError as error:
             status = f"{reasons.UNREADABLE}: {error.strerror or one_line(error)}"
-        row = dict(zip(storage.LEDGER_COLUMNS, (*opened.link, status, opened.sha256), strict=True))
+        link = opened.link
+        facts = (link.identity, link.image, link.url, status, opened.sha256)
+        row = dict(zip(storage.LEDGER_COLUMNS, facts, strict=True))
         rows.append(row | {storage.DETAIL: note})
     return found, rows
 
@@ -239,6 +261,7 @@ def _pack(identity: str, found: list[Found], source: "Source") -> storage.Pictur
         encoded=[picture.encoded for picture in found],
         labels=None if not source.brings_labels else [picture.labels for picture in found],
         landmarks=None if not source.brings_landmarks else np.stack([picture.landmarks for picture in found]),
+        rect=None if not source.brings_rects else np.stack([picture.rect for picture in found]),
     )
 
 
@@ -258,7 +281,8 @@ def import_images(
 
     Each link gets one row in the ledger: "ok", or the reason why it is not packed: "missing", "unreadable: ...",
     "unsupported format", "too large: ...", "duplicate of ...", "label map missing", "label map of another size: ...",
-    "label map unreadable: ...", "label out of range: ...", "landmarks unreadable: ...". An identity without pictures
+    "label map unreadable: ...", "label out of range: ...", "landmarks unreadable: ...", "rectangle outside the picture:
+    ...". An identity without pictures
     has a row with image "" and status "no images". Raises ValueError for a shard that has no links, and for a
     source that cannot be read.
     """

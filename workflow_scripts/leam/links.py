@@ -72,7 +72,7 @@ def list_links(
 
     source : its rows say what the columns hold (`leam.sources.base.Row`)
     unused : where files are written that lie in the source's folders and are of no use (file, reason); None: nowhere
-    rejected : where the rows of a published list that cannot be used are written (line, reason); None: nowhere
+    rejected : where the rows of a list or table that cannot be used are written (line, reason); None: nowhere
     """
     import pandas as pd
 

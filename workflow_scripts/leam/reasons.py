@@ -11,6 +11,7 @@ UNREADABLE, UNSUPPORTED, TOO_LARGE = "unreadable", "unsupported format", "too la
 LABELS_MISSING, LABELS_UNREADABLE = "label map missing", "label map unreadable"
 LABELS_SIZE, LABELS_RANGE = "label map of another size", "label out of range"
 LANDMARKS_UNREADABLE = "landmarks unreadable"
+RECT_OUTSIDE, NO_RECT = "rectangle outside the picture", "no rectangle"
 # what a link gives (``fetching.STATUSES`` says what each means), beside "http NNN"
 OPTED_OUT, NOT_A_PICTURE, TOO_MANY_BYTES = "opted out", "not a picture", "too many bytes"
 BAD_URL, TOO_MANY_REDIRECTS = "bad url", "too many redirects"

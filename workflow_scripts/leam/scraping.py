@@ -32,7 +32,7 @@ from leam.fetching import (
     host_of,
     is_status,
 )
-from leam.images import scale_rect
+from leam.images import linked_rect
 from leam.journal import Journal, journal_of
 from leam.reasons import UnusablePictureError
 from leam.tables import read_output, write_table
@@ -263,8 +263,8 @@ class LinkRow(Protocol):
     image: str
     url: str
     rect: str
-    height: int
-    width: int
+    height: str
+    width: str
 
 
 @dataclasses.dataclass
@@ -312,16 +312,8 @@ class Packed:
         self.first_of[opened.sha256] = opened.link.image
         self.images.append(opened.link.image)
         self.encoded.append(opened.fetched.encoded)
-        self.rects.append(_rect_of(opened.link, shape))
+        self.rects.append(linked_rect(opened.link.rect, opened.link.height, opened.link.width, shape))
         return reasons.OK, ""
-
-
-def _rect_of(link: LinkRow, shape: tuple[int, ...]) -> np.ndarray:
-    """(4,): the link's rectangle in the picture as it came; NaN where the link has none."""
-    if not link.rect:
-        return np.full(4, np.nan)
-    edges, size = [float(edge) for edge in link.rect.split()], (int(link.height), int(link.width))
-    return scale_rect(edges, size, (shape[0], shape[1]))
 
 
 def _pack_identity(

@@ -58,6 +58,7 @@ class Faces:
     landmarks : (N, 68, 2) float32 px; points : (N, 5, 2) float32 px (eyes, nose tip, mouth corners; the picture's
     left first). NaN where unknown. Pixel coordinates: x then y, the centre of the top left pixel is (0, 0).
     thumbnails : (N, 16, 16) float32, grey levels of the whole pictures that the crops are from; None where unknown
+    faces_found : (N,) int32, how many faces each picture has, of which one was chosen; None where several are refused
     """
 
     identity: str
@@ -67,9 +68,10 @@ class Faces:
     landmarks: np.ndarray
     points: np.ndarray
     thumbnails: np.ndarray | None = None
+    faces_found: np.ndarray | None = None
 
 
-FACE_ARRAYS = ("crops", "regions", "landmarks", "points", "thumbnails")  # a row per image
+FACE_ARRAYS = ("crops", "regions", "landmarks", "points", "thumbnails", "faces_found")  # a row per image
 
 
 @dataclass
@@ -363,6 +365,8 @@ def write_faces(shard: h5py.File, faces: Faces) -> None:
     for name in ("landmarks", "points", "thumbnails"):
         if getattr(faces, name) is not None:
             _put(group, name, getattr(faces, name).astype(np.float32, copy=False))
+    if faces.faces_found is not None:
+        _put(group, "faces_found", faces.faces_found.astype(np.int32, copy=False))
 
 
 def read_faces(shard: h5py.File, identity: str, images: list[str] | None = None) -> Faces:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 DETECTORS = ("given", "mtcnn", "retinaface", "none")
+DISCARD, LARGEST, CENTRAL = CHOICES = ("discard", "largest", "central")  # of several faces in a picture
 # Least confidence of a face, where the settings leave it open. MTCNN is sure of nearly all that it finds.
 THRESHOLDS = {"mtcnn": 0.9, "retinaface": 0.8}
 # The detector sees a picture reduced to the first size, and at the second if it found nothing: faces of more than
@@ -93,14 +94,32 @@ def face_of_picture(shape: tuple[int, ...]) -> list[Face]:
     return [Face(np.array([-0.5, -0.5, width - 0.5, height - 0.5]))]
 
 
-def only_face(faces: list[Face], min_face_px: float) -> Face:
-    """The one face of a picture; raises UnusablePictureError: "no face", "several faces", "too small: ..."."""
-    if len(faces) != 1:
+def face_of_rect(rect: np.ndarray) -> list[Face]:
+    """The face that a rectangle's edges (4,) enclose, 0 being the picture's; none where they are unknown."""
+    return [Face(rect - 0.5)] if is_known(rect) else []
+
+
+def choose_face(faces: list[Face], several: str, middle: np.ndarray, min_face_px: float) -> Face:
+    """The face of a picture that is used.
+
+    several : of several faces "discard" takes none, "largest" the one whose box has the largest area, "central" the one
+        whose box's centre is nearest to ``middle`` (2,) px. Where two are equal in that, the other of the two decides,
+        then the box that begins farther left, then higher
+    min_face_px : the box's least shorter side, judged after the choice
+    Raises UnusablePictureError: "no face", "several faces", "too small: ...".
+    """
+    if not faces or (len(faces) > 1 and several == DISCARD):
         raise UnusablePictureError(reasons.SEVERAL_FACES if faces else reasons.NO_FACE)
-    side, least = faces[0].sides.min(), max(min_face_px, 1)
+
+    def order(face: Face) -> tuple[float, ...]:
+        largest, nearest = -face.sides.prod(), np.linalg.norm(face.centre - middle)
+        return (*((largest, nearest) if several == LARGEST else (nearest, largest)), *face.box)
+
+    face = min(faces, key=order)
+    side, least = face.sides.min(), max(min_face_px, 1)
     if side < least:
         raise UnusablePictureError(f"{reasons.TOO_SMALL}: {side:.0f} px < {least:g}")
-    return faces[0]
+    return face
 
 
 def find_faces(

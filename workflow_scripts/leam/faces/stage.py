@@ -22,19 +22,22 @@ import PIL
 from leam import decoding, files, storage
 from leam.decoders import N_LANDMARKS
 from leam.faces.detection import (
+    CHOICES,
     DETECTORS,
+    DISCARD,
     THRESHOLDS,
     Face,
     Mtcnn,
     Network,
     RetinaFace,
+    choose_face,
     face_of_landmarks,
     face_of_picture,
+    face_of_rect,
     find_faces,
     five_points,
     is_known,
     mtcnn_files,
-    only_face,
     retinaface_url,
     unknown,
 )
@@ -43,7 +46,7 @@ from leam.faces.frames import ARCFACE_POINTS, ARCFACE_SIZE, similarity_frame, sq
 from leam.faces.landmarks import RECTANGLES, LandmarkPredictor
 from leam.faces.parsing import PARSERS, RegionParser, parser_url
 from leam.images import decode_labels
-from leam.reasons import NO_LABELS, NO_LANDMARKS, OK, UnusablePictureError, one_line, reason_kind
+from leam.reasons import NO_LABELS, NO_LANDMARKS, NO_RECT, OK, UnusablePictureError, one_line, reason_kind
 
 log = logging.getLogger(__name__)
 PREDICTORS = ("given", "dlib", "none")
@@ -66,7 +69,9 @@ class FaceSettings:
     """How faces are found and cropped (the configuration's section ``faces``); faults raise ValueError.
 
     detector : "given" (tight box around the landmarks that came with the picture), "mtcnn", "retinaface", or "none"
-        (the picture is the face); detector_threshold : least confidence, 0 to 1; None: the detector's own
+        (the picture is the face, or its rectangle where pictures come with some)
+    detector_threshold : least confidence, 0 to 1; None: the detector's own
+    several : which of several faces that mtcnn or retinaface finds is taken: "discard" (none), "largest", "central"
     rect_margin : how far around a link's rectangle the detector looks, as a fraction of its longer side
     label_maps : "given" (those that came with the pictures) or "pyfacer" (FaRL's parser)
     landmarks : "given", "dlib" or "none"; landmark_box : dlib's rectangle, "dlib" (its own detector's) or "detected";
@@ -84,6 +89,7 @@ class FaceSettings:
     detector_weights: str | None = None
     detector_sha256: str | None = None
     detector_threshold: float | None = None
+    several: str = DISCARD
     rect_margin: float = 0.3
     label_maps: str = "given"
     parser_weights: str | None = None
@@ -101,6 +107,7 @@ class FaceSettings:
 
     def __post_init__(self) -> None:
         self._check_choice("detector", DETECTORS)
+        self._check_choice("several", CHOICES)
         self._check_choice("label_maps", PARSERS)
         self._check_choice("landmarks", PREDICTORS)
         self._check_choice("landmark_box", RECTANGLES)
@@ -140,6 +147,11 @@ class FaceSettings:
     def margin(self) -> float:
         """The margin in use."""
         return DETECTOR_MARGINS[self.detector] if self.crop_margin is None else self.crop_margin
+
+    @property
+    def takes_one_of_several(self) -> bool:
+        """Whether a picture may be used in which the detector finds several faces."""
+        return self.detector in THRESHOLDS and self.several != DISCARD
 
     @property
     def threshold(self) -> float:
@@ -266,26 +278,36 @@ def load_models(settings: FaceSettings, device: str = "auto") -> Models:
 class DecodedPicture:
     """A decoded picture (H, W, 3) with what came with it.
 
-    labels : encoded label map or None; landmarks : (68, 2) px; rect : (4,) left, top, right, bottom edge of the face
-    in question, px; NaN where there is none
+    labels : encoded label map or None; landmarks : (68, 2) px, NaN where there are none; rect : (4,) left, top, right,
+    bottom edge of the face in question, px, 0 being the picture's edge; NaN where this picture has none, None where
+    none has
     """
 
     image: str
     pixels: np.ndarray
     labels: bytes | None
     landmarks: np.ndarray
-    rect: np.ndarray
+    rect: np.ndarray | None
+
+    @property
+    def middle(self) -> np.ndarray:
+        """(2,) px: the centre of the rectangle, or of the picture where there is none."""
+        whole = np.array([0, 0, *self.pixels.shape[1::-1]])
+        edges = whole if self.rect is None or not is_known(self.rect) else self.rect
+        return (edges[:2] + edges[2:] - 1) / 2
 
 
 @dataclass
 class Crop:
-    """A face in the crop's frame: (S, S, 3) uint8, (S, S) uint8, (68, 2) px, (5, 2) px; its picture's (16, 16)."""
+    """A face in the crop's frame: (S, S, 3) uint8, (S, S) uint8, (68, 2) px, (5, 2) px; its picture's (16, 16), and how
+    many faces were found there."""
 
     pixels: np.ndarray
     regions: np.ndarray
     landmarks: np.ndarray
     points: np.ndarray
     thumbnail: np.ndarray
+    faces_found: int
 
 
 def _loaded(model: Model | None, setting: str) -> Model:
@@ -300,8 +322,11 @@ def detect(pictures: list[DecodedPicture], settings: FaceSettings, models: Model
     if settings.detector == "given":
         return [face_of_landmarks(picture.landmarks, picture.pixels.shape) for picture in pictures]
     if settings.detector == "none":
-        return [face_of_picture(picture.pixels.shape) for picture in pictures]
-    rects = [picture.rect for picture in pictures]
+        return [
+            face_of_picture(picture.pixels.shape) if picture.rect is None else face_of_rect(picture.rect)
+            for picture in pictures
+        ]
+    rects = [np.full(4, np.nan) if picture.rect is None else picture.rect for picture in pictures]
     network = _loaded(models.detector, f"faces.detector: {settings.detector}")
     return find_faces(network, [picture.pixels for picture in pictures], rects, settings.rect_margin)
 
@@ -324,11 +349,13 @@ def crop_frame(face: Face, shape: tuple[int, ...], settings: FaceSettings) -> np
 def place_face(
     picture: DecodedPicture, faces: list[Face], settings: FaceSettings, models: Models
 ) -> tuple[Face, np.ndarray]:
-    """A picture's only face, with all that is known of it, and the frame (3, 3) of its crop.
+    """A picture's face, with all that is known of it, and the frame (3, 3) of its crop.
 
     Raises UnusablePictureError with the reason if there is none.
     """
-    face = only_face(faces, settings.min_face_px)
+    if settings.detector == "none" and not faces:
+        raise UnusablePictureError(NO_RECT)
+    face = choose_face(faces, settings.several, picture.middle, settings.min_face_px)
     face.landmarks = _landmarks(picture, face, settings, models)
     if not is_known(face.landmarks):
         if settings.landmarks_required:
@@ -363,12 +390,12 @@ def crop_faces(
             face, frame = place_face(picture, faces, settings, models)
             if models.parser is None:
                 regions.append(given_regions(picture, frame, size))
-            placed.append((picture, face, frame))
+            placed.append((picture, face, frame, len(faces)))
         except UnusablePictureError as reason:
             reasons[picture.image] = str(reason)
     if models.parser is not None and placed:
-        found, faces, frames = zip(*placed, strict=True)
-        points = np.stack([face.points for face in faces])
+        found, chosen, frames, _ = zip(*placed, strict=True)
+        points = np.stack([face.points for face in chosen])
         regions = list(models.parser([picture.pixels for picture in found], points, np.stack(frames), size))
     crops = {
         picture.image: Crop(
@@ -377,8 +404,9 @@ def crop_faces(
             landmarks=transform(face.landmarks, frame),
             points=transform(face.points, frame),
             thumbnail=thumbnail(picture.pixels),
+            faces_found=faces_found,
         )
-        for (picture, face, frame), labels in zip(placed, regions, strict=True)
+        for (picture, face, frame, faces_found), labels in zip(placed, regions, strict=True)
     }
     return crops, reasons
 
@@ -393,7 +421,7 @@ def parse_identity(
         found, left_out = crop_faces(batch, settings, models)
         crops |= found
         reasons |= left_out
-    return _stack(pictures.identity, crops), reasons
+    return _stack(pictures.identity, crops, settings.takes_one_of_several), reasons
 
 
 def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[list[DecodedPicture]]:
@@ -409,7 +437,7 @@ def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[li
             continue
         labels = None if pictures.labels is None else pictures.labels[index]
         landmarks = unknown(N_LANDMARKS) if pictures.landmarks is None else pictures.landmarks[index].astype(float)
-        rect = np.full(4, np.nan) if pictures.rect is None else pictures.rect[index].astype(float)
+        rect = None if pictures.rect is None else pictures.rect[index].astype(float)
         batch.append(DecodedPicture(image, pixels, labels, landmarks, rect))
         if sum(picture.pixels.size // 3 for picture in batch) >= DECODED_PX:
             yield batch
@@ -418,7 +446,8 @@ def _decoded(pictures: storage.Pictures, reasons: dict[str, str]) -> Iterator[li
         yield batch
 
 
-def _stack(identity: str, crops: dict[str, Crop]) -> storage.Faces | None:
+def _stack(identity: str, crops: dict[str, Crop], counted: bool) -> storage.Faces | None:
+    """counted : whether it is of interest how many faces were found"""
     if not crops:
         return None
     names = [field.name for field in dataclasses.fields(Crop)]
@@ -431,6 +460,7 @@ def _stack(identity: str, crops: dict[str, Crop]) -> storage.Faces | None:
         landmarks=stacked["landmarks"],
         points=stacked["points"],
         thumbnails=stacked["thumbnail"],
+        faces_found=stacked["faces_found"] if counted else None,
     )
 
 
@@ -446,10 +476,10 @@ def parse_faces(
     """Find, crop and parse the faces of one shard: images/{shard}.h5 to faces/{shard}.h5.
 
     Every link of the shard is either kept or listed under ``discarded`` with its reason: what the import could not
-    use keeps its status; else "unreadable: ...", "no face", "several faces", "too small: W px < least", "no landmarks",
-    "no label map". An identity with fewer than two usable images is left out: its images get that reason, and the
-    identity a row with image "". Raises FileNotFoundError or ValueError for settings that cannot work, before the
-    first picture, and StorageError should a link be lost.
+    use keeps its status; else "unreadable: ...", "no face", "no rectangle", "several faces", "too small: W px < least",
+    "no landmarks", "no label map". An identity with fewer than two usable images is left out: its images get that
+    reason, and the identity a row with image "". Raises FileNotFoundError or ValueError for settings that cannot work,
+    before the first picture, and StorageError should a link be lost.
     """
     settings = settings if isinstance(settings, FaceSettings) else face_settings(settings)
     models = load_models(settings, device)
@@ -490,7 +520,10 @@ def _log_identity(identity: str, faces: storage.Faces | None, reasons: dict[str,
     left_out = Counter(reason_kind(reason) for image, reason in reasons.items() if image)
     n_kept = len(faces.images) if faces else 0
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-    log.info("%s: %d of %d images kept%s", identity, n_kept, n_kept + left_out.total(), f" ({why})" if why else "")
+    chosen = 0 if faces is None or faces.faces_found is None else int((faces.faces_found > 1).sum())
+    of_several = f", in {chosen} of them one of several faces" if chosen else ""
+    words = f"{of_several} ({why})" if why else of_several
+    log.info("%s: %d of %d images kept%s", identity, n_kept, n_kept + left_out.total(), words)
 
 
 def _check_accounts(
@@ -524,13 +557,14 @@ def tune(models: Models, threads: int | None) -> None:
 def _provenance(settings: FaceSettings, models: Models) -> dict[str, str]:
     """Attributes that say how the numbers came to be; model files by their SHA-256, since paths differ among machines.
 
-    ``batch_images`` is left out: it is no matter of the result.
+    ``batch_images`` is left out: it is no matter of the result; so is ``several`` where no face is chosen by it.
     """
     named = dataclasses.asdict(settings) | {"crop_margin": settings.margin, "files": models.files}
     if settings.detector in THRESHOLDS:
         named["detector_threshold"] = settings.threshold
     files_named = (f"{kind}_{what}" for kind in MODEL_FILES for what in FILE_SETTINGS)
-    for name in ("batch_images", *files_named):
+    without_effect = [] if settings.takes_one_of_several else ["several"]
+    for name in ("batch_images", *without_effect, *files_named):
         named.pop(name)
     return {
         "settings": json.dumps(named, sort_keys=True),

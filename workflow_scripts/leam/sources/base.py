@@ -9,9 +9,9 @@ import logging
 import os
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TextIO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,11 @@ PICTURE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp"),
     *(".avif", ".bmp", ".gif", ".pbm", ".pgm", ".pnm", ".ppm", ".tif", ".tiff"),
 )
+# Why rows of lists and tables cannot be used, where several say the same.
+LONGEST_LINE = 100_000  # characters; Python's csv ends with an error at a field of 131,072
+LINE_TOO_LONG = f"line: more than {LONGEST_LINE} characters"  # stands for such a line, and is said of it
+OUTSIDE_PICTURE = "rect: not a rectangle within the picture"
+REPEATED = "image: the same image of the same person stands in an earlier line"
 RENDERED, IMPORTED, SCRAPED = "rendered", "imported", "scraped"
 
 People = dict[str, list[str]]  # identity -> its images, sorted
@@ -54,6 +59,7 @@ class Source(ABC):
     label_setting, landmark_setting : the setting that holds the suffix of label maps (of landmarks), null without any
     age_pattern : a regular expression whose first group is the age in years in an image's name
     rejects : whether `rejected` has anything to tell
+    brings_rects : whether pictures come with rectangles, as far as `rows` has one
     """
 
     words: ClassVar[str]
@@ -63,7 +69,8 @@ class Source(ABC):
     label_setting: ClassVar[str | None] = None
     landmark_setting: ClassVar[str | None] = None
     age_pattern: ClassVar[str | None] = None
-    rejects: ClassVar[bool] = False
+    rejects: bool = False
+    brings_rects: bool = False
 
     def __init__(self, settings: dict):
         self.settings = settings
@@ -143,7 +150,7 @@ class Source(ABC):
         return ()
 
     def rejected(self) -> "pd.DataFrame":
-        """The rows of a published list that cannot be used: a data frame of ``line`` and ``reason``."""
+        """The rows of a list or table that cannot be used: a data frame of ``line`` and ``reason``."""
         raise NotImplementedError(f"source {self.kind} rejects no rows")
 
     # --------------------------------------------------------- import_images: the files of one picture after another
@@ -232,6 +239,23 @@ def open_names(folder: str | Path, is_wanted: Callable[[os.DirEntry], bool]) -> 
     return sorted(
         _utf8(entry.name) for entry in os.scandir(folder) if not entry.name.startswith(".") and is_wanted(entry)
     )
+
+
+def read_lines(file: TextIO, chunk: int) -> Iterator[list[str]]:
+    """The lines from where a file is read, so many characters at a time that memory holds them, however long a line is;
+    of one that is too long only LINE_TOO_LONG."""
+    rest = ""
+    while text := file.read(chunk):
+        *lines, rest = (rest + text).split("\n")
+        rest = rest[: LONGEST_LINE + 1]
+        if lines:
+            yield [_whole_line(line) for line in lines]
+    if rest:
+        yield [_whole_line(rest)]
+
+
+def _whole_line(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else LINE_TOO_LONG
 
 
 def _utf8(name: str) -> str:

@@ -1,5 +1,6 @@
 """A folder of one's own: identity/KK.jpg, and label maps and landmarks beside the pictures if there are any."""
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from leam import reasons
 from leam.names import composed
+from leam.rectangles import fault_of_rectangles, open_rectangles, place_rectangles
 from leam.sources.base import PICTURE_SUFFIXES, Row, Source, open_names
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 FEWEST_JUDGED = 3  # label maps of a shard from which it is told whether they are read in their own order
@@ -29,16 +32,19 @@ class Folder(Source):
     layout : what each level of folders is: the person, their gender or ethnicity, or no matter ("*"). Where no level is
         the person, each picture is a person of its own, called by its path
     The label map of KK.jpg is KK + ``label_suffix``, its numbers in ``label_order``; its landmarks are KK +
-    ``landmark_suffix``. A null suffix: there are no such files.
+    ``landmark_suffix``. A null suffix: there are no such files. ``rects`` is a table of rectangles
+    (`leam.rectangles`), or null.
     """
 
     words = "people of a folder of pictures"
 
     def __init__(self, settings: dict):
         super().__init__(settings)
+        self.rejects = self.brings_rects = settings["rects"] is not None
         self._judged: dict[str, str] = {}  # what is wrong with the label map of each picture
 
-    needs = paths = ("path",)
+    needs = ("path",)
+    paths = ("path", "rects")
     label_setting = "label_suffix"
     landmark_setting = "landmark_suffix"
 
@@ -185,7 +191,42 @@ class Folder(Source):
     def _pictures(self, identity: str) -> list[str]:
         return [name for name in self.images(identity) if self._is_picture(name)]
 
+    def faults(self, config: dict) -> list[str]:
+        """A table of rectangles must be one, and be of these pictures."""
+        path = self.settings["rects"]
+        try:
+            fault = None if path is None else self._fault_of_rects(path)
+        except (OSError, ValueError) as error:
+            fault = f"{error}"
+        return [] if fault is None else [f"source.folder.rects: {fault}"]
+
+    def _fault_of_rects(self, path: str) -> str | None:
+        if not Path(path).is_file():
+            return f"no such file: {path}; allowed: a CSV of rectangles"
+        table = open_rectangles(path)
+        people: list[str] = []
+        if self.settings["path"] is not None:
+            with contextlib.suppress(ValueError):  # whoever asks for the people is told
+                people = self.identities()
+        return fault_of_rectangles(table, people, self.images) if people else None
+
+    def files(self) -> dict[str, str]:
+        path = self.settings["rects"]
+        return {} if path is None else {"rects": path}
+
     def rows(self) -> Iterable[Row]:
+        return self._rows() if self.settings["rects"] is None else self._placed[0]
+
+    def rejected(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        return pd.DataFrame(self._placed[1], columns=["line", "reason"])
+
+    @functools.cached_property
+    def _placed(self) -> tuple[list[Row], list[tuple[int, str]]]:
+        return place_rectangles(open_rectangles(self.settings["rects"]), self._rows())
+
+    def _rows(self) -> Iterator[Row]:
         for identity in self.identities():
             for image in self.images(identity) or [""]:
                 yield Row(identity, image, self.url(identity, image) if image else "")

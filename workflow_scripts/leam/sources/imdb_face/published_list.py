@@ -9,19 +9,18 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from leam.sources.base import LINE_TOO_LONG, LONGEST_LINE, OUTSIDE_PICTURE, REPEATED, read_lines
+
 log = logging.getLogger(__name__)
 HEADER = ["name", "index", "image", "rect", "height width", "url"]
 LISTED_COLUMNS = ["identity", "image", "url", "rect", "height", "width"]
 CHUNK_CHARACTERS = 16_000_000
-LONGEST_LINE = 100_000  # characters; Python's csv ends with an error at a field of 131,072
-LINE_TOO_LONG = f"line: more than {LONGEST_LINE} characters"  # stands for such a line, and is said of it
 NUMBER = r"-?[0-9]{1,6}(?:\.[0-9]*)?"
 # What a row must look like, column by column: what is said of one that does not, and what it must match in full.
 FORMS = (
@@ -37,8 +36,6 @@ FORMS = (
 )
 MOST_URL = 4096  # characters
 LONG_URL = f"url: expected at most {MOST_URL} characters"
-OUTSIDE_PICTURE = "rect: not a rectangle within the picture"
-REPEATED = "image: the same image of the same person stands in an earlier line"
 
 
 class ListError(ValueError):
@@ -53,25 +50,9 @@ def read_rows(path: str | Path) -> Iterator[tuple[np.ndarray, pa.ListArray]]:
         if [name.strip() for name in header.split(",")] != HEADER:
             raise ListError(f"{path}: the header is {header[:200]!r}; expected {','.join(HEADER)!r}")
         first = 2
-        for lines in _lines(file):
+        for lines in read_lines(file, CHUNK_CHARACTERS):
             yield _split(np.arange(first, first + len(lines)), pc.utf8_trim_whitespace(pa.array(lines)))
             first += len(lines)
-
-
-def _lines(file: TextIO) -> Iterator[list[str]]:
-    """The lines in chunks that memory holds, however long a line is; of one that is too long only LINE_TOO_LONG."""
-    rest = ""
-    while text := file.read(CHUNK_CHARACTERS):
-        *lines, rest = (rest + text).split("\n")
-        rest = rest[: LONGEST_LINE + 1]
-        if lines:
-            yield [_whole_line(line) for line in lines]
-    if rest:
-        yield [_whole_line(rest)]
-
-
-def _whole_line(line: str) -> str:
-    return line if len(line) <= LONGEST_LINE else LINE_TOO_LONG
 
 
 def _split(numbers: np.ndarray, lines: pa.StringArray) -> tuple[np.ndarray, pa.ListArray]:
