@@ -67,13 +67,13 @@ demo: .venv/.run
 	@echo; echo "Report:  results/report.html"; echo "Tables:  results/tables/"; echo "Figures: results/figures/"; echo "Explorer: results/explorer/index.html"
 
 real: .venv/.run
-	$(SNAKEMAKE) --configfile docs/examples/real.yaml --config root=$(REAL)
-	$(SNAKEMAKE) --configfile docs/examples/real.yaml --config root=$(REAL) --report results/real/report.html
+	$(SNAKEMAKE) --configfile docs/examples/real.yaml --config root="$(REAL)"
+	$(SNAKEMAKE) --configfile docs/examples/real.yaml --config root="$(REAL)" --report results/real/report.html
 	@echo; echo "Report:  results/real/report.html"; echo "Tables:  results/real/tables/"; echo "Maps:    results/real/maps/"
 
 doctor: .venv/.run
-	@PYTHONPATH=workflow_scripts $(BIN)/python -m leam.doctor --profile $(PROFILE) \
-	    $(if $(VARIANT),--workflow-profile $(VARIANT)) $(if $(CONFIG),--configfile $(CONFIG))
+	@PYTHONPATH=workflow_scripts $(BIN)/python -m leam.doctor --profile "$(PROFILE)" \
+	    $(if $(VARIANT),--workflow-profile "$(VARIANT)") $(if $(CONFIG),--configfile "$(CONFIG)")
 
 test: lint dry-run unit
 

@@ -48,6 +48,7 @@ if workflow.is_main_process:
     there = Path(config["results"])
     fault = (
         surroundings.fault_of_interpreter(sys.executable)
+        or surroundings.fault_of_checkout(SCRIPTS)
         or surroundings.fault_of_closed(there)
         or surroundings.fault_of_clock(there, *settings.brought_files(config))
     )

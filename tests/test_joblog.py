@@ -69,7 +69,9 @@ Error in rule tabulate_regions:
 """
 
 
-def test_jobs_that_failed_for_good_are_named_and_retried_ones_are_not(tmp_path):
+@pytest.mark.parametrize("name", ["results", "my results (1)", "a, b", "a,b", "it's {x}", "(check log file(s)", "é"])
+def test_jobs_that_failed_for_good_are_named_and_retried_ones_are_not(tmp_path, name):
+    (tmp_path := tmp_path / name).mkdir()
     (tmp_path / "maps/m").mkdir(parents=True)
     (tmp_path / "maps/m/00000.h5").touch()
     (tmp_path / "00001.log").write_text("Traceback\nRuntimeError: too bad\n\n")

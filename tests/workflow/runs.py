@@ -1,5 +1,6 @@
 """Snakemake as a user calls it."""
 
+import contextlib
 import json
 import os
 import re
@@ -33,10 +34,24 @@ def snakemake(*arguments, directory, check=True, warm=False):
 
 def snakemake_each(calls, directory):
     """[(exit status, what it says)] of several calls, one after the other, their imports done."""
-    calls = [list(map(str, _called(arguments, directory))) for arguments in calls]
-    found = _python(WARM, "--each", environment=WARM_ENVIRONMENT, input=json.dumps(calls))
-    assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout)
+    with warm_snakemake() as called:
+        return [called(Path.cwd(), _called(arguments, directory)) for arguments in calls]
+
+
+@contextlib.contextmanager
+def warm_snakemake():
+    """A function that calls Snakemake with nothing added, its imports done: (working directory, arguments) -> (exit
+    status, what it says)."""
+    command, environment = [sys.executable, str(WARM), "--each"], os.environ | WARM_ENVIRONMENT
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+
+        def called(directory, arguments):
+            process.stdin.write(json.dumps([str(directory), [*map(str, arguments)]]) + "\n")
+            process.stdin.flush()
+            return tuple(json.loads(process.stdout.readline()))
+
+        yield called
 
 
 def _called(arguments, directory):

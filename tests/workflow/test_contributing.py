@@ -15,19 +15,19 @@ import yaml
 from PIL import Image
 
 import formats
+import pages
 from drawn import draw
 from leam import storage
 from leam.methods import POLARITIES
 from leam.recognisers import registry
 from runs import ROOT
 
-PAGE = (ROOT / "CONTRIBUTING.md").read_text()
-
 
 def blocks(heading):
-    """The fenced blocks of a section."""
-    section = re.search(rf"^## {heading}\n(.*?)(?=^## \w|\Z)", PAGE, re.M | re.S).group(1)
-    return re.findall(r"^```\w*\n(.*?)^```", section, re.M | re.S)
+    """The texts of the fenced blocks of a section."""
+    found = [block.text for block in pages.section_blocks(ROOT / "CONTRIBUTING.md", heading)]
+    assert found, heading
+    return found
 
 
 @pytest.fixture
@@ -209,9 +209,3 @@ def test_the_types_of_what_the_page_adds_to_the_library_are_right(checkout):
             (checkout / name).parent.mkdir(exist_ok=True)
             (checkout / name).write_text(text)
     run("mypy", checkout)
-
-
-def test_the_commands_of_the_page_exist():
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
-    told = re.findall(r"^make ([a-z-]+)", "".join(blocks("Set up, and the checks")), re.M)
-    assert told and set(told) <= set(targets)

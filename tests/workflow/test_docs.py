@@ -7,13 +7,15 @@ import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from leam import config, regions
 from leam.analyses import occlusion
 from leam.recognisers import registry
+from pages import COMMENTED, PAGES, blocks, spans
 from runs import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 METHOD = ROOT / "docs" / "method.md"
 
 # Texts in which a path that leaves the repository is meant: names in lists of pictures that must not be followed.
@@ -107,8 +109,9 @@ def test_a_way_in_a_block_is_followed_from_the_folder_of_the_blocks_file():
 def test_every_file_that_a_page_names_is_there():
     missing = []
     for page in [*PAGES, ROOT / "Makefile", ROOT / "config.yaml"]:
-        text = page.read_text()
-        missing += [f"{page.name}: {name}" for name in FILE.findall(text) if not (ROOT / name).exists()]
+        text, shown = page.read_text(), {block.name for block in blocks(page)}  # which readers write
+        named = set(FILE.findall(text)) - shown
+        missing += [f"{page.name}: {name}" for name in named if not (ROOT / name).exists()]
         links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
         missing += [f"{page.name}: {link}" for link in links if not (page.parent / link).exists()]
     assert missing == []
@@ -123,6 +126,31 @@ def test_every_setting_that_a_page_names_exists():
             if section != "recognisers" and key not in settings[section]:
                 unknown.append(f"{page.name}: {section}.{key}")
     assert unknown == []
+
+
+def known_settings(schema, above=""):
+    """{dotted path: schema} of every setting; ``*`` stands for a name that is the user's."""
+    found = {above: schema} if above else {}
+    for key, part in (schema.get("properties", {}) | {"*": schema.get("additionalProperties")}).items():
+        if isinstance(part, dict):
+            found |= known_settings(part, f"{above}.{key}".removeprefix("."))
+    return found
+
+
+def test_every_setting_that_a_page_shows_with_a_value_is_allowed():
+    known = known_settings(yaml.safe_load(config.SCHEMA_PATH.read_text()))
+    profiles = [yaml.safe_load(path.read_text()) for path in (ROOT / "profiles").glob("*/config.yaml")]
+    wrong, shown = [], 0
+    for page in (*PAGES, *COMMENTED):
+        for line, _, text in spans(page):
+            if not (told := re.fullmatch(r"([a-z_.*-]+): (.+)", text)) or told[2] == "...":
+                continue
+            name, value = told[1], yaml.safe_load(told[2])
+            parts = [part for path, part in known.items() if f".{path}".endswith(f".{name}")]
+            fits = any(Draft202012Validator(part).is_valid(value) for part in parts)
+            wrong += [f"{page.name}:{line}: {text}"] * (not fits and all(one.get(name) != value for one in profiles))
+            shown += 1
+    assert wrong == [] and shown > 20
 
 
 def test_the_page_of_the_method_has_the_sections_that_the_code_names():

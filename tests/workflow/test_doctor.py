@@ -223,6 +223,30 @@ def test_old_keys_are_said_with_their_new_names(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file or directory: '{}'"),
+        (b"", "{} holds None; expected settings, each with its name"),
+        (b"- models", "{} holds ['models']; expected settings"),
+        (b"models: [a", "{} is no YAML: while parsing a flow sequence"),
+        (b"results: \xe9", "{} is no YAML: 'utf-8' codec can't decode"),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_one_line(content, said, tmp_path, monkeypatch, capsys):
+    """Of settings and of a profile, in the reader's home."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "lists").mkdir()
+    if content is not None:
+        (tmp_path / "lists/config.yaml").write_bytes(content)
+    command = ["doctor", "--profile", "~/lists", "--configfile", "~/lists/config.yaml"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert doctor.main() == 1
+    for line in (lines := capsys.readouterr().out.splitlines())[0], lines[-1]:
+        assert line.startswith(("profile    MISSING", "settings   MISSING"))
+        assert said.format(tmp_path / "lists/config.yaml") in line
+
+
+@pytest.mark.parametrize(
     ("runtime", "minutes"),
     [
         ("120", 120),

@@ -1,8 +1,8 @@
 """Snakemake for tests, whose jobs begin with their imports done.
 
     python tests/workflow/warm.py ARGUMENTS            as `snakemake ARGUMENTS`
-    python tests/workflow/warm.py --each < CALLS.json  several calls, one after the other: a list of their arguments
-                                                       gives a list of [exit status, what was said]
+    python tests/workflow/warm.py --each < CALLS       calls one after the other: a line of JSON each,
+                                                       [folder, [argument, ...]] -> [exit status, what was said]
 
 Rules, plan, files and reports are Snakemake's own. Only the Python process of each job (of each call) is forked from
 this one, which has imported what jobs import, instead of started anew: tenths of a second where it took seconds.
@@ -23,9 +23,11 @@ from snakemake.exceptions import WorkflowError
 from snakemake.script import PythonScript
 
 import leam.analyses.similarity.measure
+import leam.code
+import leam.config
 import leam.faces.stage
 import leam.maps
-import leam.recognisers.networks  # noqa: F401
+import leam.recognisers.networks
 
 
 def fork(call: Callable[[], object]) -> int:
@@ -57,27 +59,35 @@ def run_forked(script: PythonScript, path: str, edit: bool = False) -> None:
         raise WorkflowError(f"{script.rulename} failed")
 
 
-def call_each(calls: list[list[str]]) -> list[tuple[int, str]]:
-    """The exit status of each call of Snakemake, and what it said."""
-    found = []
-    for arguments in calls:
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+def read_library() -> None:
+    """What every call would read anew: the source of the library, for the digests of rules, and the schema."""
+    for adapter in leam.code.PACKAGE.parent.glob("*.py"):
+        leam.code.digest_code(adapter)
+    leam.config.complete({})
 
-            def call(arguments: list[str] = arguments, said: int = said.fileno()) -> None:
-                os.dup2(said, 1)
-                os.dup2(said, 2)
-                cli.main(arguments)
 
-            status = fork(call)
-            said.seek(0)
-            found.append((status, said.read()))
-    return found
+def call(directory: str, arguments: list[str]) -> tuple[int, str]:
+    """The exit status of a call of Snakemake in a working directory, and what it said."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+
+        def called() -> None:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the next call stands there
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            os.chdir(directory)
+            cli.main(arguments)
+
+        status = fork(called)
+        said.seek(0)
+        return status, said.read()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # a forked process has no threads of OpenMP but its own
     PythonScript.execute_script = run_forked
     if sys.argv[1] == "--each":
-        json.dump(call_each(json.load(sys.stdin)), sys.stdout)
+        read_library()
+        for line in sys.stdin:
+            print(json.dumps(call(*json.loads(line))), flush=True)
     else:
         cli.main(sys.argv[1:])

@@ -328,27 +328,48 @@ def report(findings: list[Finding]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="leam.doctor", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", type=Path, default=ROOT / "profiles" / "slurm")
-    parser.add_argument("--workflow-profile", type=Path, help="a variant laid over it")
-    parser.add_argument("--configfile", type=Path, help="your settings; without it the embedded sample")
+    parser.add_argument("--profile", type=_path, default=ROOT / "profiles" / "slurm")
+    parser.add_argument("--workflow-profile", type=_path, help="a variant laid over it")
+    parser.add_argument("--configfile", type=_path, help="your settings; without it the embedded sample")
     return parser.parse_args()
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
 def read_profile(*folders: Path | None) -> dict:
-    """A profile, and those laid over it, key by key."""
+    """A profile, and those laid over it, key by key. Raises OSError or ValueError for one that cannot be read."""
     merged: dict = {}
     for folder in filter(None, folders):
-        merged |= yaml.safe_load((folder / "config.yaml").read_text())
+        merged |= _read_yaml(folder / "config.yaml")
     return merged
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds {found!r:.60}; expected settings, each with its name")
+    return found
+
+
+def _look_at_profile(*folders: Path | None) -> list[Finding]:
+    """Whether the cluster is as a profile wants it, where the profile is one for a cluster."""
+    try:
+        profile = read_profile(*folders)
+    except (OSError, ValueError) as error:
+        return [Finding("profile", FAULT, str(error))]
+    return look_at_cluster(profile, ask) if profile.get("executor") == "slurm" else []
 
 
 def main() -> int:
     given = _arguments()
-    profile = read_profile(given.profile, given.workflow_profile)
-    findings = look_at_cluster(profile, ask) if profile.get("executor") == "slurm" else []
-    findings += [*look_at_home(), look_for_gpu()]
+    findings = [*_look_at_profile(given.profile, given.workflow_profile), *look_at_home(), look_for_gpu()]
     try:
-        config = settings.complete(yaml.safe_load(given.configfile.read_text()) if given.configfile else {})
+        config = settings.complete(_read_yaml(given.configfile) if given.configfile else {})
         findings += [*look_at_weights(config), look_at_results(Path(config["results"]))]
         findings += [look_at_privacy(config), *(faults := look_at_plan(config))]
         if not faults:

@@ -100,12 +100,20 @@ def failures(log_paths: Iterable[str | Path]) -> str:
     text = "".join(Path(path).read_text(encoding="utf-8", errors="replace") for path in log_paths)
     found = {}
     for rule, block in re.findall(r"^Error in rule (\w+):\n((?:    .*\n)+)", text, re.M):
-        named = dict(re.findall(r"^    (output|log): ([^,\n(]+?)(?:,.*| \(.*)?$", block, re.M))
+        listed = dict(re.findall(r"^    (output|log): (.+?)(?: \(check log file\(s\) .*)?$", block, re.M))
+        named = {key: _first_file(paths) for key, paths in listed.items()}
         if "output" in named and not Path(named["output"]).exists():
             found[named["output"]] = f"  {rule}: {named['output']}{_last_words(named.get('log'))}"
     if not found:
         return ""
     return "\n".join([f"Failed for good: {len(found)}. All else that can be made without is made.", *found.values()])
+
+
+def _first_file(paths: str) -> str:
+    """The first of some paths of files, which commas set apart and may hold: up to the first part with a suffix."""
+    parts = paths.split(", ")
+    upto = (", ".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return next((path for path in upto if Path(path).suffix), paths)
 
 
 def _last_words(log_path: str | None) -> str:

@@ -79,6 +79,13 @@ def fault_of_interpreter(path: str) -> str:
     )
 
 
+def fault_of_checkout(path: str | Path) -> str:
+    """What is wrong with where leam lies: Snakemake looks for wildcards in the paths of its files. "" if nothing."""
+    if not {*"{}"} & {*str(path)}:
+        return ""
+    return f"leam lies at {str(path)!r}; Snakemake takes braces for wildcards: move the checkout to where none are"
+
+
 def fault_of_closed(folder: Path) -> str:
     """Which folder of a run belongs to an account that keeps it to itself, and what to do; "" when there is none."""
     for closed in _closed(folder):

@@ -304,3 +304,7 @@ def main(arguments: list[str] | None = None) -> None:
     for model, path in weights.items():
         found = verify_file(model, path, *held_out(region=RECIPES[model].region))
         print(f"{model}: AUC {found.auc:.4f} ({found.genuine} genuine, {found.impostor} impostor pairs)")
+
+
+if __name__ == "__main__":
+    main()
