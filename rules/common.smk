@@ -114,3 +114,19 @@ def code_of_source():
 # Snakemake itself names what failed where it failed, perhaps thousands of lines before the end of a long run.
 onerror:
     print(joblog.failures(log), file=sys.stderr)
+
+
+# A run of nobody ends well, and must not be taken for one of people.
+onsuccess:
+    from leam.selection import say_nobody
+
+    planned = {path for job in workflow.dag.jobs for path in job.output}
+    whole = {model: shards_of(f"maps/{model}") for model in MODELS}
+    if said := say_nobody(
+        {
+            model: paths
+            for model, paths in whole.items()
+            if planned.issuperset(paths)
+        }
+    ):
+        logger.warning(said)

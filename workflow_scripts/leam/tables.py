@@ -19,7 +19,7 @@ def no_rows(columns: Sequence[str], **types: str) -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(dtype=types.get(column, "str")) for column in columns})
 
 
-def stack(tables: Sequence[pd.DataFrame], columns: Sequence[str], **types: str) -> pd.DataFrame:
+def concatenate(tables: Sequence[pd.DataFrame], columns: Sequence[str], **types: str) -> pd.DataFrame:
     """These columns of the tables, one below the other; of no tables ``no_rows``, with these types."""
     return pd.concat(tables, ignore_index=True)[list(columns)] if tables else no_rows(columns, **types)
 

@@ -23,7 +23,7 @@ from leam.device import arithmetic, choose_device
 from leam.embedding import cosines_of
 from leam.recognisers import networks
 from leam.recognisers.registry import Recogniser
-from leam.tables import stack
+from leam.tables import concatenate
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def measure_ages(
             facts = {"identity": identity, "model": recogniser.name, "untrained": untrained}
             tables += [_pairs(cell, cosine, images, ages).assign(**facts) for cell, cosine in cosines.items()]
     with files.whole_file(output) as part:
-        stack(tables, AGE_COLUMNS, **AGE_TYPES).to_parquet(part, index=False)
+        concatenate(tables, AGE_COLUMNS, **AGE_TYPES).to_parquet(part, index=False)
 
 
 def measure_identity(

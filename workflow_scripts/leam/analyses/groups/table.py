@@ -213,9 +213,9 @@ def tabulate_groups(
         table = table[chosen & table["threshold"].isin([FULL, TOP_1])]
         for attribute in known.columns:
             groups = _by_group(table, known[attribute])
-            people = {group: rows["identity"].nunique() for group, rows in groups}
+            sizes = {group: rows["identity"].nunique() for group, rows in groups}
             words = "%s: nobody said the %s of %d of %d identities"
-            log.info(words, model, attribute, people.get(UNKNOWN, 0), sum(people.values()))
+            log.info(words, model, attribute, sizes.get(UNKNOWN, 0), sum(sizes.values()))
             for group, rows in groups:
                 shares = share_regions(rows, confidence)
                 tables.append(shares.assign(model=model, attribute=attribute, group=group))

@@ -75,7 +75,7 @@ from leam.recognisers import folding, networks
 from leam.recognisers.registry import Recogniser
 from leam.regions import CROP_UNITS
 from leam.statistics import ratio
-from leam.tables import categorise, read_output, stack
+from leam.tables import categorise, concatenate, read_output
 
 log = logging.getLogger(__name__)
 EMPTY_MAP = np.zeros((1, 1, 1), np.float32)  # the map of an image that has none
@@ -713,7 +713,7 @@ def _table(
         for key in ("cosine", "accepted"):
             table[key] = np.repeat(found[key], m)
         tables.append(table.assign(model=recogniser.name, pairs=n - 1))
-    table = stack(tables, DROP_COLUMNS, **DROP_TYPES).astype({"pixels": int, "pairs": int})
+    table = concatenate(tables, DROP_COLUMNS, **DROP_TYPES).astype({"pixels": int, "pairs": int})
     if table["accepted"].notna().all():  # there is a threshold
         table = table.astype({"accepted": int})
     return categorise(table, ("model", *RANKING_KEYS[:-1], "identity", "image"))

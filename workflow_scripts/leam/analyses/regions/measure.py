@@ -13,7 +13,7 @@ import pandas as pd
 from leam import files, storage
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, area_percents, resize_regions, share_percents
 from leam.statistics import ratio
-from leam.tables import categorise, stack
+from leam.tables import categorise, concatenate
 
 log = logging.getLogger(__name__)
 COUNT_KEYS = ("model", "polarity", "layer", "threshold", "identity", "region")
@@ -58,7 +58,7 @@ def count_regions(
                 images.append(_share_images(counts, shard, identity, axes["threshold"]))
         log.info("%s: %d identities", maps_path, len(names))
     for rows, columns, path in ((tables, COUNT_COLUMNS, output), (images, IMAGE_COLUMNS, images_output)):
-        table = stack(rows, columns, **COUNT_TYPES)
+        table = concatenate(rows, columns, **COUNT_TYPES)
         table.insert(0, "model", model)
         table["untrained"] = untrained
         named = [key for key in (*COUNT_KEYS, "image") if key in table]
