@@ -121,12 +121,7 @@ onsuccess:
     from leam.selection import say_nobody
 
     planned = {path for job in workflow.dag.jobs for path in job.output}
-    whole = {model: shards_of(f"maps/{model}") for model in MODELS}
-    if said := say_nobody(
-        {
-            model: paths
-            for model, paths in whole.items()
-            if planned.issuperset(paths)
-        }
-    ):
+    maps = {model: shards_of(f"maps/{model}") for model in MODELS}
+    whole = {model: paths for model, paths in maps.items() if planned.issuperset(paths)}
+    if said := say_nobody(whole):
         logger.warning(said)
