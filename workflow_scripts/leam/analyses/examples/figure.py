@@ -40,7 +40,7 @@ MOUTH_CORNERS = (60, 64)
 
 def list_images(maps: list[str]) -> pd.DataFrame:
     """Every image of a recogniser's maps files: identity, image, shard (position in ``maps``), cosine (the mean over
-    the other images of the person). Raises NothingToShowError where there is none."""
+    the other images of the person)."""
     rows = []
     for number, path in enumerate(maps):
         with storage.open_shard(path, "maps") as shard:
@@ -49,7 +49,7 @@ def list_images(maps: list[str]) -> pd.DataFrame:
                 means = pd.Series(cosine.astype(float)).groupby(pairs[:, 0]).mean()
                 names = storage.read_images(shard, identity)
                 rows += [(identity, image, number, means[place]) for place, image in enumerate(names)]
-    return rows_to_show(pd.DataFrame(rows, columns=["identity", "image", "shard", "cosine"]))
+    return pd.DataFrame(rows, columns=["identity", "image", "shard", "cosine"]).astype({"shard": int, "cosine": float})
 
 
 def list_shared_images(maps: dict[str, list[str]]) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def list_shared_images(maps: dict[str, list[str]]) -> pd.DataFrame:
 
     Raises NothingToShowError where there is none.
     """
-    tables = pd.concat([list_images(paths) for paths in maps.values()])
+    tables = rows_to_show(pd.concat([list_images(paths) for paths in maps.values()]))
     found = tables.groupby(["identity", "image", "shard"], sort=False)["cosine"].agg(["mean", "size"])
     without = "no image has maps of every recogniser: tables/discarded.csv says why"
     found = rows_to_show(found[found["size"] == len(maps)], without)
@@ -71,7 +71,11 @@ def nearest_the_median(values: np.ndarray, seed: int) -> int:
 
 
 def choose_image(images: pd.DataFrame, seed: int) -> pd.Series:
-    """The most ordinary image: its mean cosine is nearest to the median of all images of the run."""
+    """The most ordinary image: its mean cosine is nearest to the median of all images of the run.
+
+    Raises NothingToShowError where there is none.
+    """
+    images = rows_to_show(images)
     return images.iloc[nearest_the_median(images["cosine"].to_numpy(), seed)]
 
 
