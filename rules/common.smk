@@ -120,3 +120,14 @@ def code_of_source():
 # Snakemake itself names what failed where it failed, perhaps thousands of lines before the end of a long run.
 onerror:
     print(joblog.failures(log), file=sys.stderr)
+
+
+# A run of nobody ends well, and must not be taken for one of people.
+onsuccess:
+    from leam.selection import say_nobody
+
+    planned = {path for job in workflow.dag.jobs for path in job.output}
+    maps = {model: shards_of(f"maps/{model}") for model in MODELS}
+    whole = {model: paths for model, paths in maps.items() if planned.issuperset(paths)}
+    if said := say_nobody(whole):
+        logger.warning(said)

@@ -199,14 +199,3 @@ def test_an_identity_without_any_activation_has_no_percent():
     table = regions_measure.count_polarity(counts, np.zeros((2, 4, 4), np.uint8), axes)
     assert table["percent"].isna().all() and table["attainable_percent"].isna().all()
     assert (table["empty_pairs"] == 2).all()
-
-
-def test_no_usable_identity_is_one_clear_error(tmp_path):
-    attributes = {"layers": ["a"], "thresholds": ["1", "full"]}
-    for name, kind in (("maps", "maps"), ("faces", "faces")):
-        with storage.create_shard(tmp_path / name, kind, **attributes):
-            pass
-    with pytest.raises(ValueError, match="model m: no identity has two usable images"):
-        regions_measure.count_regions(
-            [tmp_path / "maps"], [tmp_path / "faces"], tmp_path / "out", tmp_path / "images", "m"
-        )

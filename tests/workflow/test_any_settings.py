@@ -5,11 +5,10 @@ import re
 from collections import Counter
 
 import pytest
-import yaml
 from jsonschema import Draft202012Validator
 
 from drawn_settings import SCHEMA, draw_settings, leaves, prepare
-from leam import config, reasons
+from leam import config
 from runs import snakemake_each, write_config
 
 pytestmark = pytest.mark.slow
@@ -76,18 +75,13 @@ def runs(folder, seeds, targets):
 
 
 def check(folder, seed, status, text):
-    """The run has all of its tables, with headings, or nobody in it has two usable images, which is all that failed."""
-    results = folder / f"run {seed}"
-    settings = yaml.safe_load((results / "config.yaml").read_text()) if (results / "config.yaml").exists() else {}
-    paths = sorted((results / "tables").glob("*.csv"))
+    """The run ended well, and its tables have headings, though in some nobody has two usable images."""
+    paths = sorted((folder / f"run {seed}" / "tables").glob("*.csv"))
     for path in paths:
         with open(path, newline="", encoding="utf-8") as file:
             assert len(next(csv.reader(file))) > 2, (seed, path.name)
-    assert {"retention", "discarded"} <= {path.stem for path in paths}, (seed, text)
-    failures = re.findall(r"^    .*\.log: (.*)$", text[text.rfind("Failed for good") :], re.M)
-    assert bool(status) == bool(failures), (seed, text)
-    assert all(reasons.NOBODY in failure for failure in failures), (seed, settings, text)
-    return not failures
+    assert {"retention", "discarded", "regions"} <= {path.stem for path in paths}, (seed, text)
+    assert status == 0, (seed, text)
 
 
 SHORT = (4, 21, 36)  # quick ones: of rendered people and of a folder, with landmarks and without
@@ -95,7 +89,7 @@ SHORT = (4, 21, 36)  # quick ones: of rendered people and of a folder, with land
 
 def test_some_draws_end_in_tables(tmp_path):
     for seed, (status, text) in runs(tmp_path, SHORT, ["tables"]):
-        assert check(tmp_path, seed, status, text), (seed, text)
+        check(tmp_path, seed, status, text)
 
 
 @pytest.mark.siege
@@ -103,7 +97,6 @@ def test_many_draws_end_in_tables_figures_and_the_explorer(tmp_path, monkeypatch
     prepare(tmp_path / "names")
     monkeypatch.chdir(tmp_path / "names")
     planned = [seed for seed in DRAWS if seed % 5 and not refusal(draw_settings(seed))][:20]
-    ended = []
+    assert len(planned) == 20
     for seed, (status, text) in runs(tmp_path / "run", planned, ["tables", "all"]):
-        ended.append(check(tmp_path / "run", seed, status, text))
-    assert len(ended) == 20 and sum(ended) >= 15
+        check(tmp_path / "run", seed, status, text)

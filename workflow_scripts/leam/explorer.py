@@ -16,6 +16,7 @@ from leam.grid import FULL_ACTIVATION, Grid, largest_pixels, set_size
 from leam.methods import POLARITIES
 from leam.names import in_script
 from leam.paper import REGION_TITLES
+from leam.reasons import NOBODY
 from leam.regions import FULL, REGIONS, resize_regions
 from leam.selection import draw_identities
 from leam.tables import read_output
@@ -64,7 +65,7 @@ def build_explorer(
     maps : {model: its files, one per shard}; faces : the shards' files, in the same order
     verification : verification.csv, so that each recogniser's AUC stands beside its maps
     The identities are drawn with the seed among those with maps of the first recogniser; the page holds the photographs
-    that these maps are of.
+    that these maps are of. Where nobody has maps, it says so.
     """
     people = []
     first = next(iter(maps.values()))
@@ -78,6 +79,7 @@ def build_explorer(
         "polarities": list(POLARITIES),
         "regions": dict(zip(REGIONS, REGION_TITLES, strict=True)),
         "auc": _areas_under_curve(verification),
+        "note": "" if people else NOBODY,
     }
     page = TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", in_script(data))
     with files.whole_file(output) as part:
@@ -99,10 +101,11 @@ def _person(found: storage.Faces, images: int, grid: int) -> dict:
 def _recogniser(model: str, paths: list[str], people: list[tuple[int, storage.Faces]], images: int) -> dict:
     """What the page needs of one recogniser: names, and a strip of maps per identity, image and polarity."""
     strips: dict[str, dict] = {}
+    with storage.open_shard(paths[0], "maps") as shard:
+        layers, sets = storage.read_layers(shard), storage.read_thresholds(shard)
+        untrained, grid = storage.is_untrained(shard), storage.read_grid(shard)
     for number, faces in people:
         with storage.open_shard(paths[number], "maps") as shard:
-            layers, sets = storage.read_layers(shard), storage.read_thresholds(shard)
-            untrained, grid = storage.is_untrained(shard), storage.read_grid(shard)
             if faces.identity in storage.identities(shard):
                 found = storage.read_maps(shard, faces.identity)
                 strips[faces.identity] = _strips(found, faces.images[:images], grid, sets)

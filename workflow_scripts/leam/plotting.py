@@ -1,8 +1,13 @@
 """What figures share: style, saving, picture grids, maps drawn over faces."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
 
 import numpy as np
+import pandas as pd
 from matplotlib import font_manager, pyplot
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -13,6 +18,7 @@ from leam import files
 from leam.methods import POLARITIES
 from leam.names import printable
 from leam.paper import REGION_TITLES
+from leam.reasons import NOBODY
 from leam.regions import FULL, REGIONS, TOP_1
 
 INK, MUTED = "#1a1a1a", "#8a8a8a"
@@ -43,11 +49,44 @@ def save(figure: Figure, png: str | Path, pdf: str | Path) -> None:
     pyplot.close(figure)
 
 
+class NothingToShowError(Exception):
+    """There is nothing of what a figure shows; the message says why, in one sentence for its reader."""
+
+
+def rows_to_show(table: pd.DataFrame, without: str = NOBODY) -> pd.DataFrame:
+    """The table, if it has rows; otherwise raises NothingToShowError with the sentence ``without``."""
+    if not len(table):
+        raise NothingToShowError(without)
+    return table
+
+
+Given = ParamSpec("Given")
+
+
+def or_note(plot: Callable[Given, None]) -> Callable[Given, None]:
+    """A figure of which there is nothing (NothingToShowError) is a note that says why.
+
+    plot : draws into the files ``png`` and ``pdf``, or into those of ``outputs``, whose names end so
+    """
+
+    @functools.wraps(plot)
+    def plotted(*args: Given.args, **options: Given.kwargs) -> None:
+        try:
+            plot(*args, **options)
+        except NothingToShowError as nothing:
+            given = inspect.signature(plot).bind(*args, **options).arguments
+            written = given.get("outputs", given)
+            for stem in [name.removesuffix("png") for name in written if name.endswith("png")]:
+                save_note(f"{nothing}", written[f"{stem}png"], written[f"{stem}pdf"])
+
+    return plotted
+
+
 def save_note(sentence: str, png: str | Path, pdf: str | Path) -> None:
-    """A figure of what there is nothing of says so."""
+    """A figure that is one sentence, with a capital letter."""
     with pyplot.rc_context(STYLE):
         figure = pyplot.figure(figsize=(6, 0.8))
-        figure.text(0.5, 0.5, sentence, ha="center", va="center")
+        figure.text(0.5, 0.5, sentence[:1].upper() + sentence[1:], ha="center", va="center", wrap=True)
         save(figure, png, pdf)
 
 

@@ -1,4 +1,4 @@
-"""Whom the figures and the explorer show: identities drawn with the run's seed, never picked by hand."""
+"""Whom the figures and the explorer show, drawn with the run's seed and never picked by hand; and whether anybody."""
 
 import numpy as np
 
@@ -10,7 +10,6 @@ def draw_identities(paths: list[str], kind: str, count: int, seed: int) -> list[
     """Up to ``count`` identities with two images or more, as (number of the file, identity), sorted by identity.
 
     paths : shards of ``kind``, "faces" or "maps". Drawn file by file until there are enough, so that few are read.
-    Raises ValueError when nobody has two images.
     """
     rng = np.random.default_rng(seed)
     chosen: list[tuple[int, str]] = []
@@ -20,6 +19,16 @@ def draw_identities(paths: list[str], kind: str, count: int, seed: int) -> list[
         chosen += [(number, names[position]) for position in rng.permutation(len(names))[: count - len(chosen)]]
         if len(chosen) == count:
             break
-    if not chosen:
-        raise ValueError(f"{paths[0]}: {NOBODY}")
     return sorted(chosen, key=lambda person: person[1])
+
+
+def say_nobody(maps: dict[str, list[str]]) -> str:
+    """Of recognisers without anybody, in one sentence; "" where each has somebody. maps : all files of each."""
+    empty = [model for model, paths in maps.items() if not any(map(_has_people, paths))]
+    made = "tables without rows and figures that say so are made all the same"
+    return f"Under {', '.join(empty)} {NOBODY}; {made}." if empty else ""
+
+
+def _has_people(path: str) -> bool:
+    with storage.open_shard(path, "maps") as shard:
+        return bool(storage.identities(shard))

@@ -182,7 +182,7 @@ def intraclass_correlation(
     NaN where nothing varies, with one identity, or without a second image of anybody.
     """
     order = np.argsort(identities, kind="stable")
-    starts = np.flatnonzero(np.r_[True, identities[order][1:] != identities[order][:-1]])
+    starts = np.unique(identities[order], return_index=True)[1]
     known = ~np.isnan(values[order])
     center = ratio(np.where(known, values[order], 0).sum(0), known.sum(0))
     centered = np.where(known, values[order] - center, 0)

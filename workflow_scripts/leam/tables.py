@@ -1,7 +1,7 @@
 """Tables of a run: written in one way, and read by a later stage."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,16 @@ NAMES = ("identity", "image", "other_identity", "other_image", "model", "guide",
 def no_rows(columns: Sequence[str], **types: str) -> pd.DataFrame:
     """A table without rows whose columns have the types of one with rows: text, or as ``types`` says."""
     return pd.DataFrame({column: pd.Series(dtype=types.get(column, "str")) for column in columns})
+
+
+def concatenate(tables: Sequence[pd.DataFrame], columns: Sequence[str], **types: str) -> pd.DataFrame:
+    """These columns of the tables, one below the other; of no tables ``no_rows``, with these types."""
+    return pd.concat(tables, ignore_index=True)[list(columns)] if tables else no_rows(columns, **types)
+
+
+def categorise(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """With these columns of few names as categories, in the order in which they come."""
+    return table.assign(**{key: pd.Categorical(table[key], categories=table[key].unique()) for key in columns})
 
 
 def write_table(table: pd.DataFrame, output: str | Path, float_format: str | None = "%.6g") -> None:

@@ -256,7 +256,7 @@ def test_slopes_of_known_lines(tmp_path):
 
 def test_without_ages_tables_and_figure_have_nothing_and_say_so(tmp_path, caplog):
     years, slopes = tabulated(tmp_path, {"m": make_pairs(0.1)[:0]})
-    assert caplog.messages == ["m: no pair of images has ages in its names; see age_pattern"]
+    assert caplog.messages == [f"m: {ages.NO_AGES}"]
     some = tabulated(tmp_path, {"m": make_pairs(0.1)})
     assert len(years) == len(slopes) == 0 and [list(years), list(slopes)] == [list(table) for table in some]
     tabulated(tmp_path, {"m": make_pairs(0.1)[:0]})

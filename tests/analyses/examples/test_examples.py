@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leam import maps, pixel_sets, storage
+from leam import maps, pixel_sets, plotting, storage
 from leam.analyses.examples import figure as examples_figure
 from leam.files import sha256
 from leam.grid import FULL_ACTIVATION
@@ -161,11 +161,25 @@ def test_the_same_data_give_the_same_bytes(kind, computed, tmp_path):
     assert digests[0] == digests[1]
 
 
-def test_no_landmarks_is_one_clear_error(computed, tmp_path):
+def test_without_landmarks_expressions_are_a_note(computed, tmp_path):
     maps_of, _ = computed
     blank = str(tmp_path / "faces.h5")
     write_faces(blank, (with_mouths(name, IDENTITIES[name], [np.nan] * IDENTITIES[name]) for name in "ab"))
-    with pytest.raises(ValueError, match="no identity has landmarks in two images"):
-        examples_figure.plot_expressions(
-            maps_of["one"][:1], [blank], tmp_path / "a.png", tmp_path / "a.pdf", polarity="loss"
-        )
+    files, note = ([str(tmp_path / f"{name}.{kind}") for kind in ("png", "pdf")] for name in ("drawn", "note"))
+    examples_figure.plot_expressions(maps_of["one"][:1], [blank], *files, polarity="loss")
+    plotting.save_note("nobody has landmarks in two images, so there are no expressions to show", *note)
+    assert [sha256(path) for path in files] == [sha256(path) for path in note]
+
+
+@pytest.mark.parametrize("kind", ["person", "recognisers"])
+@pytest.mark.parametrize("second", ["other people", "nobody"])
+def test_recognisers_that_share_no_image_are_a_note(kind, second, computed, tmp_path):
+    maps_of, faces = computed
+    write_faces(tmp_path / "nobody.h5", [])
+    maps.compute_maps(tmp_path / "nobody.h5", tmp_path / "nobody", make_narrow("two"), maps.MapSettings(grid=56))
+    other = {"other people": maps_of["one"][1], "nobody": str(tmp_path / "nobody")}[second]
+    halves = {"one": maps_of["one"][:1], "two": [other]}
+    files, note = ([str(tmp_path / f"{name}.{kind}") for kind in ("png", "pdf")] for name in ("drawn", "note"))
+    getattr(examples_figure, f"plot_{kind}")(halves, faces, *files, polarity="loss")
+    plotting.save_note("no image has maps of every recogniser: tables/discarded.csv says why", *note)
+    assert [sha256(path) for path in files] == [sha256(path) for path in note]

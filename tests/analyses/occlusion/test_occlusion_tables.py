@@ -266,12 +266,6 @@ def test_untrained_stays_marked_in_every_table(tabulated):
             assert table["untrained"].all(), name
 
 
-def test_a_run_without_usable_identities_says_so(tmp_path):
-    make_drops().iloc[:0].to_parquet(tmp_path / "none.parquet", index=False)
-    with pytest.raises(ValueError, match="no identity has two usable images"):
-        occlusion_table.average_images([tmp_path / "none.parquet"])
-
-
 KINDS_WITH_IMAGE = [
     ("image", *others)
     for count in range(len(occlusion.OCCLUSION_KINDS))

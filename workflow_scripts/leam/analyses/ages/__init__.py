@@ -8,6 +8,7 @@ Shape letters: N images of one identity, K pixels that a ranking holds, I identi
 
 AGE_PERCENTS = (0.1, 1.0)  # occluded, percent of the grid (docs/method.md 6)
 PAPER_PERCENT = 1.0  # of the paper's table 24
+NO_AGES = "no pair of usable images has ages in its names: see age_pattern, and tables/discarded.csv"
 UNOCCLUDED = "none"  # the kind of pairs as they are
 AGE_KEYS = ["kind", "guide", "layer", "polarity", "fill", "percent"]
 AGE_TYPES = {"percent": "float64", "age_difference_years": "float64", "cosine": "float32", "untrained": "bool"}

@@ -8,9 +8,9 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from leam.analyses.ages import PAPER_PERCENT, UNOCCLUDED
+from leam.analyses.ages import NO_AGES, PAPER_PERCENT, UNOCCLUDED
 from leam.controls import IMAGE, RANDOM
-from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, save, save_note
+from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, or_note, rows_to_show, save
 from leam.tables import read_output
 
 CONDITIONS = {  # (kind, percent): label, colour, line
@@ -22,17 +22,15 @@ CONDITIONS = {  # (kind, percent): label, colour, line
 }
 
 
+@or_note
 def plot_ages(ages: str | Path, png: str | Path, pdf: str | Path, *, polarity: str, confidence: float) -> None:
     """Cosine against the difference in age, one panel per model (paper figure 11; its table 24 dashed).
 
     ages : table24.csv of ``tabulate_ages``, of one fill; intervals are bands of the unoccluded pairs alone
     """
     table = read_output(ages).fillna(dict.fromkeys(("polarity", "fill"), ""))
-    table = table[table["polarity"].isin([polarity, ""])]
+    table = rows_to_show(table[table["polarity"].isin([polarity, ""])], NO_AGES)
     models = list(pd.unique(table["model"]))
-    if not models:
-        save_note("No pair of images has ages in its names: see age_pattern", png, pdf)
-        return
     columns = min(3, len(models))
     rows = -(-len(models) // columns)
     with pyplot.rc_context(STYLE):

@@ -24,7 +24,7 @@ from leam.device import arithmetic, choose_device
 from leam.embedding import cosines_of
 from leam.recognisers import networks
 from leam.recognisers.registry import Recogniser
-from leam.tables import no_rows
+from leam.tables import concatenate
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +106,10 @@ def measure_ages(
                 )
                 orders = sources.orders(planned, sources.read(planned, identity, images), identity, x)
                 cosines = measure_identity(occluder, planned, orders)
-            tables += [_pairs(cell, cosine, images, ages).assign(identity=identity) for cell, cosine in cosines.items()]
-    table = pd.concat(tables, ignore_index=True) if tables else no_rows(AGE_COLUMNS, **AGE_TYPES)
-    table = table.assign(model=recogniser.name, untrained=untrained)[AGE_COLUMNS]
+            facts = {"identity": identity, "model": recogniser.name, "untrained": untrained}
+            tables += [_pairs(cell, cosine, images, ages).assign(**facts) for cell, cosine in cosines.items()]
     with files.whole_file(output) as part:
-        table.to_parquet(part, index=False)
+        concatenate(tables, AGE_COLUMNS, **AGE_TYPES).to_parquet(part, index=False)
 
 
 def measure_identity(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from leam import paper
-from leam.analyses.ages import AGE_KEYS, PAPER_PERCENT
+from leam.analyses.ages import AGE_KEYS, NO_AGES, PAPER_PERCENT
 from leam.controls import IMAGE
 from leam.statistics import CORRECTED, correct, mean_interval, signed_rank, standard_deviation
 from leam.tables import read_output, write_table
@@ -42,7 +42,7 @@ def tabulate_ages(
     for model, paths in ages.items():
         table = average_sides(pd.concat([read_output(path) for path in paths], ignore_index=True))
         if not len(table):
-            log.warning("%s: no pair of images has ages in its names; see age_pattern", model)
+            log.warning("%s: %s", model, NO_AGES)
         for cell, rows in table.groupby(AGE_KEYS, sort=False):
             keys = {
                 "model": model,

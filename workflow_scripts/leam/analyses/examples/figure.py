@@ -16,7 +16,19 @@ from matplotlib.axes import Axes
 from leam import storage
 from leam.analyses.similarity import bhattacharyya
 from leam.grid import largest_pixels
-from leam.plotting import STYLE, UNTRAINED_NOTE, draw_map, label_rows, picture_grid, save, short_name, shown_name
+from leam.plotting import (
+    STYLE,
+    UNTRAINED_NOTE,
+    NothingToShowError,
+    draw_map,
+    label_rows,
+    or_note,
+    picture_grid,
+    rows_to_show,
+    save,
+    short_name,
+    shown_name,
+)
 from leam.reasons import NOBODY
 from leam.selection import draw_identities
 
@@ -37,18 +49,18 @@ def list_images(maps: list[str]) -> pd.DataFrame:
                 means = pd.Series(cosine.astype(float)).groupby(pairs[:, 0]).mean()
                 names = storage.read_images(shard, identity)
                 rows += [(identity, image, number, means[place]) for place, image in enumerate(names)]
-    if not rows:
-        raise ValueError(f"{maps[0]}: {NOBODY}")
-    return pd.DataFrame(rows, columns=["identity", "image", "shard", "cosine"])
+    return pd.DataFrame(rows, columns=["identity", "image", "shard", "cosine"]).astype({"shard": int, "cosine": float})
 
 
 def list_shared_images(maps: dict[str, list[str]]) -> pd.DataFrame:
-    """The images that every recogniser has maps of; ``cosine`` is the mean over the recognisers."""
-    tables = pd.concat([list_images(paths) for paths in maps.values()])
+    """The images that every recogniser has maps of; ``cosine`` is the mean over the recognisers.
+
+    Raises NothingToShowError where there is none.
+    """
+    tables = rows_to_show(pd.concat([list_images(paths) for paths in maps.values()]))
     found = tables.groupby(["identity", "image", "shard"], sort=False)["cosine"].agg(["mean", "size"])
-    found = found[found["size"] == len(maps)]
-    if not len(found):
-        raise ValueError("no image has maps of every recogniser; see the discarded images in the tables")
+    without = "no image has maps of every recogniser: tables/discarded.csv says why"
+    found = rows_to_show(found[found["size"] == len(maps)], without)
     return found["mean"].rename("cosine").reset_index()
 
 
@@ -59,7 +71,11 @@ def nearest_the_median(values: np.ndarray, seed: int) -> int:
 
 
 def choose_image(images: pd.DataFrame, seed: int) -> pd.Series:
-    """The most ordinary image: its mean cosine is nearest to the median of all images of the run."""
+    """The most ordinary image: its mean cosine is nearest to the median of all images of the run.
+
+    Raises NothingToShowError where there is none.
+    """
+    images = rows_to_show(images)
     return images.iloc[nearest_the_median(images["cosine"].to_numpy(), seed)]
 
 
@@ -179,6 +195,7 @@ def _show_rows(
         save(figure, png, pdf)
 
 
+@or_note
 def plot_layers(maps: list[str], faces: list[str], png: str | Path, pdf: str | Path, *, seed: int = 0) -> None:
     """One image through all layers, in both polarities: the most ordinary one (``choose_image``).
 
@@ -192,6 +209,7 @@ def plot_layers(maps: list[str], faces: list[str], png: str | Path, pdf: str | P
     _show_rows(title, layers, rows, png, pdf)
 
 
+@or_note
 def plot_expressions(
     maps: list[str],
     faces: list[str],
@@ -204,14 +222,14 @@ def plot_expressions(
 ) -> None:
     """People with the mouth closed and open, through all layers: those who differ most (``choose_expressions``)."""
     model, layers = title_of(maps)
-    chosen = choose_expressions(list_mouths(maps, faces), identities, seed)
+    mouths = rows_to_show(list_mouths(maps, faces))
+    without = "nobody has landmarks in two images, so there are no expressions to show"
+    chosen = rows_to_show(choose_expressions(mouths, identities, seed), without)
     rows = []
     for person in chosen.itertuples():
         examples = read_examples(maps[person.shard], faces[person.shard], person.identity, [person.closed, person.open])
         for example, mouth in zip(examples, (person.narrowest, person.widest), strict=True):
             rows.append((f"{example.title}\nmouth {mouth:.2f}", polarity, example))
-    if not rows:
-        raise ValueError(f"{faces[0]}: no identity has landmarks in two images, so no expressions to show")
     _show_rows(f"{model}: expressions, polarity {polarity}", layers, rows, png, pdf)
 
 
@@ -227,6 +245,7 @@ def fraction_set(grid_map: np.ndarray, fraction: float) -> np.ndarray:
     return grid_map > fraction * grid_map.max()
 
 
+@or_note
 def plot_sensitivity(
     maps: list[str],
     faces: list[str],
@@ -272,6 +291,7 @@ def _draw_set(axis: Axes, crop: np.ndarray, pixels: np.ndarray) -> None:
     axis.set_xlabel(f"{100 * pixels.mean():.2g} %", fontsize=6, labelpad=1)
 
 
+@or_note
 def plot_person(
     maps: dict[str, list[str]],
     faces: list[str],
@@ -308,6 +328,7 @@ def mean_over_layers(placed: dict[str, np.ndarray]) -> np.ndarray:
     return np.mean(shares, axis=0) if shares else next(iter(placed.values()))
 
 
+@or_note
 def plot_recognisers(
     maps: dict[str, list[str]],
     faces: list[str],
@@ -366,6 +387,7 @@ def _show_recognisers(
         save(figure, png, pdf)
 
 
+@or_note
 def plot_maps(
     maps: list[str],
     faces: list[str],
@@ -401,10 +423,15 @@ def plot_maps(
 def choose_shown_identities(
     maps: list[str], faces: list[str], count: int, seed: int
 ) -> list[tuple[storage.IdentityMaps, np.ndarray]]:
-    """Maps and crops (N, S, S, 3) of identities drawn with the seed (``draw_identities``)."""
+    """Maps and crops (N, S, S, 3) of identities drawn with the seed (``draw_identities``).
+
+    Raises NothingToShowError where nobody has two images.
+    """
     chosen = []
     for number, identity in draw_identities(maps, "maps", count, seed):
         with storage.open_shard(maps[number], "maps") as shard, storage.open_shard(faces[number], "faces") as parsed:
             used = storage.used_faces(shard, parsed, identity)
             chosen.append((storage.read_maps(shard, identity), storage.read_faces(parsed, identity).crops[used]))
+    if not chosen:
+        raise NothingToShowError(NOBODY)
     return chosen

@@ -19,7 +19,7 @@ from leam.analyses.occlusion.figure import (
 )
 from leam.controls import IMAGE, RANDOM
 from leam.demographics import ALLOWED
-from leam.plotting import STYLE, legend_above, save
+from leam.plotting import STYLE, legend_above, or_note, rows_to_show, save
 from leam.statistics import LEVEL, UNTESTED, verdict
 
 COLOURS = ("#c2410c", "#2a6fb0", "#5b8c5a", "#8b63b8")  # of the groups of an attribute, in its order
@@ -27,6 +27,7 @@ KIND_LINES = {IMAGE: ("-", "guide's maps"), RANDOM: (":", "random pixels")}
 PAPER_TABLES = {group: table for table, group in GENDER_TABLES.items()}
 
 
+@or_note
 def plot_groups(
     drops: str | Path,
     significance: str | Path,
@@ -45,8 +46,9 @@ def plot_groups(
     by the test over identities after Holm's correction (any two of several groups). A line beneath the title says what
     the others could have shown. The paper's genders are dashed.
     """
-    table, tests = read_guided_table(drops), read_guided_table(significance)
-    table = table[(table["attribute"] == attribute) & table["group"].isin(ALLOWED[attribute])]
+    table, tests = rows_to_show(read_guided_table(drops)), read_guided_table(significance)
+    known = (table["attribute"] == attribute) & table["group"].isin(ALLOWED[attribute])
+    table = rows_to_show(table[known], f"of nobody with maps the {attribute} is known: see tables/people.csv")
     image = (table["kind"] == IMAGE) & (table["guide"] == guide)
     table = table[(image | (table["kind"] == RANDOM)) & (table["fill"] == fill)]
     tests = tests[(tests["attribute"] == attribute) & (tests["unit"] == "identity") & (tests["measure"] == "drop")]

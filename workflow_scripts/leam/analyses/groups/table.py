@@ -24,6 +24,7 @@ from leam.tables import read_output, write_table
 log = logging.getLogger(__name__)
 
 GENDER_TABLES = {"table22": "female", "table23": "male"}
+UNKNOWN = "unknown"  # the group of those of whom nobody says it
 FAMILY = ["measure", "attribute", "unit", "fill"]  # what Holm's correction is made within
 TEST_KEYS = [
     *FAMILY[:-1],
@@ -170,9 +171,8 @@ def tabulate_drops(
     for model, paths in drops.items():
         means = first_layers(average_images(paths), ("", guide, model))
         for attribute in known.columns:
-            groups = means["identity"].map(known[attribute]).fillna("").replace("", "unknown")
-            for group in sorted(groups.unique()):
-                summary = summarise(means[groups == group], confidence)
+            for group, rows in _by_group(means, known[attribute]):
+                summary = summarise(rows, confidence)
                 summaries.append(summary.assign(model=model, attribute=attribute, group=group))
     table = pd.concat(summaries, ignore_index=True)[["attribute", "group", *SUMMARY_COLUMNS]]
     tables = {"drops_by_group": table}
@@ -180,6 +180,12 @@ def tabulate_drops(
         tables |= {name: _gender_table(table, guide, fill, name) for name in GENDER_TABLES}
     for name, found in tables.items():
         write_table(found, outputs[name])
+
+
+def _by_group(table: pd.DataFrame, people: pd.Series) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each group, sorted; people : as in ``compare_attribute``. A table without rows is of one group."""
+    groups = table["identity"].astype(str).map(people).replace("", np.nan).fillna(UNKNOWN)
+    return [(str(group), rows) for group, rows in table.groupby(groups)] or [(UNKNOWN, table)]
 
 
 def _gender_table(table: pd.DataFrame, guide: str, fill: str, name: str) -> pd.DataFrame:
@@ -206,16 +212,11 @@ def tabulate_groups(
         chosen = (table["polarity"] == polarity) & (table["layer"] == WHOLE_MODEL)
         table = table[chosen & table["threshold"].isin([FULL, TOP_1])]
         for attribute in known.columns:
-            groups = table["identity"].astype(str).map(known[attribute]).replace("", np.nan).fillna("unknown")
-            named, nameless = table["identity"].astype(str), groups == "unknown"
-            log.info(
-                "%s: nobody said the %s of %d of %d identities",
-                model,
-                attribute,
-                named[nameless].nunique(),
-                named.nunique(),
-            )
-            for group, rows in table.groupby(groups):
+            groups = _by_group(table, known[attribute])
+            sizes = {group: rows["identity"].nunique() for group, rows in groups}
+            words = "%s: nobody said the %s of %d of %d identities"
+            log.info(words, model, attribute, sizes.get(UNKNOWN, 0), sum(sizes.values()))
+            for group, rows in groups:
                 shares = share_regions(rows, confidence)
                 tables.append(shares.assign(model=model, attribute=attribute, group=group))
     columns = ["model", "attribute", "group", *REGION_COLUMNS[1:]]

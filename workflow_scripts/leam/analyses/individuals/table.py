@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from leam import paper
-from leam.regions import REGIONS, TOP_1, WHOLE_MODEL
+from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL
 from leam.statistics import PERCENTS, intraclass_correlation, mean_interval
 from leam.tables import read_output, write_table
 
@@ -71,7 +71,7 @@ KEYS = ["model", "polarity", "threshold", "identity", "region"]
 def _read_shares(counts: str, images: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Percent of one model's identities, and of their images."""
     of_images = read_output(images).astype(dict.fromkeys([*KEYS, "image"], str))
-    kept = [("layer", "==", WHOLE_MODEL), ("threshold", "in", sorted(of_images["threshold"].unique()))]
+    kept = [("layer", "==", WHOLE_MODEL), ("threshold", "in", [FULL, TOP_1])]
     whole = read_output(counts, filters=kept).astype(dict.fromkeys(KEYS, str))
     return whole[[*KEYS, "percent", "untrained"]], of_images
 

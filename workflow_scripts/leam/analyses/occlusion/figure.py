@@ -14,7 +14,19 @@ from matplotlib.patches import Rectangle
 from leam import paper
 from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
-from leam.plotting import INK, MUTED, STYLE, UNTRAINED_NOTE, legend_above, save, short_name, shown_name, sparse_ticks
+from leam.plotting import (
+    INK,
+    MUTED,
+    STYLE,
+    UNTRAINED_NOTE,
+    legend_above,
+    or_note,
+    rows_to_show,
+    save,
+    short_name,
+    shown_name,
+    sparse_ticks,
+)
 from leam.statistics import HOLDS, LEVEL, REVERSED, UNTESTED, verdict
 from leam.tables import read_output
 
@@ -37,13 +49,16 @@ DROP_LABELS = {"drop": "drop of the cosine", "lost_percent": "accepted genuine p
 
 
 def read_guided_table(path: str | Path) -> pd.DataFrame:
-    table = read_output(path, dtype={"polarity": str, "fill": str})
+    table = read_output(path, dtype={"polarity": str, "fill": str, "percent": float})
     return table.fillna(dict.fromkeys([name for name in ("polarity", "fill") if name in table], ""))
 
 
 def model_panels(table: pd.DataFrame, width: float, height: float) -> tuple[Figure, dict[tuple[str, str, str], Axes]]:
-    """One row of panels per model, one column per fill and polarity; titles say which, and what is untrained."""
-    models = list(pd.unique(table["model"]))
+    """One row of panels per model, one column per fill and polarity; titles say which, and what is untrained.
+
+    Raises NothingToShowError where the table has no rows.
+    """
+    models = list(pd.unique(rows_to_show(table)["model"]))
     polarities = [polarity for polarity in pd.unique(table["polarity"]) if polarity]
     columns = list(itertools.product(pd.unique(table["fill"]), polarities))
     figure, axes = pyplot.subplots(
@@ -81,6 +96,7 @@ def scale_percents(axis: Axes, percents: pd.Series, confidence: float) -> None:
     axis.set_xlabel(f"occluded, percent of the pixels (bands: {100 * confidence:g} % over identities)")
 
 
+@or_note
 def plot_occlusion(
     occlusion: str | Path,
     decisions: str | Path,
@@ -152,6 +168,7 @@ def _plot_paper(axis: Axes, model: str, least: float, most: float) -> None:
         axis.plot(rows["occlusion_percent"], rows["value"], ls=(0, (4, 2)), lw=1, color=colour, label=shown)
 
 
+@or_note
 def plot_transfer(transfer: str | Path, png: str | Path, pdf: str | Path, *, percent: float, fill: str) -> None:
     """Whose maps hurt whom: the drop of every model (down) under every guide's first layer (across), and random pixels.
 
@@ -159,7 +176,7 @@ def plot_transfer(transfer: str | Path, png: str | Path, pdf: str | Path, *, per
     model's own maps
     """
     table = read_guided_table(transfer)
-    table = table[np.isclose(table["percent"], percent) & (table["fill"] == fill)]
+    table = rows_to_show(table[np.isclose(table["percent"], percent) & (table["fill"] == fill)])
     polarities, models = list(pd.unique(table["polarity"])), list(pd.unique(table["model"]))
     guides = [name for name in models if name in set(table["guide"])]
     names = {name: name + " *" * bool(rows["untrained"].any()) for name, rows in table.groupby("model")}
@@ -207,6 +224,7 @@ def _draw_matrix(axis: Axes, drops: pd.DataFrame, top: float, models: list[str])
     return image
 
 
+@or_note
 def plot_person_specific(
     occlusion: str | Path,
     steps: str | Path,

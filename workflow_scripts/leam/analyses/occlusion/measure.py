@@ -76,7 +76,7 @@ from leam.recognisers import folding, networks
 from leam.recognisers.registry import Recogniser
 from leam.regions import CROP_UNITS
 from leam.statistics import ratio
-from leam.tables import no_rows, read_output
+from leam.tables import categorise, concatenate, read_output
 
 log = logging.getLogger(__name__)
 EMPTY_MAP = np.zeros((1, 1, 1), np.float32)  # the map of an image that has none
@@ -723,14 +723,11 @@ def _table(
             table[key] = _average(found[key], place, m).ravel()
         for key in ("cosine", "accepted"):
             table[key] = np.repeat(found[key], m)
-        tables.append(table.assign(pairs=n - 1))
-    table = pd.concat(tables, ignore_index=True) if tables else no_rows(DROP_COLUMNS, **DROP_TYPES)
-    table = table.assign(model=recogniser.name)[DROP_COLUMNS].astype({"pixels": int, "pairs": int})
+        tables.append(table.assign(model=recogniser.name, pairs=n - 1))
+    table = concatenate(tables, DROP_COLUMNS, **DROP_TYPES).astype({"pixels": int, "pairs": int})
     if table["accepted"].notna().all():  # there is a threshold
         table = table.astype({"accepted": int})
-    for key in ("model", *RANKING_KEYS[:-1], "identity", "image"):
-        table[key] = pd.Categorical(table[key], categories=table[key].unique())
-    return table
+    return categorise(table, ("model", *RANKING_KEYS[:-1], "identity", "image"))
 
 
 def _average(values: np.ndarray, place: np.ndarray, columns: int) -> np.ndarray:

@@ -14,7 +14,6 @@ from pandas.core.groupby import DataFrameGroupBy
 from leam import paper
 from leam.analyses.occlusion import MAPLESS_KINDS
 from leam.controls import CENTRE, IMAGE, OTHER_MEAN, OWN_MEAN, POPULATION_MEAN, RANDOM, SHUFFLED
-from leam.reasons import NOBODY
 from leam.statistics import (
     PERCENTS,
     correct,
@@ -23,7 +22,7 @@ from leam.statistics import (
     signed_rank,
     standard_deviation,
 )
-from leam.tables import read_output, write_table
+from leam.tables import no_rows, read_output, write_table
 
 DROP_KEYS = ["guide", "layer", "kind", "polarity", "fill", "percent"]
 # The claim that maps are person-specific, as a chain: each step must hold, and the second is the decisive one.
@@ -49,6 +48,9 @@ STEP_STATISTICS = [
     "p",
 ]
 
+STEP_TYPES = dict.fromkeys(["percent", *STEP_STATISTICS, "deviation"], "float64")  # of those that hold no text
+STEP_TYPES |= {"layer_number": "int64", "identities": "int64"}
+
 
 def average_images(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Drops per image of one model's shards -> one row per cell and identity, one shard at a time in memory.
@@ -57,10 +59,7 @@ def average_images(paths: Sequence[str | Path]) -> pd.DataFrame:
     no threshold says them, and lost_percent : of the accepted ones (NaN where there are none); images : those with
     a drop; pairs : theirs
     """
-    found = pd.concat([_average_shard(read_output(path)) for path in paths], ignore_index=True)
-    if not len(found):
-        raise ValueError(f"{paths[0]}: {NOBODY}")
-    return found
+    return pd.concat([_average_shard(read_output(path)) for path in paths], ignore_index=True)
 
 
 def _average_shard(table: pd.DataFrame) -> pd.DataFrame:
@@ -124,9 +123,9 @@ def compare_steps(means: pd.DataFrame, model: str, confidence: float) -> pd.Data
             keys = {"layer": layer, "layer_number": layers[layer], "polarity": polarity, "fill": fill}
             keys |= {"percent": percent, "step": STEP.format(more, less), "more": more, "less": less}
             rows.append(keys | _compare(drop_more, drop_less, confidence))
-    table = pd.DataFrame(
-        rows, columns=[*STEP_KEYS, *STEP_STATISTICS, "deviation", "identities"]
-    )  # none where no two kinds of a step were tried
+    columns = [*STEP_KEYS, *STEP_STATISTICS, "deviation", "identities"]
+    # none where no two kinds of a step were tried
+    table = pd.DataFrame(rows, columns=columns) if rows else no_rows(columns, **STEP_TYPES)
     return table.assign(model=model, untrained=bool(own["untrained"].any()))
 
 
@@ -283,8 +282,8 @@ def transfer_table(summary: pd.DataFrame) -> pd.DataFrame:
     image = summary[summary["kind"] == IMAGE]
     first = image.groupby(["model", "guide"], sort=False)["layer"].transform("first")
     same = ["model", "fill", "percent"]
-    random = summary[summary["kind"] == RANDOM].set_index(same)["drop"].rename("random_drop")
-    found = image[image["layer"] == first].join(random, on=same)
+    random = summary.loc[summary["kind"] == RANDOM, [*same, "drop"]].rename(columns={"drop": "random_drop"})
+    found = image[image["layer"] == first].merge(random, on=same, how="left")
     found = found.sort_values(["polarity", "fill", "percent"], kind="stable")
     values = ["drop", "drop_low", "drop_high", "random_drop", "lost_percent", "identities", "untrained"]
     return found[["polarity", "fill", "percent", "model", "guide", "layer", *values]]

@@ -10,19 +10,32 @@ from matplotlib.colors import TwoSlopeNorm
 
 from leam import paper
 from leam.analyses.regions.table import with_threshold_percent
-from leam.plotting import INK, MUTED, POLARITY_COLOURS, SETS, STYLE, UNTRAINED_NOTE, region_titles, save, shown_name
+from leam.plotting import (
+    INK,
+    MUTED,
+    POLARITY_COLOURS,
+    SETS,
+    STYLE,
+    UNTRAINED_NOTE,
+    or_note,
+    region_titles,
+    rows_to_show,
+    save,
+    shown_name,
+)
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL
 from leam.tables import read_output
 
 FULL_PLACE = 40.0  # where the full activation stands on a scale of percents up to 10
 
 
+@or_note
 def plot_regions(regions: str | Path, png: str | Path, pdf: str | Path, *, polarity: str, confidence: float) -> None:
     """Shares per region against the regions' area, and enrichment per layer, one row of panels per model.
 
     regions : regions.csv of ``tabulate_regions``. A region without any area in these images is left out.
     """
-    table = read_output(regions, dtype={"threshold": str})
+    table = rows_to_show(read_output(regions, dtype={"threshold": str}))
     table = table[(table["polarity"] == polarity) & (table["area_percent"] > 0)]
     models = list(pd.unique(table["model"]))
     shown = [region for region in REGIONS if region in set(table["region"])]
@@ -92,6 +105,7 @@ def _plot_enrichment(axis: Axes, table: pd.DataFrame, regions: list[str]) -> Non
     bar.set_ticks([-4, -2, 0, 2, 4], labels=["≤ 1/16", "1/4", "1", "4", "≥ 16"])
 
 
+@or_note
 def plot_thresholds(
     regions: str | Path, png: str | Path, pdf: str | Path, *, model: str, confidence: float, columns: int = 5
 ) -> None:
@@ -100,7 +114,8 @@ def plot_thresholds(
     regions : regions.csv of ``tabulate_regions``. A region without any area in these images is left out.
     """
     table = read_output(regions, dtype={"threshold": str})
-    table = table[(table["model"] == model) & (table["layer"] == WHOLE_MODEL) & (table["area_percent"] > 0)]
+    table = rows_to_show(table[table["model"] == model])
+    table = table[(table["layer"] == WHOLE_MODEL) & (table["area_percent"] > 0)]
     keys = ["model", "region", "threshold_percent"]
     table = paper.beside_models(with_threshold_percent(table), paper.shares_by_threshold(), keys, "percent")
     shown = [region for region in REGIONS if region in set(table["region"])]

@@ -11,12 +11,16 @@ import numpy as np
 import pandas as pd
 
 from leam import files, storage
-from leam.reasons import NOBODY
 from leam.regions import FULL, REGIONS, TOP_1, WHOLE_MODEL, area_percents, resize_regions, share_percents
 from leam.statistics import ratio
+from leam.tables import categorise, concatenate
 
 log = logging.getLogger(__name__)
 COUNT_KEYS = ("model", "polarity", "layer", "threshold", "identity", "region")
+COUNT_VALUES = ("count", "percent", "area_percent", "attainable_percent", "pairs", "empty_pairs")
+COUNT_COLUMNS = ("layer", "threshold", "region", *COUNT_VALUES, "identity", "polarity")
+IMAGE_COLUMNS = ("threshold", "image", "region", "percent", "identity", "polarity")
+COUNT_TYPES = dict.fromkeys(COUNT_VALUES, "int64") | dict.fromkeys(COUNT_VALUES[1:4], "float64")
 
 
 def count_regions(
@@ -53,17 +57,13 @@ def count_regions(
                 tables.append(_count_identity(counts, shard, parsed, identity, axes, grid))
                 images.append(_share_images(counts, shard, identity, axes["threshold"]))
         log.info("%s: %d identities", maps_path, len(names))
-    if not tables:
-        raise ValueError(f"model {model}: {NOBODY}")
-    for rows, path in ((tables, output), (images, images_output)):
-        table = pd.concat(rows, ignore_index=True)
+    for rows, columns, path in ((tables, COUNT_COLUMNS, output), (images, IMAGE_COLUMNS, images_output)):
+        table = concatenate(rows, columns, **COUNT_TYPES)
         table.insert(0, "model", model)
         table["untrained"] = untrained
-        for key in (*COUNT_KEYS, "image"):
-            if key in table:
-                table[key] = pd.Categorical(table[key], categories=table[key].unique())
+        named = [key for key in (*COUNT_KEYS, "image") if key in table]
         with files.whole_file(path) as part:
-            table.to_parquet(part, index=False)
+            categorise(table, named).to_parquet(part, index=False)
 
 
 def _count_identity(

@@ -26,11 +26,12 @@ def share_regions(counts: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
     """
     counts = counts.sort_values("identity", kind="stable")
     i = counts["identity"].astype(str).nunique()
-    cells = counts.iloc[: len(counts) // i][REGION_KEYS].reset_index(drop=True)
+    cells = counts.iloc[: len(counts) // max(i, 1)][REGION_KEYS].reset_index(drop=True)
+    shape = i, len(cells)
     percent, area, attainable = (
-        means(counts[name].to_numpy(float).reshape(i, -1)) for name in ("percent", "area_percent", "attainable_percent")
+        means(counts[name].to_numpy(float).reshape(shape)) for name in ("percent", "area_percent", "attainable_percent")
     )
-    count = counts["count"].to_numpy(float).reshape(i, -1).sum(0)
+    count = counts["count"].to_numpy(float).reshape(shape).sum(0)
     table = cells.assign(percent=percent.value, area_percent=area.value)
     table["pooled_percent"] = share_percents(count.reshape(-1, len(REGIONS))).ravel()
     table["attainable_percent"] = attainable.value
@@ -44,8 +45,8 @@ def share_regions(counts: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
     table["enrichment_low"], table["enrichment_high"] = ratio_interval(enrichment, confidence)
     table["identities"] = i
     for name in ("pairs", "empty_pairs"):
-        table[name] = counts[name].to_numpy().reshape(i, -1).sum(0)
-    table["untrained"] = bool(counts["untrained"].iloc[0])
+        table[name] = counts[name].to_numpy().reshape(shape).sum(0)
+    table["untrained"] = bool(counts["untrained"].any())
     return table
 
 

@@ -13,7 +13,7 @@ from leam import paper
 from leam.analyses.similarity import BC, CANONICAL, DIFFERENT, EMD, IDENTITY, LEAM_MAPS, SAME, TOP, UNALIGNED
 from leam.analyses.similarity.table import PAPER_SIMILARITY
 from leam.controls import POPULATION_MEAN
-from leam.plotting import MUTED, STYLE, UNTRAINED_NOTE, save, short_name
+from leam.plotting import MUTED, STYLE, UNTRAINED_NOTE, or_note, rows_to_show, save, short_name
 from leam.tables import read_output
 
 PAIRING_LOOKS = {SAME: ("same person", "#2a6fb0"), DIFFERENT: ("different people", "#c2410c")}
@@ -22,6 +22,7 @@ FRAME_TITLES = {IDENTITY: "frame: each identity's own", CANONICAL: "frame: canon
 PAPER_FRAME = IDENTITY
 
 
+@or_note
 def plot_similarity(
     similarity: str | Path, png: str | Path, pdf: str | Path, *, polarity: str, confidence: float
 ) -> None:
@@ -30,7 +31,7 @@ def plot_similarity(
     similarity : similarity.csv of ``tabulate_similarity``. Dashed lines are the null: the population's mean map
     on the same faces. Crosses are the paper's numbers, where it has the model and layer, in the paper's frame.
     """
-    table = read_output(similarity)
+    table = rows_to_show(read_output(similarity))
     table = table[(table["polarity"] == polarity) & (table["part"] == TOP)]
     models, frames = (list(pd.unique(table[name])) for name in ("model", "frame"))
     measures = [measure for measure in SIMILARITY_LABELS if measure in set(table["measure"])]

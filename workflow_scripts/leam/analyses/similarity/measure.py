@@ -53,7 +53,7 @@ from leam.methods import POLARITIES
 from leam.pixel_sets import keep_top
 from leam.reasons import NO_LANDMARKS
 from leam.regions import REGIONS
-from leam.tables import no_rows
+from leam.tables import categorise, no_rows
 
 log = logging.getLogger(__name__)
 TOP_PERCENT = 1
@@ -432,7 +432,7 @@ def measure_similarity(
         chosen = table.loc[rows, list(columns)]
         named = [column for column in columns if column not in (*SIMILARITY_MEASURES, "untrained")]
         with files.whole_file(path) as part:
-            chosen.astype(dict.fromkeys(named, "category")).to_parquet(part, index=False)
+            categorise(chosen, named).to_parquet(part, index=False)
     lost = table.loc[table["kind"] == LEAM_MAPS, "reason"].value_counts().drop(MEASURED, errors="ignore")
     log.info("%s: %d identities, %d rows; not measured: %s", facts["model"], len(people), len(table), lost.to_dict())
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from leam import paper
 from leam.analyses.similarity import BC, DIFFERENT, EMD, EMPTY, LEAM_MAPS, PAIRINGS, SAME, SIMILARITY_MEASURES, TOP
-from leam.reasons import NO_LANDMARKS, NOBODY
+from leam.reasons import NO_LANDMARKS
 from leam.statistics import Estimates, interval, means, means_over_pairs, ratio_interval
 from leam.tables import read_output, write_table
 
@@ -127,11 +127,8 @@ def tabulate_similarity(
     for model, paths in pairs.items():
         for chosen in (paths, nulls[model]):
             untrained = pd.concat([read_output(path, columns=["untrained"]) for path in chosen])["untrained"]
-            if len(untrained):
-                table = compare_pairings(map(read_output, chosen), confidence)
-                found.append(table.assign(model=model, untrained=bool(untrained.any())))
-    if not found:
-        raise ValueError(NOBODY)
+            table = compare_pairings(map(read_output, chosen), confidence)
+            found.append(table.assign(model=model, untrained=bool(untrained.any())))
     table = pd.concat(found, ignore_index=True)[SIMILARITY_COLUMNS]
     write_table(table, outputs["similarity"])
     for name in PAPER_SIMILARITY:
