@@ -36,7 +36,7 @@ $(error Say where the photographs and recognisers are: make real REAL=path; docs
 endif
 endif
 
-.PHONY: help setup demo real doctor test test-slurm siege gpu config design lint unit unit-quick dry-run verify-sample sample-weights format clean
+.PHONY: help setup demo calibration real doctor test test-slurm siege gpu config design lint unit unit-quick dry-run verify-sample sample-weights format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -65,6 +65,12 @@ demo: .venv/.run
 	$(SNAKEMAKE)
 	$(SNAKEMAKE) --report results/report.html
 	@echo; echo "Report:  results/report.html"; echo "Tables:  results/tables/"; echo "Figures: results/figures/"; echo "Explorer: results/explorer/index.html"
+	@echo; cat results/verdict.txt
+
+# make calibration      the calibration's heavier form, about an hour: more people, every placement and target
+calibration: .venv/.run
+	$(SNAKEMAKE) --configfile docs/examples/calibration.yaml -- results/calibration_full/figures/calibration.png
+	@echo; echo "Table:  results/calibration_full/tables/calibration.csv"; echo "Figure: results/calibration_full/figures/calibration.png"
 
 real: .venv/.run
 	$(SNAKEMAKE) --configfile docs/examples/real.yaml --config root="$(REAL)"
