@@ -64,12 +64,14 @@ def build_explorer(
 
     maps : {model: its files, one per shard}; faces : the shards' files, in the same order
     verification : verification.csv, so that each recogniser's AUC stands beside its maps
-    The identities are drawn with the seed among those with maps of the first recogniser; the page holds the photographs
-    that these maps are of. Where nobody has maps, it says so.
+    The identities are drawn with the seed among those with maps of the first recogniser that has any, and the page says
+    where none has; it holds the photographs that these maps are of.
     """
     people = []
-    first = next(iter(maps.values()))
-    for number, identity in draw_identities(first, "maps", identities, seed):
+    for first in maps.values():
+        if drawn := draw_identities(first, "maps", identities, seed):
+            break
+    for number, identity in drawn:
         with storage.open_shard(faces[number], "faces") as parsed, storage.open_shard(first[number], "maps") as shard:
             people.append((number, storage.read_faces(parsed, identity, storage.read_images(shard, identity))))
     recognisers = [_recogniser(model, paths, people, images) for model, paths in maps.items()]
