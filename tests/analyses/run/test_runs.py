@@ -17,6 +17,9 @@ def test_the_sentence_names_people_recognisers_and_what_is_untrained():
     assert "recognisers ``AF_R18``, ``sample_arcface``, ``AF_R18`` of them among the paper's nine" in text
     assert "(``AF_R18`` untrained, with random weights)" in text
     assert "label maps that came with the pictures instead of FaRL's parser" in text
+    assert "maps placed by receptive fields, target" in text
+    as_paper = config.complete({"preset": "paper", "models": list(run_table.PAPER_MODELS)})
+    assert "maps" not in run_table.describe_run(config.decided(as_paper), 12, WORDS).replace("label maps", "")
     assert "crop" not in text and text.count(". ") == 0  # the same crop as the paper's is no difference
 
 

@@ -16,6 +16,7 @@ CROPS = {
     "aligned": "five-point alignment",
     "whole": "the pictures as they are",
 }
+PLACED = {"stretched": "stretched over the input", "centred": "placed by receptive fields"}
 PAPER_RUN = {  # the paper's run, in words
     "people": "1,000 people in photographs",
     "recognisers": ", ".join(PAPER_MODELS),
@@ -23,6 +24,7 @@ PAPER_RUN = {  # the paper's run, in words
     "untrained": NONE,
     "regions": "FaRL's parser",
     "crop": CROPS["box"],
+    "maps": "maps stretched over the input, target cosine",
 }
 
 
@@ -35,7 +37,9 @@ def describe_run(config: dict, people: int, words: str) -> str:
     ours = _facts(config, people, words, LITERAL)
     parts = [f"{ours['people']} instead of {PAPER_RUN['people']}", _describe_recognisers(ours)]
     parts += [
-        f"{ours[fact]} instead of {PAPER_RUN[fact]}" for fact in ("regions", "crop") if ours[fact] != PAPER_RUN[fact]
+        f"{ours[fact]} instead of {PAPER_RUN[fact]}"
+        for fact in ("regions", "crop", "maps")
+        if ours[fact] != PAPER_RUN[fact]
     ]
     return f"This run differs from the paper's: {'; '.join(parts)}."
 
@@ -88,6 +92,7 @@ def _facts(config: dict, people: int, words: str, mark: str = "") -> dict[str, s
         if faces["label_maps"] == "pyfacer"
         else "label maps that came with the pictures",
         "crop": CROPS[faces["crop_mode"]],
+        "maps": f"maps {PLACED[config['maps']['placement']]}, target {config['maps']['target']}",
     }
 
 
@@ -115,6 +120,7 @@ def tabulate_run(retention: str | Path, output: str | Path, config: dict, words:
         ("layers per recogniser", f"{PAPER_LAYERS}", _layers(config)),
         ("regions from", PAPER_RUN["regions"], ours["regions"]),
         ("crop", PAPER_RUN["crop"], ours["crop"]),
+        ("maps", PAPER_RUN["maps"], ours["maps"]),
         ("polarity of the maps", "loss in the equations, similarity in the prose", "both"),
     ]
     write_table(pd.DataFrame(rows, columns=["fact", "paper", "this_run"]), output)
