@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from leam import reasons
 from runs import ROOT
 
 README = ROOT / "README.md"
@@ -17,6 +18,7 @@ COMMENTED = [
 ]
 SHELL = ("", "sh", "bash", "console")  # languages of blocks in which every line is a command
 PHRASES = re.compile(r"rule all$|use rule |as leam_\*$|before LINE$|Failed for good$")  # that look like commands
+REASONS = {text for text in vars(reasons).values() if isinstance(text, str)}
 
 
 class Block(NamedTuple):
@@ -123,4 +125,6 @@ def commands():
 def _is_command(text):
     """Whether a span is a command with its arguments, or options of one: nothing else has words set apart by spaces
     after a first one in small letters."""
-    return bool(re.match(r"(?:\.\.\. )?--?[a-z]|[a-z.~/][\w.~/-]* ", text)) and not PHRASES.match(text)
+    return bool(re.match(r"(?:\.\.\. )?--?[a-z]|[a-z.~/][\w.~/-]* ", text)) and not (
+        PHRASES.match(text) or text in REASONS
+    )

@@ -164,7 +164,7 @@ class Accounts:
             while "=" in words[0]:
                 words.pop(0)
             program = Path(words[0]).name
-            told = f"no test accounts for `{part.strip()}`: add to {type(self).__name__} what looks at it"
+            told = f"no test accounts for `{part.strip()}`: add to Accounts what looks at it; PHRASES are no commands"
             assert hasattr(self, program.replace("-", "_")) or program in ELSEWHERE, told
             self.files(words[1:])
             getattr(self, program.replace("-", "_"), lambda _: None)(words)

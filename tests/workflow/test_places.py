@@ -66,6 +66,9 @@ def path_settings(schema, above=()):
 
 
 PATHS = path_settings(yaml.safe_load(settings.SCHEMA_PATH.read_text()))
+# Files that are looked into before the first job, by the last part of their setting's name.
+READ = {"custom_rules": "", "demographics": "identity,gender\nann,female\n"}
+READ["rects"] = "identity,image,left,top,right,bottom\nann,1.png,0,0,9,9\n"
 
 
 def read(section, keys):
@@ -77,19 +80,20 @@ def read(section, keys):
 def test_home_is_meant_in_every_setting_that_is_a_path(home):
     assert len(PATHS) >= 15 and ("recognisers", "mine", "weights") in PATHS
     write_album(home / "here", {"ann": ["1", "2"]})
+    for name, text in READ.items():
+        (home / name).write_text(text)
     given = {"source": {"kind": "folder"}, "recognisers": {"mine": {}}}
     for *above, key in PATHS:
         section = given
         for name in above:
             section = section.setdefault(name, {})
-        section[key] = "~/here"
-    (home / "people.csv").write_text("identity,gender\nann,female\n")
-    (home / "mine.smk").touch()
-    found = settings.complete(given | {"demographics": "~/people.csv", "custom_rules": ["~/mine.smk"]})
+        path = f"~/{key if key in READ else 'here'}"
+        section[key] = [path] if key == "custom_rules" else path
+    found = settings.complete(given)
     for keys in PATHS:
-        expected = {"demographics": "people.csv", "custom_rules": "mine.smk"}.get(keys[0], "here")
         value = read(found, keys)
-        assert (value[0] if keys == ("custom_rules",) else value) == str(home / expected), keys
+        expected = str(home / (keys[-1] if keys[-1] in READ else "here"))
+        assert (value[0] if keys == ("custom_rules",) else value) == expected, keys
     assert settings.chosen_source(found).identities() == ["ann"]
     assert settings.recogniser_entry(found, "mine")["weights"] == str(home / "here")
 
