@@ -186,7 +186,7 @@ class Accounts:
         _, given = cli.parse_args(words[1:])
         if not NO_JOBS & {*words}:
             assert given.cores or given.jobs, "Snakemake will ask for --cores"
-            words = [*words, "-n"]
+            words = [words[0], "-n", *words[1:]]
         # make lint, the runs of the workflow and test_profiles.py do these
         if not {"--lint", "--report", "--workflow-profile"} & {*words}:
             status, said = self.called(self.folder, words[1:])
@@ -217,7 +217,7 @@ class Accounts:
     def python(self, words):
         match words[1:]:
             case ["-m", "pytest", *arguments]:
-                self.run([*words[:3], "--collect-only", "-q", "-p", "no:cacheprovider", *arguments])
+                assert pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *arguments]) == 0
             case ["-m", "leam.doctor", "--profile", _, "--configfile", _]:
                 self.doctor(words[3:])
             case ["-m", "leam.defaults"]:
@@ -313,6 +313,7 @@ class Accounts:
         ("make margin", "no target margin"),
         ("make doctor SETTINGS=mine.yaml", "does not know SETTINGS"),
         ("python -m leam.sample.training measure", "Regex pattern did not match"),
+        (".venv/bin/python -m pytest tests/test_design.py::test_absent", "USAGE_ERROR"),
         (".venv/bin/pip install -r requirement.txt", "requirement.txt"),
         ("export XDG_CACHE_HOME=$PWD/cache", "assert"),
     ],
