@@ -1,7 +1,5 @@
 """Of nobody: every table has the heading of one with people, every figure is a note, and who is there loses nothing."""
 
-import json
-import re
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from leam.maps import MapSettings, compute_maps
 from leam.tables import categorise
 from planted import make_counts, make_drops, make_image_shares
 from shards import write_embeddings, write_faces
+from test_explorer import data_of
 
 REGIONS = ("regions", "table01", "table02", "table10", "table11", "table12_to_20")
 OCCLUSION = ("occlusion", "decisions", "person_specific", "transfer", "table09", "table21")
@@ -234,9 +233,7 @@ def test_the_explorer_says_that_there_is_nobody(shards, tmp_path):
     maps, faces = shards
     verification_table.tabulate_verification(maps, tmp_path / "verification.csv")
     explorer.build_explorer(maps, faces, tmp_path / "verification.csv", tmp_path / "index.html")
-    data = json.loads(
-        re.search(r'<script id="data"[^>]*>(.*?)</script>', (tmp_path / "index.html").read_text()).group(1)
-    )
+    data = data_of(tmp_path / "index.html")
     assert data["note"] == reasons.NOBODY and not data["people"] and len(data["recognisers"][0]["layers"]) == 9
 
 
@@ -254,4 +251,16 @@ def test_who_has_nobody_is_said_of_each_recogniser(tmp_path):
     one, two = files.values()
     assert selection.say_nobody({"a": [two, one], "b": [one]}) == ""
     said = selection.say_nobody({"a": [two, one], "b": [two, two], "c": [two]})
-    assert said.startswith(f"Under b, c {reasons.NOBODY};") and said.count(".csv") == 1
+    assert said.startswith(f"Under b, c {reasons.NOBODY}. ") and said.count(".csv") == 1
+
+
+def test_the_explorer_shows_people_though_its_first_recogniser_has_none(shards, narrow, faces_shard, tmp_path):
+    compute_maps(faces_shard, tmp_path / "maps.h5", narrow, MapSettings(grid=56))
+    nobody, somebody = {"m": shards[0]["m"][:1]}, {"n": [str(tmp_path / "maps.h5")]}
+    verification_table.tabulate_verification(nobody | somebody, tmp_path / "verification.csv")
+    for maps in (nobody | somebody, somebody | nobody):
+        explorer.build_explorer(maps, [str(faces_shard)], tmp_path / "verification.csv", tmp_path / "index.html")
+        data = data_of(tmp_path / "index.html")
+        assert data["note"] == "" and len(data["people"]) == 4
+        strips = {recogniser["name"]: len(recogniser["strips"]) for recogniser in data["recognisers"]}
+        assert strips == {"m": 0, "n": 4}

@@ -1,8 +1,6 @@
 """What is empty is ordinary: every table and figure is made, whoever and whatever is missing."""
 
 import csv
-import json
-import re
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ from album import SUFFIXES, write_album
 from leam import plotting, reasons
 from runs import snakemake, write_config
 from small_recognisers import NARROW
+from test_explorer import data_of
 
 pytestmark = pytest.mark.slow
 TWO, THREE = ["10", "25"], ["11", "26", "40"]
@@ -109,8 +108,7 @@ def test_a_run_of_nobody_ends_well_and_says_so(missing, tmp_path):
     figures = {path.stem: path.read_bytes() for path in (results / "figures").glob("*.png")}
     others = {name for name, drawn in figures.items() if drawn != note.read_bytes()}
     assert others == OTHERS and len(figures) > 15
-    page = (results / "explorer" / "index.html").read_text()
-    assert json.loads(re.search(r'<script id="data"[^>]*>(.*?)</script>', page).group(1))["note"] == reasons.NOBODY
+    assert data_of(results / "explorer" / "index.html")["note"] == reasons.NOBODY
     assert len(pd.read_csv(results / "tables" / "discarded.csv")) >= 1
     snakemake("--report", "report.html", "--configfile", tmp_path / "mine.yaml", directory=tmp_path)
     assert (tmp_path / "report.html").stat().st_size > 100_000

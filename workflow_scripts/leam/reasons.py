@@ -23,7 +23,7 @@ INCOMPLETE, TIMEOUT, DEADLINE = "incomplete", "timeout", "deadline"
 NO_FACE, SEVERAL_FACES, TOO_SMALL = "no face", "several faces", "too small"
 NO_LANDMARKS, NO_LABELS = "no landmarks", "no label map"
 
-NOBODY = "nobody has two usable images: tables/discarded.csv says why"
+NOBODY = "nobody has two usable images; tables/discarded.csv says why"
 
 
 class UnusablePictureError(Exception):

@@ -23,10 +23,10 @@ def draw_identities(paths: list[str], kind: str, count: int, seed: int) -> list[
 
 
 def say_nobody(maps: dict[str, list[str]]) -> str:
-    """Of recognisers without anybody, in one sentence; "" where each has somebody. maps : all files of each."""
+    """Of recognisers without anybody, in two sentences; "" where each has somebody. maps : all files of each."""
     empty = [model for model, paths in maps.items() if not any(map(_has_people, paths))]
-    made = "tables without rows and figures that say so are made all the same"
-    return f"Under {', '.join(empty)} {NOBODY}; {made}." if empty else ""
+    made = "Tables without rows and figures that say so are made all the same."
+    return f"Under {', '.join(empty)} {NOBODY}. {made}" if empty else ""
 
 
 def _has_people(path: str) -> bool:
