@@ -42,7 +42,7 @@ def test_config_yaml_holds_the_defaults_of_the_schema():
     of_preset = {path for path, part in leaves(SCHEMA) if "presets" in part}
     for path, part in leaves(SCHEMA):
         assert config.setting(written, path) == part["default"] and (part["default"] is None or path not in of_preset)
-    assert config.setting(config.complete(written), "maps.placement") == "centred"
+    assert config.setting(config.complete(written), "maps.target") == "dot"
 
 
 @pytest.mark.parametrize("preset", config.PRESETS)
