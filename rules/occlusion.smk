@@ -173,6 +173,7 @@ rule plot_person_specific:
     input:
         occlusion=TABLES["occlusion"],
         person_specific=TABLES["person_specific"],
+        verdict=results("tables/verdict.csv"),
     output:
         chain_png=report(
             results("figures/person_specific.png"),

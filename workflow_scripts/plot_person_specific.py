@@ -12,5 +12,6 @@ plot_person_specific(
     dict(snakemake.output.items()),
     percent=snakemake.params.percent,
     fill=snakemake.params.fill,
+    verdicts=snakemake.input.verdict,
     confidence=snakemake.params.analysis["confidence"],
 )

@@ -233,11 +233,13 @@ def plot_person_specific(
     percent: float,
     fill: str,
     confidence: float = 0.95,
+    verdicts: str | Path | None = None,
 ) -> None:
     """The chain of controls at one percent: under the first layer, every fill and polarity side by side, with each
     step's test; and layer by layer under one fill.
 
-    occlusion : the table of this name; steps : person_specific.csv; fill : of the comparison of layers
+    occlusion : the table of this name; steps : person_specific.csv; fill : of the comparison of layers; verdicts :
+    verdict.csv, which stands beneath each panel
     outputs : paths by the names chain_png, chain_pdf, layers_png, layers_pdf
     """
     table, tested = read_guided_table(occlusion), read_guided_table(steps)
@@ -251,11 +253,24 @@ def plot_person_specific(
             chosen = (tested["model"] == model) & (tested["polarity"] == polarity) & (tested["layer"] == first)
             chosen &= tested["fill"] == filled
             _plot_chain(axis, rows[rows["layer"].isin([first, ""])].set_index("kind"), tested[chosen])
-            axis.set_xlabel(f"drop of the cosine, {shown_name(first)}")
+            said = None if verdicts is None else _verdict_of(read_output(verdicts), model, filled, polarity)
+            axis.set_xlabel("\n".join(filter(None, [f"drop of the cosine, {shown_name(first)}", said])))
         interval = f" {percent:g} % occluded, {100 * confidence:g} % intervals."
         figure.suptitle("Is it person-specific? " + READING + interval, x=0.01, ha="left", fontsize=9)
         save(figure, outputs["chain_png"], outputs["chain_pdf"])
         _plot_layers(own[own["fill"] == fill], percent, outputs["layers_png"], outputs["layers_pdf"])
+
+
+def _verdict_of(verdicts: pd.DataFrame, model: str, fill: str, polarity: str) -> str:
+    """What the calibration allows to say of a panel, in two lines."""
+    cell = (verdicts["model"] == model) & (verdicts["fill"] == fill) & (verdicts["polarity"] == polarity)
+    if not cell.any():
+        return ""
+    row = verdicts[cell].iloc[0]
+    if np.isnan(row["power_percent"]):
+        return f"{row['verdict'].upper()} (not calibrated)"
+    power, false = (f"{row[name]:.0f} %" for name in ("power_percent", "false_percent"))
+    return f"{row['verdict'].upper()}: such a run finds a person-specific world\nin {power}, and calls null ones so in {false}"
 
 
 def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
