@@ -270,7 +270,8 @@ def _verdict_of(verdicts: pd.DataFrame, model: str, fill: str, polarity: str) ->
     if np.isnan(row["power_percent"]):
         return f"{row['verdict'].upper()} (not calibrated)"
     power, false = (f"{row[name]:.0f} %" for name in ("power_percent", "false_percent"))
-    return f"{row['verdict'].upper()}: such a run finds a person-specific world\nin {power}, and calls null ones so in {false}"
+    found = f"such a run finds a person-specific world\nin {power}, and calls null ones so in {false}"
+    return f"{row['verdict'].upper()}: {found}"
 
 
 def _plot_chain(axis: Axes, rows: pd.DataFrame, steps: pd.DataFrame) -> None:
