@@ -1,5 +1,6 @@
 """The figures of occlusion are drawn from the tables alone, say what is untrained, and are the same to the byte."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot
@@ -35,6 +36,16 @@ def test_the_same_tables_give_the_same_bytes(paths, tmp_path):
     one, two = draw(paths, tmp_path / "one"), draw(paths, tmp_path / "two")
     assert len(one) == 10 and min(len(content) for content in one.values()) > 5000
     assert [one[name] == two[name] for name in one] == [True] * 10
+
+
+def test_beneath_a_panel_stands_what_the_calibration_allows():
+    rows = [("m", "mean", "loss", "cannot tell", 23.4, 2.2), ("m", "black", "loss", "cannot tell", np.nan, np.nan)]
+    columns = ["model", "fill", "polarity", "verdict", "power_percent", "false_percent"]
+    verdicts = pd.DataFrame(rows, columns=columns)
+    said = occlusion_figure._verdict_of(verdicts, "m", "mean", "loss")
+    assert said == "CANNOT TELL: such a run finds a person-specific world\nin 23 %, and calls null ones so in 2 %"
+    assert occlusion_figure._verdict_of(verdicts, "m", "black", "loss") == "CANNOT TELL (not calibrated)"
+    assert occlusion_figure._verdict_of(verdicts, "n", "black", "loss") == ""
 
 
 def test_titles_say_what_is_untrained(paths):

@@ -115,11 +115,11 @@ def _plot_gain(axis: Axes, table: pd.DataFrame) -> None:
     axis.set_xticks(
         range(len(layers)), map(shown_name, layers), rotation=40, ha="right", rotation_mode="anchor", fontsize=7
     )
-    axis.set(ylim=(0, None), ylabel="gain of the top 5 % over random pixels")
+    axis.set(ylim=(0, 1.25 * axis.get_ylim()[1]), ylabel="gain of the top 5 % over random pixels")
     axis.set_title(
         "How much of the true effect of regions do maps hold?\n"
         "(dotted: the most there is; dash-dotted: the centre disc)",
         loc="left",
         fontsize=8,
     )
-    axis.legend(frameon=False, fontsize=7)
+    axis.legend(frameon=False, fontsize=7, loc="upper right", ncols=2)

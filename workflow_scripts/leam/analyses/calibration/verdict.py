@@ -100,12 +100,14 @@ def judge(row: dict) -> str:
 def say_verdict(row: dict) -> str:
     """Why the verdict is what it is, in one sentence."""
     effect = f"{row['difference']:+.3f} ({row['difference_low']:+.3f} to {row['difference_high']:+.3f})"
-    shown = row["p_holm"] < LEVEL
+    shown = "not shown"
+    if row["p_holm"] < LEVEL:
+        shown = "shown" if row["difference"] > 0 else "shown the other way round"
     if np.isnan(row["power_percent"]):
-        return f"{effect}, {'shown' if shown else 'not shown'}; not calibrated"
+        return f"{effect}, {shown}; not calibrated"
     power = f"such a run finds a world of signatures in {row['power_percent']:.0f} %"
     false = f"calls a one-region world person-specific in {row['false_percent']:.0f} % of cases"
-    return f"{effect}, {'shown' if shown else 'not shown'}; {power} and {false}"
+    return f"{effect}, {shown}; {power} and {false}"
 
 
 def describe_verdicts(table: pd.DataFrame) -> str:
