@@ -61,6 +61,7 @@ def run(tmp_path, people, changes):
         age_pattern=r"^(\d{2})",
         models=["own"],
         recognisers={"own": ONE_LAYER},
+        calibration={"when": "never"},  # it is of rendered people, whoever is in the run
         localisation={"when": "always", "regions": ["nose"], "identities": 2, "images": 2},
         occlusion={"percents": [1], "fills": ["black", "mean"]},
         similarity={"pairs": 20},
@@ -110,5 +111,6 @@ def test_a_run_of_nobody_ends_well_and_says_so(missing, tmp_path):
     assert others == OTHERS and len(figures) > 15
     assert data_of(results / "explorer" / "index.html")["note"] == reasons.NOBODY
     assert len(pd.read_csv(results / "tables" / "discarded.csv")) >= 1
+    assert "nobody" in (results / "verdict.txt").read_text()
     snakemake("--report", "report.html", "--configfile", tmp_path / "mine.yaml", directory=tmp_path)
     assert (tmp_path / "report.html").stat().st_size > 100_000
