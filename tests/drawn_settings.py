@@ -151,6 +151,7 @@ def _agreed(found: dict, seed: int) -> dict:
         "faces.label_maps": lambda draw: draw.choice(["auto", "given"]),
         "faces.landmarks": lambda draw: draw.choice(["auto", "given", "none"]),
         "custom_rules": lambda draw: draw.choice([[], ["more.smk"]]),
+        "calibration.when": lambda draw: "never",  # it is of rendered people, whatever the run is about
         "demographics": lambda draw: draw.choice([None, "people.csv"]),
         "age_pattern": lambda draw: draw.choice([None, r"^(\d{1,2})", "(x)?", "(.*)", r"(?P<age>\d+)"]),
         "source.imdb_face.max_images": lambda draw: 20,

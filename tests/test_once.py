@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from leam import controls, paper, reasons
-from leam.analyses import localisation, occlusion, similarity
+from leam import config, controls, paper, reasons
+from leam.analyses import calibration, localisation, occlusion, similarity
 from leam.analyses.localisation import figure as localisation_figure
 from leam.analyses.occlusion import figure as occlusion_figure
 from leam.analyses.occlusion import table as occlusion_table
 from leam.analyses.similarity import figure as similarity_figure
+from leam.embedding import COSINE, DOT
+from leam.grid import PLACEMENTS
 from leam.methods import POLARITIES
 
 ROOT = Path(__file__).parents[1]
@@ -59,13 +61,21 @@ def test_the_schema_allows_what_the_library_names():
     kinds, frames, parts = of["occlusion"]["kinds"], of["similarity"]["frames"], of["similarity"]["emd"]
     assert kinds["items"]["enum"] == kinds["default"] == list(occlusion.OCCLUSION_KINDS)
     for key in ("fills", "headline_fill"):
-        assert tuple(of["occlusion"][key].get("items", of["occlusion"][key])["enum"]) == occlusion.FILLS
+        allowed = of["occlusion"][key].get("items", of["occlusion"][key])["enum"]
+        assert tuple(fill for fill in allowed if fill is not None) == occlusion.FILLS
     assert tuple(of["occlusion"]["masks"]["enum"]) == occlusion.MASK_PLANS
     assert frames["items"]["enum"] == list(similarity.FRAMES)
     assert parts["items"]["enum"] == list(similarity.MAP_PARTS)
     for section in ("occlusion", "similarity"):
         assert of[section]["polarities"]["items"]["enum"] == list(POLARITIES)
-    assert of["analysis"]["polarity"]["enum"] == list(POLARITIES)
+    assert of["analysis"]["polarity"]["enum"] == [*POLARITIES, None]
+    assert of["maps"]["placement"]["enum"] == [*PLACEMENTS, None] and of["maps"]["target"]["enum"] == [
+        COSINE,
+        DOT,
+        None,
+    ]
+    assert settings()["preset"]["enum"] == list(config.PRESETS)
+    assert of["calibration"]["size"]["enum"] == list(calibration.SIZES)
 
 
 def test_the_polarities_stand_once_in_the_library():

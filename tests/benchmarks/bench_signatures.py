@@ -3,9 +3,9 @@ hair, the nose or the lower lip of each person, under the recogniser that was tr
 
     PYTHONPATH=workflow_scripts python tests/benchmarks/bench_signatures.py [--people 36] [--images 4]
 
-Per polarity, target and region: the enrichment of the region in the top 1 % of the first layer's maps of those whose own
-it is, the same of all others, and p of the two-sided Mann-Whitney test between both, over people. Who shows nothing of a
-region (hair under a hat) is left out there.
+Per polarity, target and region: the enrichment of the region in the top 1 % of the first layer's maps of those whose
+own it is, the same of all others, and p of the two-sided Mann-Whitney test between both, over people. Who shows nothing
+of a region (hair under a hat) is left out there.
 """
 
 import argparse

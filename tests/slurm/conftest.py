@@ -29,6 +29,7 @@ SMALL = {
     "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
     "analysis": {"figure_identities": 1, "figure_images": 3},
     "localisation": {"when": "never"},
+    "calibration": {"when": "never"},
     "occlusion": {"percents": [1, 10], "layers": "first", "repeats": 1},
 }
 

@@ -9,7 +9,11 @@ import yaml
 import pages
 from runs import ROOT, jobs, snakemake
 
-SMALL = {"source": {"sample": {"identities": 3, "images": 3, "size": 128}}, "localisation": {"when": "never"}}
+SMALL = {
+    "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
+    "localisation": {"when": "never"},
+    "calibration": {"when": "never"},
+}
 
 MODULE = """
 module leam:

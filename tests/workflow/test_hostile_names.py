@@ -80,6 +80,7 @@ def run(folder, people, recognisers, layers, seed, figures):
         "maps": {"grid": 16, "top_percents": [1, 10]},
         "occlusion": {"percents": [1, 10], "repeats": 1, "others": 1},
         "localisation": {"when": "never"},
+        "calibration": {"when": "never"},
         "custom_rules": ["tables.smk"],
         "explorer": {"identities": min(people, 50), "images": 2},
         "analysis": {"figure_images": 2, "table_identities": people},

@@ -116,6 +116,7 @@ def configured(root, kind, section, faces, people, **changes):
             "scraping": {"contact": "me@example.org"},
             "models": ["own"],
             "recognisers": {"own": ONE_LAYER | {"origin": "{who} <made> it", "licence": "{none}"}},
+            "calibration": {"when": "never"},
             "localisation": {"when": "always", "regions": ["nose"], "identities": 2, "images": 2},
             "occlusion": {"percents": [1], "fills": ["black", "mean"]},
             "similarity": {"pairs": 20},

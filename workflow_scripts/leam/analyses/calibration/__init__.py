@@ -9,12 +9,13 @@ gain        how much of the true effect of regions, measured by grafts, do the l
 
 from dataclasses import dataclass
 
+from leam.controls import CENTRE
 from leam.recognisers.registry import WORLDS
 from leam.sample.people import SIGNATURE
 
 CHAIN_WORLDS = (SIGNATURE, *WORLDS)  # the first is the positive control, the others are negative ones
 AGREEMENT, CHAIN_POWER, GAIN = MEASURES = ("agreement", "power", "gain")
-ATTAINABLE, CENTRE_GAIN = "attainable", "centre"  # of gains: the best pixels there are, and the centre disc
+ATTAINABLE, CENTRE_GAIN = "attainable", CENTRE  # of gains: the best pixels there are, and the centre disc
 EVERYBODY, HALVES = "all", ("first half", "second half")  # of the rendered people
 GAIN_PERCENT = 5.0  # the pixels of which the gain is taken
 RUN_PEOPLE = (6, 12, 24, 50, 100)  # people of the runs that are drawn from the measured ones
