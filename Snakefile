@@ -46,7 +46,7 @@ for path in settings.custom_rules(config):
 # As a module, leam leaves the head of the report to the workflow that uses it.
 if workflow.modifier.is_main_snakefile():
 
-    report: VERDICT["page"] if os.path.exists(VERDICT["page"]) else FRONT_PAGE
+    report: FIRST_PAGE if os.path.exists(FIRST_PAGE) else FRONT_PAGE
 
 
 rule all:

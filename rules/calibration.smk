@@ -15,6 +15,8 @@ VERDICT = table_paths({"verdict": "verdict"}) | {
     "text": results("verdict.txt"),
     "page": results("report.rst"),
 }
+# where it is: Snakemake would look for a relative path in the checkout
+FIRST_PAGE = os.path.abspath(VERDICT["page"])
 IS_CALIBRATED = settings.wants_calibration(config)
 TABLES |= {"verdict": VERDICT["verdict"]}
 if IS_CALIBRATED:
