@@ -126,13 +126,13 @@ def _agreed(found: dict, seed: int) -> dict:
     """With what goes by another setting set by it, most times: drawn alone, nearly all are refused."""
     models = found["models"] = [name for name in found["models"] if name in MODELS] or ["tiny"]
     agreed = {
-        "occlusion.headline_percent": lambda draw: draw.choice(found["occlusion"].get("percents", [1])),
+        "occlusion.headline_percent": lambda draw: draw.choice(found["occlusion"].get("percents") or [1]),
         "occlusion.headline_fill": lambda draw: draw.choice(found["occlusion"].get("fills", ["black"])),
         "occlusion.guides": lambda draw: draw.choice([None, draw.sample(models, 1)]),
         "occlusion.headline_guide": lambda draw: None,
         "similarity.cell": lambda draw: draw.choice([1, 2, 4]),
         "similarity.polarities": lambda draw: draw.choice(
-            [["loss", "similarity"], [found["analysis"].get("polarity", "loss")]]
+            [["loss", "similarity"], [found["analysis"].get("polarity") or "similarity"]]
         ),
         "localisation.regions": lambda draw: draw.sample(["hair", "nose", "llip"], draw.choice([1, 1, 2])),
         "source.kind": lambda draw: draw.choice(["sample", "folder"]),

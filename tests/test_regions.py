@@ -1,10 +1,13 @@
 """Region orders, resizing, and the counts per identity against sums worked by hand."""
 
 import itertools
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from leam import paper, regions, storage
 from leam.analyses.regions import measure as regions_measure
@@ -58,7 +61,25 @@ def test_rendered_faces_are_plausible_and_no_other_order_of_their_labels_is(rend
         in_file = np.argsort(regions.farl_labels(written)).astype(np.uint8)  # the label of each region in that order
         taken = [regions.farl_labels(read)[in_file[labels]] for labels in rendered]
         wrong = [bool(regions.implausible(labels)) for labels in taken]
-        assert np.mean(wrong) > 0.9, (written, read)
+        assert np.mean(wrong) > 0.8, (written, read)
+
+
+@pytest.mark.skipif(not os.environ.get("LEAM_REAL"), reason="no real photographs (LEAM_REAL is to name a folder)")
+def test_a_parser_s_maps_of_real_faces_are_plausible():
+    files = sorted(Path(os.environ["LEAM_REAL"]).glob("faces/*/*.regions.png"))
+    found = [regions.implausible(np.asarray(Image.open(file))) for file in files]
+    assert len(found) >= 100 and np.mean([bool(fault) for fault in found]) < 0.05
+
+
+def test_what_parsers_err_by_is_no_fault(rendered):
+    """A strip at a side taken for neck, brows and eyes a pixel off, specks."""
+    label = {name: place for place, name in enumerate(REGIONS)}
+    for labels in rendered:
+        taken = labels.copy()
+        taken[20:60, :2], taken[10:12, 40:42] = label["neck"], label["llip"]
+        moved = np.roll(np.where(np.isin(taken, (label["rb"], label["lb"])), taken, 0), 2, axis=0)
+        taken = np.where(moved > 0, moved, taken)
+        assert regions.implausible(taken) == ""
 
 
 def test_what_is_wrong_with_a_map_is_said():

@@ -1,13 +1,13 @@
-"""Rule match_people: see leam.analyses.groups.people.write_people."""
+"""Rule match_people: see leam.analyses.groups.people.match_people."""
 
 from leam import joblog
 
 joblog.start(snakemake.log[0])
 
-from leam.analyses.groups.people import write_people
+from leam.analyses.groups.people import match_people
 from leam.sources import source_of
 
-write_people(
+match_people(
     snakemake.input.links,
     snakemake.input.get("demographics") or None,
     snakemake.output.people,

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from leam.analyses.groups.people import fault_of_match, match_people, read_people, say_match, write_people
+from leam.analyses.groups.people import fault_of_match, join_people, match_people, read_people, say_match
 from leam.demographics import read_demographics
 from listed import make_folder, people_of, table
 
@@ -12,7 +12,7 @@ E_ACUTE, E_AND_ACUTE = "\N{LATIN SMALL LETTER E WITH ACUTE}", "e\N{COMBINING ACU
 
 def matched(tmp_path, text, identities):
     (tmp_path / "people.csv").write_text(text)
-    return match_people(read_demographics(tmp_path / "people.csv"), identities)
+    return join_people(read_demographics(tmp_path / "people.csv"), identities)
 
 
 def test_zeros_that_a_spreadsheet_took_are_told(tmp_path):
@@ -89,7 +89,7 @@ def written(tmp_path, source, text):
     if text is not None:
         demographics.write_text(text)
     outputs = tmp_path / "people.csv", tmp_path / "missing.csv"
-    write_people(tmp_path / "links.parquet", demographics, *outputs, source=source)
+    match_people(tmp_path / "links.parquet", demographics, *outputs, source=source)
     return read_people(outputs[0]), pd.read_csv(outputs[1], keep_default_na=False)
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from leam import config as settings
-from leam.analyses.groups.people import fault_of_match, match_people
+from leam.analyses.groups.people import fault_of_match, join_people
 from leam.demographics import read_demographics
 from listed import make_folder
 
@@ -88,7 +88,7 @@ def test_the_lines_of_the_page_find_people_pictures_and_groups(tmp_path, data_se
         assert counted == {name: of_person[0] for name, of_person in expected.items()}
         known = [source.attributes().get(column, {}) for column in source.told]
         if "demographics" in given:
-            match = match_people(read_demographics(tmp_path / given["demographics"]), expected)
+            match = join_people(read_demographics(tmp_path / given["demographics"]), expected)
             assert not fault_of_match(match) and not len(match.of("table"))
             known += [match.people[column].to_dict() for column in match.people]
         for name, (_, *words) in expected.items():

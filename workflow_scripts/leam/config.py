@@ -334,13 +334,13 @@ def _demographics(config: dict, source: Source) -> list[str]:
 
 def _matched_people(path: str, source: Source) -> "Match | None":
     """The table of people beside the people of the run; None where these are not known yet, or there are none."""
-    from leam.analyses.groups.people import match_people
+    from leam.analyses.groups.people import join_people
     from leam.demographics import read_demographics
 
     table = read_demographics(path)
     with contextlib.suppress(ValueError):  # of the source, which are said where it is asked for its people
         identities = source.identities_at_once()
-        return None if identities is None else match_people(table, identities)
+        return None if identities is None else join_people(table, identities)
     return None
 
 

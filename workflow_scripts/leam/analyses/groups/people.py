@@ -38,7 +38,7 @@ class Match(NamedTuple):
         return self.missing[self.missing["missing_from"] == where]
 
 
-def match_people(table: pd.DataFrame, identities: Iterable[str]) -> Match:
+def join_people(table: pd.DataFrame, identities: Iterable[str]) -> Match:
     """The identities of a run and the rows of a table of people (`leam.demographics.read_demographics`), by name."""
     names = list(dict.fromkeys(identities))
     if table.index.name == PICTURE:
@@ -128,7 +128,7 @@ def read_people(path: str | Path) -> pd.DataFrame:
     return read_output(path).set_index("identity").fillna("").astype(str)
 
 
-def write_people(
+def match_people(
     links: str | Path, demographics: str | Path | None, people: str | Path, missing: str | Path, *, source: Source
 ) -> None:
     """people.csv: gender and ethnicity of everybody of the run, as the table says or else the source; "" is unknown.
@@ -141,7 +141,7 @@ def write_people(
     told = pd.DataFrame(source.attributes(), index=names).fillna("")
     table, alone = told, no_rows(MISSING_COLUMNS)
     if demographics is not None:
-        match = match_people(read_demographics(demographics), names)
+        match = join_people(read_demographics(demographics), names)
         if fault := fault_of_match(match):
             raise ValueError(f"{demographics}: {fault}")
         if said := say_match(match):
