@@ -91,8 +91,8 @@ UPRIGHT = (  # what lies above what, in a face that is not upside down
     *(("eyes", "neck"), ("nose", "neck")),
 )
 # Parsers err by a few pixels, and take a strip at a side for neck. Of the map's pixels, what a part must have before
-# it is asked where it is, and of its side, how far off it may be. Of 144 maps of real faces by a small parser 1 % are found
-# wrong, and 81 to 100 % of them read in another order.
+# it is asked where it is, and of its side, how far off it may be. Of 144 maps of real faces by a small parser 1 % are
+# found wrong, and 81 to 100 % of them read in another order.
 LEAST_SHARE, LEAST_NECK, SLACK = 0.002, 0.05, 0.03
 FEWEST_PX = 3
 WHOLE_MODEL = "all"  # the layer name under which the counts of all layers stand
