@@ -120,7 +120,7 @@ def test_stage_puts_the_last_layer_of_signatures_in_closed_form(tmp_path):
     found = training.train_recogniser("sample_signature", weights, report, people=6, pictures=6, epochs=1, held_out=6)
     torch.set_num_threads(threads)
     network = networks.build_network(registry.recogniser("sample_signature", {"weights": str(weights)}))
-    assert network.fc.out_features == sum(len(people.TRAITS[region]) for region in people.SIGNATURES) + 2
+    assert network.fc.out_features == sum(len(people.TRAITS[region]) for region in people.SIGNATURE_REGIONS) + 2
     facts = json.loads(report.read_text())
     assert (
         facts["solved"]
@@ -180,7 +180,7 @@ def test_weights_that_ship_tell_people_apart(model):
     assert weights.stat().st_size <= 2_000_000
     found = training.verify_file(model, weights, *held_out(region))
     assert found.auc >= (0.85 if region else 0.95)
-    assert set(found.auc_within) == (set(people.SIGNATURES) if region == people.SIGNATURE else set())
+    assert set(found.auc_within) == (set(people.SIGNATURE_REGIONS) if region == people.SIGNATURE else set())
     assert all(auc >= FLOOR_WITHIN for auc in found.auc_within.values()), found.auc_within
     network = networks.build_network(registry.recogniser(model))
     assert all(value.dtype == torch.float32 for value in network.parameters())
@@ -209,7 +209,7 @@ def test_every_world_has_a_recipe():
     assert {recipe.region for recipe in training.RECIPES.values()} == {None, *registry.WORLDS, people.SIGNATURE}
     named = {registry.world_model(region) for region in (*registry.WORLDS, people.SIGNATURE)}
     assert named | set(registry.GENERAL_MODELS) == set(training.RECIPES)
-    assert set(people.SIGNATURES) <= set(registry.WORLDS)  # it starts from the recognisers of these worlds
+    assert set(people.SIGNATURE_REGIONS) <= set(registry.WORLDS)  # it starts from the recognisers of these worlds
 
 
 def test_within_signatures_nothing_is_gained_by_telling_signatures_apart():
@@ -227,7 +227,7 @@ def test_within_signatures_nothing_is_gained_by_telling_signatures_apart():
 def test_within_signatures_pairs_are_those_of_one_signature():
     labels, embeddings = np.repeat(np.arange(6), 2), np.random.default_rng(0).normal(size=(12, 4))
     within = training.measure_signatures(embeddings, labels)
-    for place, region in enumerate(people.SIGNATURES):
+    for place, region in enumerate(people.SIGNATURE_REGIONS):
         chosen = labels % 3 == place
         assert within[region] == training.measure_verification(embeddings[chosen], labels[chosen]).auc
 
@@ -253,7 +253,7 @@ def test_traits_of_a_world_are_its_regions_own_and_standardised():
 def test_traits_of_signatures_are_known_of_each_persons_own_region():
     traits = training.region_traits(7, 30, people.SIGNATURE)
     place = 0
-    for group, region in enumerate(people.SIGNATURES):
+    for group, region in enumerate(people.SIGNATURE_REGIONS):
         count = len(people.TRAITS[region])
         of_region, place = traits[:, place : place + count], place + count
         own = np.arange(30) % 3 == group

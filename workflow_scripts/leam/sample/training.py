@@ -35,7 +35,7 @@ from leam.embedding import embed
 from leam.recognisers import networks, registry
 from leam.recognisers.architectures import IResNet
 from leam.sample import rendering
-from leam.sample.people import SIGNATURE, SIGNATURES, TRAITS, draw_identity, signature_of
+from leam.sample.people import SIGNATURE, SIGNATURE_REGIONS, TRAITS, draw_identity, signature_of
 
 log = logging.getLogger(__name__)
 DEMO_SEED, HELD_OUT_SEED = 0, 2002
@@ -93,7 +93,7 @@ RECIPES = {
         people=720,
         epochs=8,
         seed=1009,
-        start=tuple(map(registry.world_model, SIGNATURES)),
+        start=tuple(map(registry.world_model, SIGNATURE_REGIONS)),
         solved=True,
     ),
 }
@@ -182,7 +182,7 @@ def region_traits(seed: int, people: int, region: str) -> np.ndarray:
 
     NaN in the others: in the world of signatures, the traits of regions that are not the person's own.
     """
-    regions = SIGNATURES if region == SIGNATURE else (region,)
+    regions = SIGNATURE_REGIONS if region == SIGNATURE else (region,)
     names = [f"{part}.{trait}" for part in regions for trait in TRAITS[part]]
     values = np.full((people, len(names)), np.nan)
     for index, row in enumerate(values):
@@ -321,7 +321,10 @@ def measure_signatures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, 
     everybody's. Raises ValueError when a signature has fewer than two people, or one picture of each.
     """
     own = np.array([signature_of(person) for person in labels])
-    return {region: measure_verification(embeddings[own == region], labels[own == region]).auc for region in SIGNATURES}
+    return {
+        region: measure_verification(embeddings[own == region], labels[own == region]).auc
+        for region in SIGNATURE_REGIONS
+    }
 
 
 def verify_file(model: str, weights: str | Path, crops: np.ndarray, labels: np.ndarray) -> Verification:
