@@ -177,7 +177,7 @@ def test_people_are_those_of_earlier_versions(region, length, width, thickness):
 
 def test_signatures_take_turns():
     assert [people.signature_of(index) for index in range(5)] == ["hair", "nose", "llip", "hair", "nose"]
-    assert set(people.SIGNATURES) < set(people.supported_regions())
+    assert set(people.SIGNATURE_REGIONS) < set(people.supported_regions())
     assert people.SIGNATURE not in people.supported_regions()
 
 
@@ -185,15 +185,17 @@ def test_signatures_take_turns():
 def test_a_person_with_a_signature_is_that_person_of_its_regions_world(index):
     who, region = people.draw_identity(SEED, index, people.SIGNATURE), people.signature_of(index)
     assert who == people.draw_identity(SEED, index, region)
-    shared = people.draw_identity(SEED + 1, index, people.SIGNATURES[index % 3 - 1])  # of a world that varies elsewhere
-    varying = people.SIGNATURES[index % 3 - 1], region
+    shared = people.draw_identity(
+        SEED + 1, index, people.SIGNATURE_REGIONS[index % 3 - 1]
+    )  # of a world that varies elsewhere
+    varying = people.SIGNATURE_REGIONS[index % 3 - 1], region
     assert {name.split(".")[0] for name in who.traits if who[name] != shared[name]} == set(varying)
 
 
 @pytest.mark.parametrize("group", range(3))
 def test_people_of_one_signature_share_everything_but_its_region_to_the_bit(group):
     of_group = [people.draw_identity(SEED, index, people.SIGNATURE) for index in range(group, 18, 3)]
-    region = people.SIGNATURES[group]
+    region = people.SIGNATURE_REGIONS[group]
     for name in of_group[0].traits:
         different = len({who[name] for who in of_group})
         assert different == (len(of_group) if name.startswith(f"{region}.") else 1), name

@@ -117,11 +117,11 @@ def _facenet(name: str, file: str, data: str) -> Recogniser:
     return _inception(name, "inception_resnet_v1", origin=_FACENET.format(file), licence=licence)
 
 
-def _sample(name: str, loss: str, people: str = "rendered people") -> Recogniser:
+def _sample(name: str, loss: str, people: str = "rendered people", embedding_size: int = 128) -> Recogniser:
     return _iresnet(
         name,
         "iresnet18",
-        arguments={"widths": [8, 16, 32, 64], "embedding_size": 128},
+        arguments={"widths": [8, 16, 32, 64], "embedding_size": embedding_size},
         weights=str(shipped_weights(name)),
         origin=f"trained by this project with {loss} loss on {people}",
         licence="the project's own",
@@ -173,6 +173,9 @@ REGISTRY = {
         _sample("sample_arcface", "ArcFace"),
         _sample("sample_cosface", "CosFace"),
         *(_sample(world_model(region), "CosFace", f"rendered people who differ in {region} only") for region in WORLDS),
+        _sample(
+            "sample_signature", "CosFace", "rendered people who each have a region of their own", embedding_size=23
+        ),
     )
 }
 GENERAL_MODELS = ("sample_arcface", "sample_cosface")  # trained on rendered people who differ everywhere

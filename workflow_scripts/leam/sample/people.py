@@ -73,7 +73,7 @@ TRAITS["le"], TRAITS["lb"], TRAITS["lr"] = TRAITS["re"], TRAITS["rb"], TRAITS["r
 GROUPS = tuple(TRAITS)  # its order names the random streams: append, never reorder
 ALONE = ("face", "hair", "nose", "re", "le", "rb", "lb", "ulip", "llip", "rr", "lr")
 SIGNATURE = "signature"  # the world in which the identity of each person lies in a region of their own
-SIGNATURES = ("hair", "nose", "llip")  # that of person number 0, 1 and 2, and so on in turn
+SIGNATURE_REGIONS = ("hair", "nose", "llip")  # that of person number 0, 1 and 2, and so on in turn
 SHARED_HAIR = {"length": 0.15, "fringe": 0.0, "curl": -0.5, "grey": -1.0}  # short, so that it hides no other region
 SHARED_FACE = {"beard": -1.0, "moustache": -1.0}
 
@@ -125,7 +125,7 @@ def supported_regions() -> tuple[str, ...]:
 
 def signature_of(index: int) -> str:
     """The region in which the identity of person number ``index`` lies, in the world of signatures."""
-    return SIGNATURES[index % len(SIGNATURES)]
+    return SIGNATURE_REGIONS[index % len(SIGNATURE_REGIONS)]
 
 
 def draw_identity(seed: int, index: int, region: str | None = None) -> Identity:
