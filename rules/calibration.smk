@@ -24,14 +24,6 @@ if IS_CALIBRATED:
     FIGURES += [CALIBRATION["png"], CALIBRATION["pdf"]]
 
 
-def chain_weights(wildcards):
-    return shipped([registry.shipped_weights(registry.world_model(wildcards.kind))])
-
-
-def general_weights(wildcards):
-    return shipped([registry.shipped_weights(wildcards.general)])
-
-
 rule measure_chain:
     output:
         results("calibration/chain/{kind}.parquet"),

@@ -128,6 +128,8 @@ onsuccess:
 
     planned = {path for job in workflow.dag.jobs for path in job.output}
     maps = {model: shards_of(f"maps/{model}") for model in MODELS}
-    whole = {model: paths for model, paths in maps.items() if planned.issuperset(paths)}
+    whole = {
+        model: paths for model, paths in maps.items() if planned.issuperset(paths)
+    }
     if said := say_nobody(whole):
         logger.warning(said)

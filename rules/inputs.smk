@@ -89,3 +89,13 @@ def world_weights(wildcards):
 
 def shipped_world_weights(wildcards):
     return shipped(settings.world_weights(config, wildcards.world))
+
+
+def chain_weights(wildcards):
+    """The weights of the recogniser that was trained for a world of the calibration."""
+    return shipped([registry.shipped_weights(registry.world_model(wildcards.kind))])
+
+
+def general_weights(wildcards):
+    """The weights of a recogniser that was trained on rendered people who differ everywhere."""
+    return shipped([registry.shipped_weights(wildcards.general)])

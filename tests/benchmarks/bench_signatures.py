@@ -32,7 +32,7 @@ def enrichments(faces: Path, found: Path) -> dict[str, dict[str, np.ndarray]]:
             labels = storage.read_regions(parsed, identity)
             for polarity, counts in storage.read_counts(shard, identity).items():
                 total = counts[:, 0, row].sum(0, dtype=float)  # (R,) over the pairs, first layer
-                for region in people.SIGNATURES:
+                for region in people.SIGNATURE_REGIONS:
                     number = regions.REGIONS.index(region)
                     share, area = ratio(total[number], total.sum()), (labels == number).mean()
                     result.setdefault(polarity, {}).setdefault(region, []).append(float(ratio(share, area)))

@@ -269,7 +269,8 @@ def solve_last_layer(
 
     crops, labels, traits : as in ``fit``; shrinkage : added to the variance within people, as a share of its mean
     """
-    network.fc = network.features = nn.Identity()
+    for part in ("fc", "features"):
+        setattr(network, part, nn.Identity())
     edge = (SPARE_PX - INPUT_PX) // 2
     inner = crops[:, edge : edge + INPUT_PX, edge : edge + INPUT_PX]
     inputs = networks.to_input(inner, registry.recogniser("sample_arcface"))
