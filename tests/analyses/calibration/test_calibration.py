@@ -204,7 +204,11 @@ def test_the_verdict_says_what_the_calibration_allows(tmp_path, case, words):
     assert tuple(found["verdict"]) == words
     assert found["images"].tolist() == [3, 3] and found.loc["a", "p_holm"] == pytest.approx(2 * case.get("p", 0.01))
     assert text.startswith("Is it person-specific? 12 people with 3 images each; ") and words[0].upper() in text
-    assert page.startswith("**Is it person-specific?** 12 people") and page.endswith("The rest.\n")
+    assert (
+        page.startswith("**Is it person-specific?** 12 people")
+        and page.endswith("The rest.\n")
+        and "- ``a``, mean" in page
+    )
     assert "finds a world of signatures in" in found.loc["a", "sentence"]
 
 

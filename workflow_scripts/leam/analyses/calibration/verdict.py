@@ -16,6 +16,7 @@ from leam.analyses.calibration import (
 )
 from leam.analyses.occlusion.table import PRIMARY_STEP, STEP
 from leam.analyses.retention import read_retention
+from leam.analyses.run.table import LITERAL
 from leam.files import whole_file
 from leam.statistics import LEVEL, holm
 from leam.tables import read_output, write_table
@@ -110,8 +111,11 @@ def say_verdict(row: dict) -> str:
     return f"{effect}, {shown}; {power} and {false}"
 
 
-def describe_verdicts(table: pd.DataFrame) -> str:
-    """The verdicts in words: a line per recogniser, fill and polarity, below one that says what they are about."""
+def describe_verdicts(table: pd.DataFrame, mark: str = "") -> str:
+    """The verdicts in words: a line per recogniser, fill and polarity, below one that says what they are about.
+
+    mark : what stands around the name of a recogniser
+    """
     if not len(table):
         return "Is it person-specific? There was nobody to ask it of.\n"
     first = table.iloc[0]
@@ -119,7 +123,7 @@ def describe_verdicts(table: pd.DataFrame) -> str:
     people = f"{first['identities']:.0f} people{images}"
     lines = [f"Is it person-specific? {people}; drop under the own mean map minus drop under other people's:"]
     lines += [
-        f"  {row['model']}, {row['fill']}, {row['polarity']}: {str(row['verdict']).upper()} ({row['sentence']})"
+        f"  {mark}{row['model']}{mark}, {row['fill']}, {row['polarity']}: {str(row['verdict']).upper()} ({row['sentence']})"
         for _, row in table.iterrows()
     ]
     return "\n".join([*lines, ""])
@@ -127,7 +131,7 @@ def describe_verdicts(table: pd.DataFrame) -> str:
 
 def front_page(table: pd.DataFrame, rest: str) -> str:
     """The first page of the report, as reStructuredText."""
-    title, *lines = describe_verdicts(table).splitlines()
+    title, *lines = describe_verdicts(table, LITERAL).splitlines()
     question, _, about = title.partition("? ")
     marked = [f"- {line.strip()}" for line in lines]
     return "\n".join([f"**{question}?** {about}", "", *marked, "", rest])
