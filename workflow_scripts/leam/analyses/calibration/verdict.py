@@ -123,8 +123,8 @@ def describe_verdicts(table: pd.DataFrame, mark: str = "") -> str:
     people = f"{first['identities']:.0f} people{images}"
     lines = [f"Is it person-specific? {people}; drop under the own mean map minus drop under other people's:"]
     lines += [
-        f"  {mark}{row['model']}{mark}, {row['fill']}, {row['polarity']}: {str(row['verdict']).upper()} ({row['sentence']})"
-        for _, row in table.iterrows()
+        f"  {mark}{row['model']}{mark}, {row['fill']}, {row['polarity']}: {row['verdict'].upper()} ({row['sentence']})"
+        for row in table.to_dict("records")
     ]
     return "\n".join([*lines, ""])
 
