@@ -269,7 +269,7 @@ def test_shuffled_drops_are_those_of_naive_maps_of_the_network_with_permuted_wei
         grid = storage.read_grid(shard)
     permuted, twice = permuted.double(), x.double()
     rows = table[(table["kind"] == "shuffled") & (table["identity"] == "a") & (table["percent"] == 1)]
-    assert len(rows) == 3 * 2 * 2 * 4  # images, polarities, layers, fills
+    assert len(rows) == 3 * 2 * 2 * len(occlusion.FILLS)  # images, polarities, layers, fills
     orders, fills = {}, [naive_fills(x, number) for number in range(3)]
     for row in rows.to_dict("records"):
         i = int(row["image"])
@@ -300,7 +300,7 @@ def test_one_row_per_image_and_mask_of_the_plan(finished):
     keys = [*occlusion.RANKING_KEYS, "identity", "image"]
     assert not table.duplicated(keys).any()
     per_image = table.groupby(["identity", "image"], observed=True).size()
-    assert (len(per_image), set(per_image)) == (12, {4 * (5 * 2 * 4 + 2 * 3 + 3 + 3)})
+    assert (len(per_image), set(per_image)) == (12, {5 * (5 * 2 * 4 + 2 * 3 + 3 + 3)})
     assert set(table.loc[table["guide"] == "patch", "kind"]) == {"image"}
     assert set(table.loc[table["layer"] == "conv2", "percent"]) == {1.0}
     sizes = table[table["kind"].isin(["centre", "random"])].groupby("percent")["pixels"].unique()

@@ -431,7 +431,12 @@ class Sources:
             identity: Path(own.filename).with_name(name)
             for identity, name in zip(averaged.identities, averaged.shards, strict=True)
         }
-        self.grid, self.maps_precision = int(own.attrs["grid"]), json.loads(own.attrs["settings"])["precision"]
+        of_maps = json.loads(own.attrs["settings"])
+        self.grid, self.maps_precision, self.maps_target = (
+            int(own.attrs["grid"]),
+            of_maps["precision"],
+            of_maps["target"],
+        )
         self.precision = precision or self.maps_precision
         self.layers = {name: storage.read_layers(shard) for name, shard in guides.items()}
         self.placed = {name: storage.read_grid(shard) for name, shard in guides.items()}
@@ -515,7 +520,7 @@ class Sources:
         layers = tuple(dict.fromkeys(ranking.layer for ranking in rankings if ranking.kind == SHUFFLED))
         if not layers:
             return {}
-        settings = MapSettings(grid=self.grid, top_percents=(1.0,), batch_images=self.batch)
+        settings = MapSettings(grid=self.grid, top_percents=(1.0,), batch_images=self.batch, target=self.maps_target)
         # Its counts per region are not used, so no places of its units are looked for.
         regions, stretched = np.zeros((len(x), self.grid, self.grid), np.uint8), Grid(self.grid)
         assert self.shuffled is not None  # ``ready_networks`` makes it where such rankings are planned
