@@ -46,6 +46,6 @@ class Size:
 
 
 SIZES = {
-    "quick": Size(12, (3,), 12, 3, 1, 128, every_map=False, runs=200),
+    "quick": Size(12, (3,), 9, 3, 1, 128, every_map=False, runs=200),
     "full": Size(48, (2, 4, 8), 40, 3, 3, 192, every_map=True, runs=1000),
 }
