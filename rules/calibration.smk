@@ -130,7 +130,7 @@ rule tabulate_verdict:
         code=code_of("tabulate_verdict"),
         percent=OCCLUSION["headline_percent"],
         maps=lookup(within=config, dpath="maps"),
-        front=FRONT_PAGE,
+        front=files.sha256(FRONT_PAGE),
     script:
         "../workflow_scripts/tabulate_verdict.py"
 

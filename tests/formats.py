@@ -50,6 +50,8 @@ def _file_name(path: Path, names: dict[str, str]) -> str | None:
     if path.parts[0] in WHOLE_FOLDERS:
         return f"{path.parts[0]}/{{rule}}{path.suffix}"
     text = re.sub(r"\b\d{5}\b", "{shard}", path.as_posix())
+    text = re.sub(r"^calibration/chain/\w+\.", "calibration/chain/{kind}.", text)
+    text = re.sub(r"^calibration/(drops|gains)/\w+\.", r"calibration/\1/{general}.", text)
     for name, wildcard in names.items():
         text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", wildcard, text)
     text = re.sub(r"drops_by_(gender|ethnicity)", "drops_by_{attribute}", text)

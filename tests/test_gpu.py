@@ -208,7 +208,8 @@ def test_orders_of_pixels_equal_those_on_the_cpu():
 
 def test_drops_are_those_of_the_cpu(narrow):
     scores = torch.rand(3, 56, 56, generator=torch.Generator().manual_seed(2))
-    masks = list(itertools.product(occlusion.FILLS, (10, 200, 400)))
+    of_pictures = [fill for fill in occlusion.FILLS if fill != occlusion.TWIN_FILL]
+    masks = list(itertools.product(of_pictures, (10, 200, 400)))
     found = []
     for where in (torch.device("cpu"), DEVICE):
         network = folding.fold_network(networks.build_network(narrow), (), narrow.input_size, where)
@@ -216,7 +217,7 @@ def test_drops_are_those_of_the_cpu(narrow):
         orders = pixel_sets.order_pixels(scores.to(where), 400)
         with device.arithmetic("float32", where):
             unit = embedding.normalise(embedding.embed(network, x))
-            fills = {fill: occlusion_measure.filling(fill, x, narrow) for fill in occlusion.FILLS}
+            fills = {fill: occlusion_measure.filling(fill, x, narrow) for fill in of_pictures}
             occluder = occlusion_measure.Occluder(network, narrow, x, fills, unit, grid=56, batch=7, threshold=0.5)
             found.append(occluder.measure(torch.arange(3, device=where), [orders], [masks]))
     expected, ours = found

@@ -62,6 +62,7 @@ def config_of(*names, **changes):
     }
     for section, keys in changes.items():
         sections[section] |= keys
+    sections["analysis"] = {"polarity": "loss"}
     return config.complete(sections)
 
 

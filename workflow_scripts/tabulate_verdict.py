@@ -14,7 +14,6 @@ tabulate_verdict(
     snakemake.output.verdict,
     snakemake.output.text,
     snakemake.output.page,
-    front=params.front,
     percent=params.percent,
     placement=params.maps["placement"],
     target=params.maps["target"],

@@ -543,7 +543,7 @@ def test_the_figure_is_drawn_and_marks_the_paper(written, tmp_path):
     ("given", "message"),
     [
         ({"similarity": {"cell": 5}}, "similarity.cell is 5; allowed: a divisor of maps.grid, which is 112"),
-        ({"similarity": {"polarities": ["similarity"]}}, "similarity.polarities lacks 'loss', which analysis.polarity"),
+        ({"similarity": {"polarities": ["loss"]}}, "similarity.polarities lacks 'similarity', which analysis.polarity"),
         ({"similarity": {"frames": ["mine"]}}, "similarity.frames"),
     ],
 )

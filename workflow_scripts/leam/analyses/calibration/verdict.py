@@ -21,6 +21,7 @@ from leam.files import whole_file
 from leam.statistics import LEVEL, holm
 from leam.tables import read_output, write_table
 
+FRONT = Path(__file__).parents[4] / "rules" / "captions" / "workflow.rst"  # of the report's first page, what follows
 VERDICT_COLUMNS = [
     *("model", "fill", "polarity", "verdict", "difference", "difference_low", "difference_high", "rank_biserial"),
     *("p", "p_holm", "identities", "images", "power_percent", "false_percent", "sentence"),
@@ -35,7 +36,7 @@ def tabulate_verdict(
     text: str | Path,
     page: str | Path,
     *,
-    front: str | Path,
+    front: str | Path = FRONT,
     percent: float,
     placement: str,
     target: str,
