@@ -36,7 +36,7 @@ FEW = {
     "source": {"sample": {"identities": 3, "images": 3, "size": 128}},
     "analysis": {"figure_identities": 1, "figure_images": 3},
     "localisation": {"regions": ["nose"], "identities": 3, "images": 2, "size": 96},
-    "occlusion": {"percents": [1, 10], "layers": "first", "repeats": 1},
+    "occlusion": {"percents": [1, 10], "layers": "first", "repeats": 1, "fills": ["black", "mean", "twin"]},
 }
 
 

@@ -118,7 +118,9 @@ def _drops(
     occlude_faces(
         faces, {recogniser.name: own}, totals, drops, recogniser, occlusion, device="cpu", twins=twins, seed=seed
     )
-    return read_output(drops).astype(dict.fromkeys(("kind", "layer", "polarity", "fill", "identity", "image"), str))
+    found = read_output(drops)
+    found.attrs = {}  # are of that file
+    return found.astype(dict.fromkeys(("kind", "layer", "polarity", "fill", "identity", "image"), str))
 
 
 def measure_truth(
