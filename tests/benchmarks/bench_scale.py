@@ -43,7 +43,8 @@ PLANS = {1000: "paper_scale.yaml", 20000: "imdb_face_scale.yaml"}
 NINE = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
 SAMPLE = tuple(name for name in registry.REGISTRY if name not in NINE)
 SAME = {"CF_R18": "AF_R18", "CF_R50": "AF_R50", "CF_R100": "AF_R100", "IR_VGG": "IR_CASIA"}  # the same network
-SAME |= dict.fromkeys(SAMPLE[1:], SAMPLE[0])
+ARGUMENTS = {name: registry.REGISTRY[name].arguments for name in SAMPLE}
+SAME |= {name: SAMPLE[0] for name in SAMPLE[1:] if ARGUMENTS[name] == ARGUMENTS[SAMPLE[0]]}
 IMAGES = (2, 3)  # of one person: two equations for the operations of an image and of a pair
 FACES = 4  # of each of the two people whose maps' bytes are measured
 MADE_UP = {"regions": (100, 300), "verification": (200, 600)}  # identities of the made-up shards, twice
