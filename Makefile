@@ -57,9 +57,13 @@ setup: .venv/.run
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	@touch $@
 
-.venv/.dev: requirements.txt requirements-dev.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+.venv/.photos: requirements.txt requirements-photos.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-photos.txt
 	@touch .venv/.run $@
+
+.venv/.dev: requirements.txt requirements-photos.txt requirements-dev.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch .venv/.run .venv/.photos $@
 
 demo: .venv/.run
 	$(SNAKEMAKE)

@@ -74,7 +74,7 @@ def checkout(copy):
     """All that a contributor has, with the Python of these tests as its environment."""
     for name in ("tests", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "pyproject.toml", "requirements.txt", "requirements-dev.txt"):
+    for name in ("Makefile", "pyproject.toml", "requirements.txt", "requirements-dev.txt", "requirements-photos.txt"):
         shutil.copy(ROOT / name, copy)
     python = copy / ".venv/bin/python"
     python.parent.mkdir(parents=True)

@@ -74,7 +74,7 @@ def test_a_built_package_holds_the_data_of_the_library(python, tmp_path):
     """Built from a copy, because building leaves folders behind; and without what starts the workflow."""
     copy, target = tmp_path / "copy", tmp_path / "installed"
     copy.mkdir()
-    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "requirements.txt", "requirements-photos.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     shutil.copytree(ROOT / "workflow_scripts", copy / "workflow_scripts", ignore=shutil.ignore_patterns("__pycache__"))
     run(python, *PIP, "--target", target, copy, cwd=tmp_path)

@@ -186,7 +186,7 @@ def test_an_environment_below_a_space_is_one_sentence_before_the_first_job(tmp_p
 def test_make_takes_paths_with_spaces_and_leaves_homes_to_who_reads_them(tmp_path):
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").touch()
-    for name in ("Makefile", "requirements.txt"):
+    for name in ("Makefile", "requirements.txt", "requirements-photos.txt"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv/.run").touch()
 
