@@ -135,8 +135,8 @@ def test_one_photograph_can_be_followed_from_its_link_to_a_table_cell(few):
 def test_occlusion_of_the_run_has_every_guide_and_every_control(few):
     drops = pd.concat([pd.read_parquet(path) for path in sorted((few / "results/occlusion").glob("*/*.parquet"))])
     # Of both polarities: black at both percents the own image and what has no map, at 1 % four controls; mean at 1 %
-    # five own kinds, the other guide and what has no map; twin at 1 % the same without another guide. The headline's guide
-    # is tried in black on the other, too.
+    # five own kinds, the other guide and what has no map; twin at 1 % the same without another guide. The guide of the
+    # headline is tried in black on the other, too.
     black, mean, twin = 2 * 2 + 2 * 2 + 2 * 4, 2 * 5 + 2 + 2, 2 * 5 + 2
     assert len(drops) == 9 * (2 * (black + mean + twin) + 2 * 2)
     assert drops["drop"].notna().all()
@@ -144,7 +144,8 @@ def test_occlusion_of_the_run_has_every_guide_and_every_control(few):
     assert set(table["identities"]) == {3}
     assert table["fill"].value_counts().to_dict() == {"black": 2 * 2 * (2 + 1), "mean": 2 * 2 * 2, "twin": 2 * 2}
     steps = pd.read_csv(few / "results/tables/person_specific.csv")
-    assert len(steps) == 2 * 2 * (6 + 6 + 6 + 1)  # models, polarities; at 10 % in black the disc and random pixels alone
+    # Models and polarities; at 10 % in black the disc and random pixels alone.
+    assert len(steps) == 2 * 2 * (6 + 6 + 6 + 1)
     beside = pd.read_csv(few / "results/tables/table09_occlusion_drop.csv")
     assert beside["paper"].notna().all() and not beside["untrained"].any() and set(beside["fill"]) == {"black"}
 

@@ -11,7 +11,6 @@ from pathlib import Path
 IN_PACKAGE = "package"  # in place of a path: the file of the installed package
 PACKAGE = "face-recognition-models==0.3.0"  # as pip knows it
 MODULE = "face_recognition_models"
-FOLDER = "models"
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class PackagedFile:
         """Where the file is installed; None where it is not."""
         spec = importlib.util.find_spec(MODULE)
         folders = (spec.submodule_search_locations if spec else None) or []
-        found = (Path(folder) / FOLDER / self.name for folder in folders)
+        found = (Path(folder) / "models" / self.name for folder in folders)
         return next((path for path in found if path.is_file()), None)
 
     def path(self) -> Path:
