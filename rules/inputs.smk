@@ -12,7 +12,7 @@ def shipped(paths):
 
 
 def recogniser_entry(wildcards):
-    return settings.recogniser_entry(config, wildcards.model)
+    return settings.recogniser_in_crop(config, wildcards.model)
 
 
 def shards_of(kind):

@@ -64,6 +64,7 @@ SMALL: dict[str, Callable[[random.Random], object]] = {
     "source.folder.landmark_suffix": lambda draw: draw.choice([".npy", ".npy", ".pts", None]),
     "source.folder.rects": lambda draw: draw.choice([None, "rects.csv", "rects.csv", "people.csv", "absent.csv"]),
     "faces.crop_size": lambda draw: draw.randint(32, 64),
+    "faces.crop_margin": lambda draw: draw.choice([None, None, 0, 0.25, 0.3]),
     "faces.min_face_px": lambda draw: draw.choice([1, 1, 5, 20, 1000]),
     "faces.detector": lambda draw: draw.choice(["auto", "given", "none", "none", "mtcnn", "retinaface"]),
     "maps.grid": lambda draw: draw.choice([16, 20, 28, 32]),
@@ -83,6 +84,7 @@ SMALL: dict[str, Callable[[random.Random], object]] = {
     "recognisers.NAME.arguments": lambda draw: draw.choice([{}, {"width": 3}]),
     "recognisers.NAME.input_size": lambda draw: draw.choice([[28, 28], [32, 32], [56, 28], [16, 16]]),
     "recognisers.NAME.window": lambda draw: draw.choice([[0, 0, 112, 112], [14, 0, 112, 98], [3, 5, 8, 13]]),
+    "recognisers.NAME.aligned_window": lambda draw: draw.choice([None, None, [-14, 0, 98, 112], [22, 6, 122, 106]]),
     "recognisers.NAME.reshape": lambda draw: draw.choice([{}, {"0": "channels_last"}, {"2": {"size": [4, 4]}}]),
     "recognisers.NAME.layers": lambda draw: draw.choice([["0"], ["2"], ["0", "2"], ["2", "0"]]),
     "recognisers.NAME.std": lambda draw: [draw.choice([1, 60.5, 127.5])] * 3,
@@ -158,6 +160,7 @@ def _agreed(found: dict, seed: int) -> dict:
         "source.imdb_face.min_images": lambda draw: 2,
         "source.fgnet.max_images": lambda draw: None,
         "source.celebamask_hq.max_images": lambda draw: None,
+        "faces.crop_margin": lambda draw: draw.choice([None, None, 0, 0.25, 0.3]),
         "faces.min_face_px": lambda draw: draw.choice([1, 1, 5]),
         **dict.fromkeys(
             ("faces.detector_weights", "faces.landmark_weights", "faces.parser_weights"), lambda draw: None

@@ -116,7 +116,7 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ({"seeed": 1}, "config: seeed is no setting; allowed here: age_pattern, analysis, calibration, custom_rules"),
         (
             {"faces": {"crop": "box"}},
-            "config: faces.crop is no setting; allowed here: batch_images, crop_margin, crop_mode",
+            "config: faces.crop is no setting; allowed here: align_by, batch_images, crop_margin, crop_mode",
         ),
         ({"maps": {"top_percents": [0.1]}}, "maps.top_percents is .*; allowed: array, no entry twice, 1 among them"),
         ({"models": ["AF_R19"]}, "config: models: no recogniser is called 'AF_R19'; known are AF_R18"),

@@ -254,6 +254,8 @@ def _contradictions(config: dict) -> list[str]:
         most, least = section.get("max_images"), section.get("min_images")
         if most is not None and most < least:
             faults.append(f"source.{name}.max_images is {most}; allowed: at least min_images, {least}")
+    if (faces["crop_mode"], faces["align_by"], faces["landmarks"]) == ("aligned", "landmarks", "none"):
+        faults.append("faces.align_by is 'landmarks'; allowed only with faces.landmarks given or dlib")
     if faces["detector"] == faces["landmarks"] == "none":
         for key, value in (("crop_mode", "aligned"), ("label_maps", "pyfacer"), ("landmarks_required", True)):
             if faces[key] == value:
@@ -282,7 +284,7 @@ def _contradictions(config: dict) -> list[str]:
         faults.append(f"models: {WHOLE_MODEL!r} is what tables call all recognisers together; allowed: any other name")
     for name in config["models"]:
         try:
-            registry.recogniser(name, config["recognisers"].get(name))
+            registry.recogniser(name, recogniser_in_crop(config, name))
         except registry.ModelError as error:
             faults.append(f"models: {error}")
     return faults
@@ -409,7 +411,19 @@ def chosen_faces(config: dict) -> dict:
         "label_maps": "given" if source.brings_labels else "pyfacer",
         "landmarks": "dlib" if by_dlib else "given" if source.brings_landmarks else "none",
     }
-    return faces | {key: value for key, value in auto.items() if faces[key] == "auto"}
+    chosen = faces | {key: value for key, value in auto.items() if faces[key] == "auto"}
+    if chosen["crop_mode"] == "aligned" and chosen["crop_margin"] is None:
+        chosen["crop_margin"] = _least_margin(config)
+    return chosen
+
+
+def _least_margin(config: dict) -> float | None:
+    """The margin of aligned crops in which every recogniser of the run finds its window; None where it takes none."""
+    found = []
+    for name in config["models"]:
+        with contextlib.suppress(registry.ModelError):  # which is said where recognisers are asked for
+            found.append(registry.recogniser(name, config["recognisers"].get(name)))
+    return registry.least_margin(found) or None
 
 
 def decided(config: dict) -> dict:
@@ -512,6 +526,20 @@ def recogniser_entry(config: dict, name: str) -> dict:
     if entry.get("weights"):
         entry["weights"] = resolve(config, entry["weights"])
     return entry
+
+
+def recogniser_in_crop(config: dict, name: str) -> dict:
+    """What the run's jobs are told of a recogniser: its entry, with its window in the run's crops.
+
+    Raises registry.ModelError where crops do not show all that it sees.
+    """
+    entry, faces = recogniser_entry(config, name), chosen_faces(config)
+    if faces["crop_mode"] != "aligned":
+        return entry
+    recogniser, margin = registry.recogniser(name, entry), faces["crop_margin"] or 0
+    if not margin and recogniser.aligned_window is None:
+        return entry
+    return entry | {"window": list(registry.window_in_crop(recogniser, margin))}
 
 
 def layers_of_models(config: dict) -> dict[str, list[str]]:

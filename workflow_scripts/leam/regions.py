@@ -73,7 +73,7 @@ BISENET = (
     "hair",
     "hat",
 )
-Window = tuple[int, int, int, int]  # top, left, bottom, right of what a recogniser sees of the crop, in CROP_UNITS
+Window = tuple[float, float, float, float]  # top, left, bottom, right of what a recogniser sees, in CROP_UNITS
 CROP_UNITS = 112  # pixels of a 112 x 112 crop, whatever the crop's real size
 WHOLE_CROP: Window = (0, 0, CROP_UNITS, CROP_UNITS)
 LABEL_ORDERS = {"farl": REGIONS, "celebamask_hq": CELEBAMASK_HQ, "bisenet": BISENET}

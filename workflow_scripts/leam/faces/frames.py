@@ -46,6 +46,22 @@ def similarity_frame(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0, 0, 1]])
 
 
+def aligned_frame(points: np.ndarray, size: int, margin: float = 0.0) -> np.ndarray:
+    """(3, 3): five points (5, 2) come closest to ArcFace's template, with ``margin`` of its side around it.
+
+    Without a margin the template is multiplied by S / 112, as InsightFace does; with one, edges map onto edges, so that
+    a part of the crop is what a crop of that part would be.
+    """
+    if not margin:
+        return similarity_frame(points, ARCFACE_POINTS * size / ARCFACE_SIZE)
+    return template_frame(size, margin) @ similarity_frame(points, ARCFACE_POINTS)
+
+
+def template_frame(size: int, margin: float) -> np.ndarray:
+    """(3, 3) from pixels of ArcFace's template to a crop that shows ``margin`` of its side around it."""
+    return square_frame(np.full(2, (ARCFACE_SIZE - 1) / 2), ARCFACE_SIZE * (1 + 2 * margin), size)
+
+
 def transform(points: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """Points (..., 2) of the picture in another frame; NaN stays NaN."""
     return points @ frame[:2, :2].T + frame[:2, 2]

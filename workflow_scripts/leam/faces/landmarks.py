@@ -7,7 +7,7 @@ import numpy as np
 
 from leam.decoders import N_LANDMARKS
 from leam.faces.detection import Face, unknown
-from leam.faces.frames import square_frame, transform, transform_box, warp
+from leam.faces.frames import square_frame, template_frame, transform, transform_box, warp
 from leam.reasons import one_line
 
 if TYPE_CHECKING:
@@ -19,6 +19,11 @@ FACE_PX = 300  # dlib's detector finds faces of 80 px and more, and its landmark
 # dlib's square against the boxes of MTCNN and RetinaFace, which reach from the forehead to the chin
 SCALE = 1.1  # its side, in widths of the box
 SHIFT = 0.07  # its centre below the box's, in heights of the box
+# dlib's chip for its recogniser (150 px, its padding) in pixels of ArcFace's template: top, left, bottom, right. By the
+# median over photographs it is 99 px wide, from 6.8 and 22.2 on.
+CHIP = (22, 6, 122, 106)
+CHIP_PADDING = 0.25
+LANDMARK_STEPS = 10_000  # of the longer side of the landmarks: dlib rounds them to whole numbers
 
 
 def ibug_of_fgnet(points: np.ndarray) -> np.ndarray:
@@ -54,6 +59,27 @@ def _eye(first: np.ndarray, top: np.ndarray, second: np.ndarray, bottom: np.ndar
         return [(2 * a + 8 * middle - b) / 9, (-a + 8 * middle + 2 * b) / 9]
 
     return np.stack([first, *arc(first, top, second), second, *arc(second, bottom, first)])
+
+
+def landmark_frame(landmarks: np.ndarray, size: int, margin: float) -> np.ndarray:
+    """(3, 3): 68 landmarks (68, 2) come closest to dlib's mean face, which lies in ArcFace's template where the five
+    points' alignment puts it; S px wide, with ``margin`` of the template's side around it.
+
+    dlib itself says where its chip of a face lies, by the eyes, nose and lips of the 68; ``CHIP`` is that chip.
+    """
+    import dlib
+
+    finer = LANDMARK_STEPS / np.ptp(landmarks, axis=0).max()  # dlib takes whole numbers
+    points = [dlib.point(*(int(number) for number in point)) for point in np.rint(landmarks * finer)]
+    shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), points)
+    chip = dlib.get_face_chip_details(shape, LANDMARK_STEPS, CHIP_PADDING)
+    centre, side = np.array([chip.rect.dcenter().x, chip.rect.dcenter().y]) / finer, chip.rect.width() / finer
+    turned = np.exp(-1j * chip.angle) * (CHIP[2] - CHIP[0]) / side
+    turn = np.array([[turned.real, -turned.imag], [turned.imag, turned.real]])
+    to_template = np.eye(3)
+    to_template[:2, :2] = turn
+    to_template[:2, 2] = (np.array([CHIP[1] + CHIP[3], CHIP[0] + CHIP[2]]) - 1) / 2 - turn @ centre
+    return template_frame(size, margin) @ to_template
 
 
 class LandmarkPredictor:

@@ -42,8 +42,8 @@ from leam.faces.detection import (
     unknown,
 )
 from leam.faces.fingerprints import thumbnail
-from leam.faces.frames import ARCFACE_POINTS, ARCFACE_SIZE, similarity_frame, square_frame, transform, warp, warp_labels
-from leam.faces.landmarks import RECTANGLES, LandmarkPredictor
+from leam.faces.frames import aligned_frame, square_frame, transform, warp, warp_labels
+from leam.faces.landmarks import RECTANGLES, LandmarkPredictor, landmark_frame
 from leam.faces.parsing import PARSERS, RegionParser, parser_url
 from leam.images import decode_labels
 from leam.reasons import NO_LABELS, NO_LANDMARKS, NO_RECT, OK, UnusablePictureError, one_line, reason_kind
@@ -51,6 +51,7 @@ from leam.reasons import NO_LABELS, NO_LANDMARKS, NO_RECT, OK, UnusablePictureEr
 log = logging.getLogger(__name__)
 PREDICTORS = ("given", "dlib", "none")
 CROP_MODES = ("box", "aligned", "whole")
+ALIGNMENTS = ("points", "landmarks")
 # Margin of a box crop that gives the paper's base rates, by whose box it is (rule calibrate_margin measures it).
 DETECTOR_MARGINS = {"given": 0.35, "mtcnn": 0.15, "retinaface": 0.15, "none": 0.0}
 # The model files: the beginning of the settings that name them, and the choice that needs them.
@@ -78,9 +79,11 @@ class FaceSettings:
         landmarks_required : discard images without them
     *_weights, *_sha256 : the model files, and the digests they must have (None: any)
     min_face_px : least shorter side of the face's box, in pixels of the picture
-    crop_mode : "box" (square around the box), "aligned" (five points onto ArcFace's template) or "whole" picture
-    crop_margin : added on each side of the square, as a fraction of the box's longer side (mode "box"); None: the one
-        that fits the detector's boxes
+    crop_mode : "box" (square around the box), "aligned" (onto ArcFace's template) or "whole" picture
+    crop_margin : added on each side of the square, as a fraction of the box's longer side (mode "box") or of the
+        template's (mode "aligned"); None: the one that fits the detector's boxes, or none
+    align_by : what comes onto the template: "points" (five: the detector's, or means of the landmarks) or "landmarks"
+        (all 68, dlib's way)
     crop_size : S, pixels
     batch_images : images per forward of the parser
     """
@@ -102,6 +105,7 @@ class FaceSettings:
     min_face_px: float = 0
     crop_mode: str = "box"
     crop_margin: float | None = None
+    align_by: str = "points"
     crop_size: int = 112
     batch_images: int = 8
 
@@ -112,6 +116,7 @@ class FaceSettings:
         self._check_choice("landmarks", PREDICTORS)
         self._check_choice("landmark_box", RECTANGLES)
         self._check_choice("crop_mode", CROP_MODES)
+        self._check_choice("align_by", ALIGNMENTS)
         self._check_range("detector_threshold", 0, 1)
         self._check_range("rect_margin", 0, 10)
         self._check_range("min_face_px", 0, 100_000)
@@ -134,7 +139,9 @@ class FaceSettings:
             raise ValueError(f"faces.{name}: expected a whole number, found {value!r}")
 
     def _check_points(self) -> None:
-        """The aligned crop and the parser need five points, which must come from somewhere."""
+        """The aligned crop and the parser need points, which must come from somewhere."""
+        if (self.crop_mode, self.align_by, self.landmarks) == ("aligned", "landmarks", "none"):
+            raise ValueError("faces.align_by: landmarks needs some, but faces.landmarks is none")
         if self.detector != "none" or self.landmarks != "none":
             return
         for name, value in (("crop_mode", "aligned"), ("label_maps", "pyfacer")):
@@ -146,7 +153,8 @@ class FaceSettings:
     @property
     def margin(self) -> float:
         """The margin in use."""
-        return DETECTOR_MARGINS[self.detector] if self.crop_margin is None else self.crop_margin
+        fitting = 0.0 if self.crop_mode == "aligned" else DETECTOR_MARGINS[self.detector]
+        return fitting if self.crop_margin is None else self.crop_margin
 
     @property
     def takes_one_of_several(self) -> bool:
@@ -332,18 +340,17 @@ def detect(pictures: list[DecodedPicture], settings: FaceSettings, models: Model
 
 
 def crop_frame(face: Face, shape: tuple[int, ...], settings: FaceSettings) -> np.ndarray:
-    """(3, 3) from the picture to the crop; UnusablePictureError("no landmarks") if it lacks the points it needs.
-
-    "aligned" multiplies ArcFace's template by S / 112, as InsightFace does.
-    """
+    """(3, 3) from the picture to the crop; UnusablePictureError("no landmarks") if it lacks the points it needs."""
     size = settings.crop_size
     if settings.crop_mode == "whole":
         return square_frame((np.array(shape[1::-1]) - 1) / 2, max(shape[:2]), size)
     if settings.crop_mode == "box":
         return square_frame(face.centre, face.sides.max() * (1 + 2 * settings.margin), size)
-    if not is_known(face.points) or np.ptp(face.points, axis=0).max() < 1:
+    by_landmarks = settings.align_by == "landmarks"
+    points = face.landmarks if by_landmarks else face.points
+    if not is_known(points) or np.ptp(points, axis=0).max() < 1:
         raise UnusablePictureError(NO_LANDMARKS)
-    return similarity_frame(face.points, ARCFACE_POINTS * size / ARCFACE_SIZE)
+    return (landmark_frame if by_landmarks else aligned_frame)(points, size, settings.margin)
 
 
 def place_face(

@@ -242,11 +242,11 @@ def to_input(crops: "np.ndarray", recogniser: Recogniser) -> "Tensor":
 
     top, left, bottom, right = recogniser.window
     height, width = recogniser.input_size
-    full = (height * CROP_UNITS // (bottom - top), width * CROP_UNITS // (right - left))
+    full = (round(height * CROP_UNITS / (bottom - top)), round(width * CROP_UNITS / (right - left)))
     x = torch.from_numpy(crops).permute(0, 3, 1, 2).float()  # (N, 3, S, S)
     if tuple(x.shape[-2:]) != full:
         x = functional.interpolate(x, size=full, mode="bilinear", align_corners=False, antialias=True)
-    row, column = full[0] * top // CROP_UNITS, full[1] * left // CROP_UNITS
+    row, column = round(full[0] * top / CROP_UNITS), round(full[1] * left / CROP_UNITS)
     x = x[..., row : row + height, column : column + width]
     if recogniser.colour == "bgr":
         x = x.flip(1)

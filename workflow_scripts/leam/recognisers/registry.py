@@ -5,6 +5,8 @@ A user's entry in the configuration (``recognisers:``) extends or overrides the 
 
 import dataclasses
 import functools
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from leam.names import layer_name, twins
 from leam.regions import CROP_UNITS, WHOLE_CROP, WHOLE_MODEL, Window
 
 PACKAGE = Path(__file__).parents[1]
+WHOLE_PX = 1e-6  # how far off a whole number of pixels may be, by rounding
 NO_SHA256 = "weights are {}; a download needs sha256 beside it, as a server may send another file"
 
 
@@ -29,6 +32,8 @@ class Recogniser:
     mean, std : the input is (pixel - mean) / std with pixel in 0..255, one number per channel
     layers : module paths; a block with a child ``conv`` may stand for that convolution
     window : (top, left, bottom, right) of the crop that it sees, in pixels of a 112 x 112 crop
+    aligned_window : the same where crops are aligned, in pixels of ArcFace's template of 112 x 112; it may reach beyond
+        that, into the crop's margin. None: as window says
     colour : channel order, "rgb" or "bgr"
     weights : path or URL of a state dict or an ONNX file; sha256 and bytes are checked when given
     layout : "nchw" or "nhwc", how the network wants its input; None asks an ONNX file, and else means "nchw"
@@ -45,6 +50,7 @@ class Recogniser:
     std: tuple[float, float, float]
     layers: tuple[str, ...]
     window: Window = WHOLE_CROP
+    aligned_window: Window | None = None
     colour: str = "rgb"
     layout: str | None = None
     output: str | None = None
@@ -200,7 +206,7 @@ def recogniser(name: str, entry: dict | None = None) -> Recogniser:
     required = ("architecture", "input_size", "mean", "std", "layers")
     if missing := [key for key in required if key not in given]:
         raise ModelError(f"recogniser {name}: {', '.join(missing)} must be given, as it is not a built-in one")
-    return _check_entry(check_window(Recogniser(name=name, **given)))
+    return _check_entry(Recogniser(name=name, **given))
 
 
 def is_url(weights: str) -> bool:
@@ -209,7 +215,14 @@ def is_url(weights: str) -> bool:
 
 
 def _check_entry(recogniser: Recogniser) -> Recogniser:
-    """Refuse weights that would be whatever a server sends, and layers that files could not tell apart."""
+    """Refuse weights that would be whatever a server sends, layers that files could not tell apart, and windows that
+    are none."""
+    _check_window(recogniser)
+    wanted = recogniser.aligned_window or WHOLE_CROP
+    if wanted[0] >= wanted[2] or wanted[1] >= wanted[3]:
+        raise ModelError(
+            f"recogniser {recogniser.name}: aligned_window is {list(wanted)}; expected top < bottom and left < right"
+        )
     if twice := twins(recogniser.layers, map(layer_name, recogniser.layers)):
         raise ModelError(f"recogniser {recogniser.name}: layers {', '.join(twice)} would have one name in the files")
     if WHOLE_MODEL in recogniser.layers:
@@ -221,8 +234,8 @@ def _check_entry(recogniser: Recogniser) -> Recogniser:
     return recogniser
 
 
-def check_window(recogniser: Recogniser) -> Recogniser:
-    """Refuse a window that does not fall on whole pixels of the input (see ``networks.to_input``)."""
+def _check_window(recogniser: Recogniser) -> None:
+    """Refuse a window that is none, or does not fall on whole pixels of the input (see ``networks.to_input``)."""
     top, left, bottom, right = recogniser.window
     inside = 0 <= top < bottom <= CROP_UNITS and 0 <= left < right <= CROP_UNITS
     if not inside:
@@ -231,12 +244,46 @@ def check_window(recogniser: Recogniser) -> Recogniser:
             f"left < right within 0..{CROP_UNITS}"
         )
     for side, start, end in zip(recogniser.input_size, (top, left), (bottom, right), strict=True):
-        if side * CROP_UNITS % (end - start) or side * start % (end - start):
+        whole = (side * CROP_UNITS / (end - start), side * start / (end - start))
+        if any(abs(pixels - round(pixels)) > WHOLE_PX for pixels in whole):
             raise ModelError(
                 f"recogniser {recogniser.name}: window {list(recogniser.window)} does not fall on whole pixels of "
                 f"an input of {list(recogniser.input_size)}"
             )
-    return recogniser
+
+
+def window_in_crop(recogniser: Recogniser, margin: float) -> Window:
+    """The window in an aligned crop that shows ``margin`` of ArcFace's template more on each side.
+
+    Raises ModelError, with the margin it takes, where the crop does not show all of it.
+    """
+    window, added = recogniser.aligned_window or recogniser.window, margin * CROP_UNITS
+    if (least := _reach(window)) > margin:
+        raise ModelError(
+            f"recogniser {recogniser.name} sees {list(window)} of ArcFace's template of {CROP_UNITS} x {CROP_UNITS}; "
+            f"expected faces.crop_margin of at least {least:.3f}, or null"
+        )
+    top, left, bottom, right = ((edge + added) / (1 + 2 * margin) for edge in window)
+    found: Window = (top, left, bottom, right)
+    try:
+        _check_window(dataclasses.replace(recogniser, window=found))
+    except ModelError as error:
+        raise ModelError(f"{error}; expected a faces.crop_margin in eighths, or null") from None
+    return found
+
+
+def least_margin(recognisers: Iterable[Recogniser]) -> float:
+    """The margin of aligned crops in which every recogniser finds its window: 0, or as many eighths as it takes.
+
+    By eighths windows that fall on pixels of the template fall on pixels of the crop.
+    """
+    reach = max((_reach(recogniser.aligned_window or recogniser.window) for recogniser in recognisers), default=0.0)
+    return math.ceil(reach * 8) / 8
+
+
+def _reach(window: Window) -> float:
+    """How far beyond the template a window reaches, in sides of it; 0 within."""
+    return max(0, *(-edge for edge in window[:2]), *(edge - CROP_UNITS for edge in window[2:])) / CROP_UNITS
 
 
 def where_to_get(recogniser: Recogniser) -> str:

@@ -13,7 +13,7 @@ NONE = "none"
 LITERAL = "``"  # around names in captions, where a_ would lead somewhere
 CROPS = {
     "box": "a box around the detection",
-    "aligned": "five-point alignment",
+    "aligned": "alignment onto ArcFace's template",
     "whole": "the pictures as they are",
 }
 PLACED = {"stretched": "stretched over the input", "centred": "placed by receptive fields"}

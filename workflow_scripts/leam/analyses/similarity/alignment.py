@@ -105,7 +105,8 @@ class Warp:
         pixels = torch.stack((across, down, torch.ones_like(across)), dim=-1)  # (G, G, 3)
         where = torch.einsum("nij,yxj->nyxi", sources[:, :2], pixels)  # (N, G, G, 2) in grid pixels of the crop
         top, left, bottom, right = grid.window
-        start, extent = torch.tensor([left, top]), torch.tensor([right - left, bottom - top])
+        start = torch.tensor([left, top], dtype=torch.float64)
+        extent = torch.tensor([right - left, bottom - top], dtype=torch.float64)
         # -1 to 1 from edge to edge of the window
         self.where = 2 * ((where + 0.5) * (CROP_UNITS / grid.side) - start) / extent - 1
         self.outside = ~(self.where.abs() < 1).all(-1).unsqueeze(1)  # (N, 1, G, G)
