@@ -4,13 +4,32 @@ Each maps a normalised batch (N, 3, height, width) to embeddings (N, D). Shape l
 embedding size.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 IRESNET_BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
 IRESNET_WIDTHS = (64, 128, 256, 512)
+
+
+class DlibStage(NamedTuple):
+    """Residual blocks of dlib's face recogniser. halves : whether the first one halves the resolution"""
+
+    outputs: int
+    blocks: int
+    halves: bool
+
+
+DLIB_STAGES = (
+    DlibStage(32, 3, False),
+    DlibStage(64, 4, True),
+    DlibStage(128, 3, True),
+    DlibStage(256, 3, True),
+    DlibStage(256, 1, True),
+)
+DLIB_EMBEDDING_SIZE = 128
 
 
 class IBasicBlock(nn.Module):
@@ -102,6 +121,68 @@ class VGGFace16(nn.Module):
             x = getattr(self, name)(x)
         x = self.dropout6(self.relu6(self.fc6(torch.flatten(x, 1))))
         return self.relu7(self.fc7(x))
+
+
+class DlibBlock(nn.Module):
+    """Residual block of dlib's recogniser: conv - affine - ReLU - conv - affine, plus the input, and a ReLU.
+
+    A block that halves takes the mean of 2 x 2 pixels of its input, and steps its first convolution without padding,
+    whose map may so be a pixel smaller: both are filled up with zeros, to one size and number of channels.
+
+    size : height and width of its input in pixels
+    """
+
+    def __init__(self, inputs: int, outputs: int, halves: bool, size: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=2 if halves else 1, padding=0 if halves else 1)
+        self.affine1 = affine(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.affine2 = affine(outputs)
+        self.halves, self.channels_short = halves, outputs - inputs
+        self.pixels_short = size // 2 - (size - 1) // 2 if halves else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.affine2(self.conv2(functional.relu(self.affine1(self.conv1(x)))))
+        if self.halves:
+            x = functional.avg_pool2d(x, 2)
+        if self.channels_short:
+            x = functional.pad(x, (0, 0, 0, 0, 0, self.channels_short))
+        if self.pixels_short:
+            y = functional.pad(y, (0, self.pixels_short, 0, self.pixels_short))
+        return functional.relu(x + y)
+
+
+class DlibResNet(nn.Module):
+    """The face recogniser of dlib's author, of 29 convolutions: (N, 3, 150, 150) -> (N, 128), not normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs, size = DLIB_STAGES[0].outputs, 35  # of 150 pixels, after the stem
+        self.conv1 = nn.Conv2d(3, inputs, 7, stride=2)
+        self.affine1 = affine(inputs)
+        self.stages = [f"layer{number}" for number in range(1, len(DLIB_STAGES) + 1)]
+        for name, stage in zip(self.stages, DLIB_STAGES, strict=True):
+            blocks = nn.Sequential()
+            for number in range(stage.blocks):
+                halves = stage.halves and number == 0
+                blocks.append(DlibBlock(inputs, stage.outputs, halves, size))
+                inputs, size = stage.outputs, size // 2 if halves else size
+            self.add_module(name, blocks)
+        self.fc = nn.Linear(inputs, DLIB_EMBEDDING_SIZE, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.max_pool2d(functional.relu(self.affine1(self.conv1(x))), 3, 2)
+        for stage in self.stages:
+            x = getattr(self, stage)(x)
+        return self.fc(x.mean((2, 3)))
+
+
+def affine(channels: int) -> nn.BatchNorm2d:
+    """dlib's affine layer, a factor and a term per channel: what a BatchNorm is whose mean is 0 and whose variance is 1.
+
+    As such a one it is folded and frozen as those of the others are.
+    """
+    return nn.BatchNorm2d(channels, eps=0.0)
 
 
 def inception_resnet_v1() -> nn.Module:
