@@ -28,9 +28,11 @@ MAPS = {f"maps_{model}": shards_of(f"maps/{model}") for model in MODELS}
 
 
 def weights_of(wildcards):
-    """The weights' file of a model where it has one and it exists; fetch_weights says what is missing."""
+    """The weights' file of a model where it has one and it exists; fetch_weights says what is missing. That of the package
+    is none: it is known by its SHA-256, wherever it is installed."""
     entry = registry.recogniser(wildcards.model, recogniser_entry(wildcards))
-    exists = entry.weights and not entry.untrained and os.path.isfile(entry.weights)
+    is_path = registry.is_path(entry.weights) and not entry.untrained
+    exists = is_path and os.path.isfile(entry.weights)
     return [entry.weights] if exists else []
 
 

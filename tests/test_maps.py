@@ -79,6 +79,7 @@ def network_of(name, seed=0):
         pytest.param("AF_R50", 2, (0, 8), marks=pytest.mark.slow),
         pytest.param("CF_R100", 2, (0, 8), marks=pytest.mark.slow),
         ("IR_CASIA", 2, (0, 5, 6, 8)),
+        ("dlib_resnet", 2, (0, 4, 7, 8)),
         pytest.param("VGG_16", 2, (0, 8), marks=pytest.mark.slow),
     ],
 )

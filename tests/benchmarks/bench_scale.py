@@ -41,7 +41,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "scale.md"
 PLANS = {1000: "paper_scale.yaml", 20000: "imdb_face_scale.yaml"}
 NINE = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
-SAMPLE = tuple(name for name in registry.REGISTRY if name not in NINE)
+SAMPLE = tuple(name for name in registry.REGISTRY if name.startswith("sample_"))
+MEASURED = (*NINE, registry.DLIB, *SAMPLE)
 SAME = {"CF_R18": "AF_R18", "CF_R50": "AF_R50", "CF_R100": "AF_R100", "IR_VGG": "IR_CASIA"}  # the same network
 ARGUMENTS = {name: registry.REGISTRY[name].arguments for name in SAMPLE}
 SAME |= {name: SAMPLE[0] for name in SAMPLE[1:] if ARGUMENTS[name] == ARGUMENTS[SAMPLE[0]]}
@@ -79,8 +80,8 @@ def measure() -> dict:
         config = settings.complete({"source": {"sample": {"identities": 2, "images": FACES}}})
         people = render(Path(folder), config)
         costs = picture_costs(Path(folder), people)
-        measured = {name: model_costs(Path(folder), name, people) for name in (*NINE, *SAMPLE) if name not in SAME}
-        costs["models"] = {name: measured[SAME.get(name, name)] for name in (*NINE, *SAMPLE)}
+        measured = {name: model_costs(Path(folder), name, people) for name in MEASURED if name not in SAME}
+        costs["models"] = {name: measured[SAME.get(name, name)] for name in MEASURED}
         costs |= analysis_costs(Path(folder))
         costs |= all_shards_costs(Path(folder))
     return costs

@@ -77,6 +77,7 @@ def assert_same(network, folded, layers, x):
     [
         ("sample_arcface", 1 + 8 * 2 + 4 + 1),  # conv1's, two in each block, bn3 behind each target, the last
         ("IR_CASIA", 9),  # behind the targets
+        ("dlib_resnet", 9),  # likewise
         pytest.param("VGG_16", 0, marks=pytest.mark.slow),
     ],
 )

@@ -64,8 +64,20 @@ VGG = {
     "conv4_1": [C3, C3, POOL, C3, C3, POOL, C3, C3, C3, POOL, C3],
     "conv4_2": [C3, C3, POOL, C3, C3, POOL, C3, C3, C3, POOL, C3, C3],
 }
+DLIB_STEM = [(7, 2, 0), VALID_POOL]
+DLIB = {
+    "conv1": DLIB_STEM[:1],
+    "layer1.0.conv1": [*DLIB_STEM, C3],
+    "layer1.0.conv2": [*DLIB_STEM, *[C3] * 2],
+    "layer1.1.conv1": [*DLIB_STEM, *[C3] * 3],
+    "layer1.1.conv2": [*DLIB_STEM, *[C3] * 4],
+    "layer1.2.conv1": [*DLIB_STEM, *[C3] * 5],
+    "layer1.2.conv2": [*DLIB_STEM, *[C3] * 6],
+    "layer2.0.conv1": [*DLIB_STEM, *[C3] * 6, VALID_S2],
+    "layer2.0.conv2": [*DLIB_STEM, *[C3] * 6, VALID_S2, C3],
+}
 STEPS = dict.fromkeys(("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100"), IRESNET)
-STEPS |= {"IR_CASIA": INCEPTION, "IR_VGG": INCEPTION, "VGG_16": VGG, "sample_arcface": IRESNET}
+STEPS |= {"IR_CASIA": INCEPTION, "IR_VGG": INCEPTION, "VGG_16": VGG, "sample_arcface": IRESNET, "dlib_resnet": DLIB}
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -65,7 +65,7 @@ def test_the_nine_models_of_the_paper_are_there_with_nine_layers_each():
         assert len(recogniser.layers) == 9 and recogniser.origin and recogniser.licence
 
 
-@pytest.mark.parametrize("name", ["AF_R18", "IR_CASIA", "VGG_16"])
+@pytest.mark.parametrize("name", ["AF_R18", "IR_CASIA", "VGG_16", "dlib_resnet"])
 def test_layers_are_convolutions(name):
     recogniser = untrained(name)
     found = networks.find_layers(networks.build_network(recogniser), recogniser.layers)

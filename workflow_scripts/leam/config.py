@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from leam import sources
 from leam.analyses.occlusion import TWIN_FILL, paper_fill
 from leam.files import whole_file
+from leam.model_package import IN_PACKAGE
 from leam.names import NO_TEXT, path_faults
 from leam.recognisers import registry
 from leam.regions import WHOLE_MODEL
@@ -284,7 +285,9 @@ def _contradictions(config: dict) -> list[str]:
         faults.append(f"models: {WHOLE_MODEL!r} is what tables call all recognisers together; allowed: any other name")
     for name in config["models"]:
         try:
-            registry.recogniser(name, recogniser_in_crop(config, name))
+            recogniser = registry.recogniser(name, recogniser_in_crop(config, name))
+            if recogniser.weights == IN_PACKAGE and not recogniser.untrained:
+                registry.existing_weights(recogniser)
         except registry.ModelError as error:
             faults.append(f"models: {error}")
     return faults
@@ -460,7 +463,8 @@ def face_model_files(config: dict) -> list[str]:
 
 def brought_files(config: dict) -> list[Path]:
     """The files that a user brings beside the pictures: weights, model files, the table of people."""
-    models = [registry.recogniser(name, recogniser_entry(config, name)).weights for name in config["models"]]
+    weights = [registry.recogniser(name, recogniser_entry(config, name)).weights for name in config["models"]]
+    models = [path for path in weights if registry.is_path(path)]
     worlds = [path for world in config["localisation"]["regions"] for path in world_weights(config, world)]
     named = [*models, *worlds, *face_model_files(config), resolve(config, config["demographics"])]
     return [Path(path) for path in dict.fromkeys(filter(None, named)) if Path(path).is_file()]
@@ -523,7 +527,7 @@ def age_pattern(config: dict) -> str | None:
 def recogniser_entry(config: dict, name: str) -> dict:
     """What the configuration says of a recogniser, its weights' path resolved; {} when it says nothing."""
     entry = dict(config["recognisers"].get(name, {}))
-    if entry.get("weights"):
+    if registry.is_path(entry.get("weights")):
         entry["weights"] = resolve(config, entry["weights"])
     return entry
 
@@ -568,7 +572,7 @@ def world_weights(config: dict, region: str) -> list[str]:
     """The weights' files of the recognisers that are looked into in a world of the sample, those that exist."""
     names = (registry.world_model(region), *registry.GENERAL_MODELS)
     files = [registry.recogniser(name, recogniser_entry(config, name)).weights for name in names]
-    return [file for file in files if file and Path(file).is_file()]
+    return [file for file in files if file and registry.is_path(file) and Path(file).is_file()]
 
 
 def write_config(output: str | Path, config: dict) -> None:

@@ -22,6 +22,7 @@ import yaml
 
 from leam import config as settings
 from leam import joblog, links, scale, storage, surroundings, weights
+from leam.model_package import IN_PACKAGE
 from leam.recognisers import registry
 
 ROOT = Path(__file__).parents[2]
@@ -215,7 +216,8 @@ def _weights(recogniser: registry.Recogniser) -> tuple[str, str]:
     checked = (
         "verified" if recogniser.sha256 else f"SHA-256 {str(facts['sha256'])[:12]}..., with nothing to compare it to"
     )
-    return OK, f"{recogniser.name}: {facts['path']}, {checked}"
+    place = registry.existing_weights(recogniser) if facts["path"] == IN_PACKAGE else facts["path"]
+    return OK, f"{recogniser.name}: {place}, {checked}"
 
 
 # ------------------------------------------------------------------------------------------------- results and costs

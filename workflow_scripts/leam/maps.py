@@ -42,7 +42,7 @@ from leam.methods.leam import LEAM
 from leam.pixel_sets import QuickCounter, RegionCounter
 from leam.recognisers import folding, networks
 from leam.recognisers.lattice import find_lattices
-from leam.recognisers.registry import ModelError, Recogniser
+from leam.recognisers.registry import ModelError, Recogniser, existing_weights
 from leam.recognisers.taps import Taps, no_part
 from leam.regions import FULL, REGIONS, resize_regions
 
@@ -515,7 +515,7 @@ def identify(recogniser: Recogniser) -> dict[str, str | bool]:
     return {
         "model": recogniser.name,
         "recogniser": json.dumps(dataclasses.asdict(recogniser) | {"weights": ""}, sort_keys=True),
-        "weights_sha256": files.sha256(weights) if weights else "",
+        "weights_sha256": files.sha256(existing_weights(recogniser)) if weights else "",
         "untrained": recogniser.untrained,
     }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from leam import files
 from leam.grid import CENTRED
+from leam.model_package import IN_PACKAGE
 from leam.recognisers import networks, registry
 from leam.recognisers.registry import ModelError, Recogniser
 
@@ -87,6 +88,8 @@ def fetched(ok: str | Path, recogniser: Recogniser) -> Recogniser:
     facts = files.read_json(ok)
     path = facts.get("path")
     weights = str(registry.PACKAGE / path) if facts.get("shipped") else path
+    if path == IN_PACKAGE:
+        weights = str(registry.existing_weights(dataclasses.replace(recogniser, weights=IN_PACKAGE)))
     if weights and files.sha256(weights) != facts["sha256"]:
         raise ModelError(
             f"recogniser {recogniser.name}: {weights} is damaged or another file by now (its SHA-256 is "
@@ -142,19 +145,23 @@ def download_file(
 
 
 def check_weights(recogniser: Recogniser) -> dict[str, str | int]:
-    """Path, SHA-256 and size of the weights' file; the path of one that ships is its place in this package.
+    """Path, SHA-256 and size of the weights' file; the path of one that ships is its place in this package, and that of
+    the package of model files IN_PACKAGE, wherever it is installed.
 
     Raises ModelError when it is missing or another one.
     """
     path = registry.existing_weights(recogniser)
-    found: dict[str, str | int] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
-    for key, label in (("bytes", "bytes"), ("sha256", "SHA-256")):
+    found: dict[str, str | int] = {}
+    for key, label in (("bytes", "bytes"), ("sha256", "SHA-256")):  # the size first: what is far too large is not read
+        found[key] = path.stat().st_size if key == "bytes" else files.sha256(path)
         expected = getattr(recogniser, key)
         if expected and found[key] != expected:
             raise ModelError(
                 f"recogniser {recogniser.name}: {path} has {label} {found[key]}, expected {expected}; "
                 f"{registry.where_to_get(recogniser)}"
             )
+    if recogniser.weights == IN_PACKAGE:
+        return {"path": IN_PACKAGE, **found}
     if registry.is_shipped(path):
         return {"path": path.relative_to(registry.PACKAGE).as_posix(), "shipped": True, **found}
     return {"path": str(path), **found}

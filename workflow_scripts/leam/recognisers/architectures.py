@@ -178,9 +178,9 @@ class DlibResNet(nn.Module):
 
 
 def affine(channels: int) -> nn.BatchNorm2d:
-    """dlib's affine layer, a factor and a term per channel: what a BatchNorm is whose mean is 0 and whose variance is 1.
+    """dlib's affine layer, a factor and a term per channel: a BatchNorm whose mean is 0 and whose variance is 1.
 
-    As such a one it is folded and frozen as those of the others are.
+    So it is folded and frozen as those of the others are.
     """
     return nn.BatchNorm2d(channels, eps=0.0)
 

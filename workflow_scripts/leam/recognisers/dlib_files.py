@@ -9,7 +9,6 @@ integers, mantissa and exponent of 2. A text is its length and its letters. A te
 float32.
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -27,7 +26,10 @@ ONE, ZERO = (16, -4), (0, 11)  # as dlib writes 1.0 and 0.0
 MARGIN, DISTANCE = (0xA3D70A, -28), (0x99999A, -24)  # of the loss: 0.04 and 0.6
 MEAN = ((0xF59062, -17), (0xEA0083, -17), (0xD09893, -17))  # 122.782, 117.001, 104.298
 LAYER, LAST_LAYER, MARK = 2, 3, 1  # versions of layers, of that on the input, and of tags that name a layer's output
-PLAIN, IN_PLACE = "110", "111"  # set up, with a gradient that is not new; IN_PLACE: the next layer takes its output over
+PLAIN, IN_PLACE = (
+    "110",
+    "111",
+)  # set up, with a gradient that is not new; IN_PLACE: the next layer takes its output over
 
 
 def read_dlib(path: str | Path) -> "dict[str, Tensor]":
@@ -178,7 +180,7 @@ class _Reader:
         expected, start = b"".join(parts), self.at
         found = self.take(what, len(expected))
         if found != expected:
-            place = len(os.path.commonprefix([found, expected]))
+            place = next(place for place in range(len(expected)) if found[place] != expected[place])
             raise _NotDlibError(
                 f"byte {start + place} is {found[place]:#04x}; expected {expected[place]:#04x} there, in {what}"
             )

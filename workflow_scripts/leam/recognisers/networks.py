@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
-from leam.recognisers import architectures, onnx_files
-from leam.recognisers.registry import ARCHITECTURES, ModelError, Recogniser, existing_weights
+from leam.recognisers import architectures, dlib_files, onnx_files
+from leam.recognisers.registry import ARCHITECTURES, DLIB, ModelError, Recogniser, existing_weights
 from leam.regions import CROP_UNITS
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ def _architecture(recogniser: Recogniser) -> "nn.Module":
         return architectures.inception_resnet_v1()
     if name == "vgg_face16":
         return architectures.VGGFace16()
+    if name == DLIB:
+        return architectures.DlibResNet()
     raise ModelError(
         f"recogniser {recogniser.name}: architecture is {name!r}; expected one of {', '.join(ARCHITECTURES)}, onnx, "
         f"or module:function"
@@ -88,9 +90,10 @@ def _function(recogniser: Recogniser) -> "nn.Module":
 
 
 def _load(network: "nn.Module", recogniser: Recogniser) -> None:
-    """Load a state dict without executing anything the file contains."""
+    """Load a state dict, or dlib's file, without executing anything the file contains."""
     expected = network.state_dict()
-    state = fitting_state(read_state(existing_weights(recogniser)), expected)
+    read = dlib_files.read_dlib if recogniser.architecture == DLIB else read_state
+    state = fitting_state(read(existing_weights(recogniser)), expected)
     if recogniser.architecture == "inception_resnet_v1":  # the published files carry their training classifier
         state = {key: value for key, value in state.items() if not key.startswith("logits.")}
     faults = [

