@@ -163,10 +163,11 @@ def test_every_bit_of_the_head_and_a_bit_of_every_other_byte_is_refused():
         assert said.startswith(f"byte {place} is 0x")
 
 
-def test_a_bit_anywhere_is_refused_before_the_network_is_built(copy, tmp_path):
+@pytest.mark.parametrize("number", [60, pytest.param(600, marks=pytest.mark.siege)])
+def test_a_bit_anywhere_is_refused_before_the_network_is_built(copy, tmp_path, number):
     path, recogniser = copy
     (_, structure), rng = pieces(), np.random.default_rng(2)
-    places = [*rng.integers(path.stat().st_size, size=70), *rng.choice(structure, 30)]
+    places = [*rng.integers(path.stat().st_size, size=2 * number // 3), *rng.choice(structure, number // 3)]
     for place in map(int, places):
         bit = int(rng.integers(8))
         flip(path, place, bit)

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LARGEST_WEIGHT = 1000.0  # the published file has none above 24
-SIDE = 150  # pixels of the input
-ONE, ZERO = (16, -4), (0, 11)  # as dlib writes 1.0 and 0.0
-MARGIN, DISTANCE = (0xA3D70A, -28), (0x99999A, -24)  # of the loss: 0.04 and 0.6
-MEAN = ((0xF59062, -17), (0xEA0083, -17), (0xD09893, -17))  # 122.782, 117.001, 104.298
-LAYER, LAST_LAYER, MARK = 2, 3, 1  # versions of layers, of that on the input, and of tags that name a layer's output
-PLAIN, IN_PLACE = (
+_SIDE = 150  # pixels of the input
+_ONE, _ZERO = (16, -4), (0, 11)  # as dlib writes 1.0 and 0.0
+_MARGIN, _DISTANCE = (0xA3D70A, -28), (0x99999A, -24)  # of the loss: 0.04 and 0.6
+_MEAN = ((0xF59062, -17), (0xEA0083, -17), (0xD09893, -17))  # 122.782, 117.001, 104.298
+_LAYER, _LAST_LAYER, _MARK = 2, 3, 1  # versions of layers, of that on the input, and of tags that name a layer's output
+_PLAIN, _IN_PLACE = (
     "110",
     "111",
-)  # set up, with a gradient that is not new; IN_PLACE: the next layer takes its output over
+)  # set up, with a gradient that is not new; _IN_PLACE: the next layer takes its output over
 
 
 def read_dlib(path: str | Path) -> "dict[str, Tensor]":
@@ -74,7 +74,7 @@ class _Reader:
     def network(self) -> "dict[str, Tensor]":
         self.head()
         self.convolution("conv1", 3, DLIB_STAGES[0].outputs, kernel=7, stride=2, is_first=True)
-        self.affine("affine1", DLIB_STAGES[0].outputs, IN_PLACE)
+        self.affine("affine1", DLIB_STAGES[0].outputs, _IN_PLACE)
         self.layer("relu", _text("relu_"))
         self.pooling("max_pool", 3, 2)
         inputs = DLIB_STAGES[0].outputs
@@ -90,26 +90,26 @@ class _Reader:
 
     def head(self) -> None:
         """The loss, the versions of the layers above the one on the input, and the input."""
-        self.expect("the loss", _integer(1), _text("loss_metric_2"), _integers(*MARGIN, *DISTANCE))
-        self.expect("the versions of fc and avg_pool", _integers(LAYER, LAYER))
+        self.expect("the loss", _integer(1), _text("loss_metric_2"), _integers(*_MARGIN, *_DISTANCE))
+        self.expect("the versions of fc and avg_pool", _integers(_LAYER, _LAYER))
         for stage in reversed(DLIB_STAGES):
             for block in reversed(range(stage.blocks)):
-                ways = (LAYER, MARK, MARK) if stage.halves and block == 0 else ()  # avg_pool, skip and tag
-                body = [LAYER] * 5  # affine, con, relu, affine, con
-                self.expect("the versions of a block's layers", _integers(LAYER, LAYER, *ways, *body, MARK))
-        self.expect("the versions of the stem's layers", _integers(LAYER, LAYER, LAYER, LAST_LAYER))
-        mean = _integers(*(each for channel in MEAN for each in channel))
-        self.expect("the input", _text("input_rgb_image_sized"), mean, _integers(SIDE, SIDE))
+                ways = (_LAYER, _MARK, _MARK) if stage.halves and block == 0 else ()  # avg_pool, skip and tag
+                body = [_LAYER] * 5  # affine, con, relu, affine, con
+                self.expect("the versions of a block's layers", _integers(_LAYER, _LAYER, *ways, *body, _MARK))
+        self.expect("the versions of the stem's layers", _integers(_LAYER, _LAYER, _LAYER, _LAST_LAYER))
+        mean = _integers(*(each for channel in _MEAN for each in channel))
+        self.expect("the input", _text("input_rgb_image_sized"), mean, _integers(_SIDE, _SIDE))
 
     def block(self, name: str, inputs: int, outputs: int, halves: bool) -> None:
         self.convolution(f"{name}.conv1", inputs, outputs, kernel=3, stride=2 if halves else 1)
-        self.affine(f"{name}.affine1", outputs, IN_PLACE)
+        self.affine(f"{name}.affine1", outputs, _IN_PLACE)
         self.layer(f"{name}.relu", _text("relu_"))
         self.convolution(f"{name}.conv2", outputs, outputs, kernel=3, stride=1)
-        self.affine(f"{name}.affine2", outputs, PLAIN)
+        self.affine(f"{name}.affine2", outputs, _PLAIN)
         if halves:
             self.pooling(f"{name}.avg_pool", 2, 2)
-        self.layer(f"{name}.add_prev", _text("add_prev_"), flags=IN_PLACE)
+        self.layer(f"{name}.add_prev", _text("add_prev_"), flags=_IN_PLACE)
         self.layer(f"{name}.relu", _text("relu_"))
 
     def convolution(
@@ -123,7 +123,7 @@ class _Reader:
         self.put(f"{name}.bias", values[-outputs:])
         settings = outputs, kernel, kernel, stride, stride, padding, padding
         parts = 1, *shape, 1, 1, outputs, 1, 1  # filters and biases, each with its version
-        self.rest(name, _integers(*settings, *parts, *ONE, *ONE, *ONE, *ZERO))
+        self.rest(name, _integers(*settings, *parts, *_ONE, *_ONE, *_ONE, *_ZERO))
         if is_first:
             self.expect(f"the samples per picture of {name}", _integer(1))
 
@@ -142,17 +142,17 @@ class _Reader:
         self.expect("fc", _text("fc_2"), _integers(outputs, inputs))
         self.put("fc.weight", self.tensor("fc", inputs, outputs, 1, 1).reshape(inputs, outputs).T)
         parts = 1, inputs, outputs, 1, 1, 1, 0, 0, 0, 0  # weights and no biases
-        self.rest("fc", _integers(*parts, 1, *ONE, *ONE, *ONE, *ZERO))
+        self.rest("fc", _integers(*parts, 1, *_ONE, *_ONE, *_ONE, *_ZERO))
 
     def pooling(self, name: str, size: int, stride: int) -> None:
         kind = name.rpartition(".")[-1]
         self.layer(name, _text(f"{kind}_2"), _integers(size, size, stride, stride, 0, 0))
 
-    def layer(self, name: str, *parts: bytes, flags: str = PLAIN) -> None:
+    def layer(self, name: str, *parts: bytes, flags: str = _PLAIN) -> None:
         self.expect(name, *parts)
         self.rest(name, b"", flags)
 
-    def rest(self, name: str, settings: bytes, flags: str = PLAIN) -> None:
+    def rest(self, name: str, settings: bytes, flags: str = _PLAIN) -> None:
         """What ends every layer: its settings, three flags, and three empty tensors of training."""
         empty = _integers(2, 0, 0, 0, 0)
         self.expect(f"the settings of {name}", settings, flags.encode(), empty, empty, empty)
