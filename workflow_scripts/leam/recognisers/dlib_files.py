@@ -26,10 +26,7 @@ _ONE, _ZERO = (16, -4), (0, 11)  # as dlib writes 1.0 and 0.0
 _MARGIN, _DISTANCE = (0xA3D70A, -28), (0x99999A, -24)  # of the loss: 0.04 and 0.6
 _MEAN = ((0xF59062, -17), (0xEA0083, -17), (0xD09893, -17))  # 122.782, 117.001, 104.298
 _LAYER, _LAST_LAYER, _MARK = 2, 3, 1  # versions of layers, of that on the input, and of tags that name a layer's output
-_PLAIN, _IN_PLACE = (
-    "110",
-    "111",
-)  # set up, with a gradient that is not new; _IN_PLACE: the next layer takes its output over
+_PLAIN, _IN_PLACE = "110", "111"  # set up, gradient not new, and whether the next layer takes its output over
 
 
 def read_dlib(path: str | Path) -> "dict[str, Tensor]":

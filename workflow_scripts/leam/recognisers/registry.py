@@ -249,7 +249,7 @@ def is_path(weights: str | None) -> bool:
 
 def _check_entry(recogniser: Recogniser) -> Recogniser:
     """Refuse weights that would be whatever a server sends or are for another architecture, layers that files could not
-    tell apart, and windows that are none. Of the file in the package the size and SHA-256 are always known."""
+    tell apart, and windows that are none."""
     _check_window(recogniser)
     wanted = recogniser.aligned_window or WHOLE_CROP
     if wanted[0] >= wanted[2] or wanted[1] >= wanted[3]:
@@ -264,8 +264,11 @@ def _check_entry(recogniser: Recogniser) -> Recogniser:
         )
     if recogniser.weights and is_url(recogniser.weights) and not recogniser.sha256:
         raise ModelError(f"recogniser {recogniser.name}: {NO_SHA256.format(recogniser.weights)}")
-    if recogniser.weights != IN_PACKAGE:
-        return recogniser
+    return _in_package(recogniser) if recogniser.weights == IN_PACKAGE else recogniser
+
+
+def _in_package(recogniser: Recogniser) -> Recogniser:
+    """The same with the size and SHA-256 of the package's file, unless it has others."""
     if recogniser.architecture != DLIB:
         raise ModelError(
             f"recogniser {recogniser.name}: weights are {IN_PACKAGE!r}, the file of architecture {DLIB}, but "
