@@ -3,10 +3,13 @@
 import os
 import shutil
 
+import pytest
+
 from leam.model_package import IN_PACKAGE, RECOGNISER
 from runs import snakemake, write_config
 
 
+@pytest.mark.slow
 def test_a_run_takes_it_and_does_nothing_again_where_the_package_has_moved(tmp_path, monkeypatch):
     (tmp_path / IN_PACKAGE).write_text("a file of that name, which is none of the run's")
     given = write_config(tmp_path / "given.yaml", results="out", models=["dlib_resnet"])
