@@ -1,4 +1,5 @@
 # make demo   set up, then run the whole workflow on the embedded sample
+# make photos run on your own photographs, PERSON/PICTURE.jpg: make photos PHOTOS=folder
 # make test   set up, then pass every check and test
 # make unit-quick   the tests that take less than ten seconds each
 # make real   run on a folder of real photographs and recognisers: make real REAL=path
@@ -30,13 +31,19 @@ TRITON_CACHE_DIR ?= $(CACHE)/triton
 export HOME XDG_CACHE_HOME MPLCONFIGDIR TRITON_CACHE_DIR
 endif
 
+ifneq ($(filter photos,$(MAKECMDGOALS)),)
+ifndef PHOTOS
+$(error Say where the photographs are, PERSON/PICTURE.jpg: make photos PHOTOS=folder)
+endif
+endif
+
 ifneq ($(filter real,$(MAKECMDGOALS)),)
 ifndef REAL
 $(error Say where the photographs and recognisers are: make real REAL=path; docs/examples/real.yaml describes that folder)
 endif
 endif
 
-.PHONY: help setup demo calibration real doctor test test-slurm siege gpu config design lint unit unit-quick dry-run verify-sample sample-weights format clean
+.PHONY: help setup demo photos calibration real doctor test test-slurm siege gpu config design lint unit unit-quick dry-run verify-sample sample-weights format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -70,6 +77,19 @@ demo: .venv/.run
 	$(SNAKEMAKE) --report results/report.html
 	@echo; echo "Report:  results/report.html"; echo "Tables:  results/tables/"; echo "Figures: results/figures/"; echo "Explorer: results/explorer/index.html"
 	@echo; cat results/verdict.txt
+
+# The settings of make photos, guessed when there are none: make photos PHOTOS=folder MINE=other.yaml. Results are in
+# results/ and the name of this file.
+MINE ?= mine.yaml
+
+photos: .venv/.photos
+	@PYTHONPATH=workflow_scripts $(BIN)/python -m leam.guess --output "$(MINE)" -- "$(PHOTOS)"
+	@echo; PYTHONPATH=workflow_scripts $(BIN)/python -m leam.doctor --profile profiles/laptop --cores $(CORES) --configfile "$(MINE)"
+	@echo
+	$(SNAKEMAKE) --configfile "$(MINE)"
+	@folder="results/$$(basename "$(MINE)" .yaml)"; $(SNAKEMAKE) --configfile "$(MINE)" --report "$$folder/report.html" && \
+	    echo && echo "Report:   $$folder/report.html" && echo "Tables:   $$folder/tables/" && \
+	    echo "Figures:  $$folder/figures/" && echo "Explorer: $$folder/explorer/index.html"
 
 # make calibration      the calibration's heavier form, about an hour: more people, every placement and target
 calibration: .venv/.run

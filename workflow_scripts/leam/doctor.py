@@ -311,6 +311,13 @@ def look_at_costs(config: dict, planned: scale.Plan, images: list[int]) -> list[
     ]
 
 
+def look_at_time(config: dict, planned: scale.Plan, images: list[int], cores: int) -> Finding:
+    """How long a run from the beginning takes on some cores."""
+    minutes = scale.estimate_minutes(images, config, scale.unit_costs(), sum(planned.jobs.values()), cores)
+    words = f"about {minutes:.0f} minutes" if minutes < 120 else f"about {minutes / 60:.0f} hours"
+    return Finding("time", NOTE, f"{words} on {cores} cores like those on which the costs were measured, without a GPU")
+
+
 # -------------------------------------------------------------------------------------------------------- the report
 
 
@@ -333,6 +340,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--profile", type=_path, default=ROOT / "profiles" / "slurm")
     parser.add_argument("--workflow-profile", type=_path, help="a variant laid over it")
     parser.add_argument("--configfile", type=_path, help="your settings; without it the embedded sample")
+    parser.add_argument("--cores", type=int, help="of this machine: how long a run takes on them, without a GPU")
     return parser.parse_args()
 
 
@@ -376,7 +384,10 @@ def main() -> int:
         findings += [look_at_privacy(config), *(faults := look_at_plan(config))]
         if not faults:
             planned = plan_jobs(["--configfile", given.configfile] if given.configfile else [])
-            findings += look_at_costs(config, planned, count_images(config))
+            images = count_images(config)
+            findings += look_at_costs(config, planned, images)
+            if given.cores:
+                findings.append(look_at_time(config, planned, images, given.cores))
     except (settings.ConfigError, ValueError, OSError) as error:
         findings.append(Finding("settings", FAULT, str(error)))
     print(report(findings))

@@ -22,6 +22,8 @@ ASSUMED_TFLOPS = 4.7  # float32 on a V100: 30 % of its 15.7 TFLOP/s; an assumpti
 # find_duplicates on one thread (AVX-512), 14,000 and 42,000 made-up faces of which one in fifty is a copy.
 DUPLICATES_MB, DUPLICATES_MB_PER_FACE = 505, 0.00535  # of which two fingerprints are 0.00384
 SECONDS_PER_FACE, SECONDS_PER_TWO_FACES = 1e-3, 2.8e-8  # reading one, comparing two
+SECONDS_PER_JOB = 6.0  # of a core: starting Python, loading libraries, drawing
+SECONDS_PER_PICTURE = 0.5  # of a core: detection and landmarks
 PLANNED_FILES = ("output", "log", "benchmark")
 
 
@@ -148,6 +150,13 @@ def estimate_core_hours(images: Sequence[int], config: dict, costs: dict) -> dic
             model: count * costs["core_seconds_per_comparison"] / 3600 for model, count in compared.items()
         }
     }
+
+
+def estimate_minutes(images: Sequence[int], config: dict, costs: dict, jobs: int, cores: int) -> float:
+    """Minutes of a run on some cores, without a GPU: what is computed, and the start of every job."""
+    hours = sum(sum(of_models.values()) for of_models in estimate_core_hours(images, config, costs).values())
+    seconds = 3600 * hours + jobs * SECONDS_PER_JOB + sum(images) * SECONDS_PER_PICTURE
+    return seconds / 60 / cores
 
 
 def estimate_memory(identities: int, costs: dict) -> dict[str, float]:
