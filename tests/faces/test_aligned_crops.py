@@ -151,6 +151,10 @@ def test_a_margin_that_does_not_serve_all_is_refused(margin, words):
         config.complete(settings_of(crop_margin=margin))
 
 
+def test_dlibs_recogniser_sees_dlibs_chip():
+    assert REGISTRY["dlib_resnet"].aligned_window == landmarks.CHIP
+
+
 @pytest.mark.parametrize("entry", [{"window": [0, 0, 113, 112]}, {"aligned_window": [50, 0, 50, 112]}])
 def test_windows_of_built_in_recognisers_are_checked_too(entry):
     with pytest.raises(ModelError, match="window"):

@@ -29,7 +29,7 @@ from leam.regions import LABEL_ORDERS
 from leam.sources.base import PICTURE_SUFFIXES, Source
 from leam.sources.fgnet import NAME as FGNET_NAME
 
-MODEL = "dlib_resnet"
+RECOGNISER = "dlib_resnet"
 CROP_PX = 210  # the network's 150 px of its window, pixel by pixel
 DEEPEST = 4  # folders below the given one in which pictures are looked for
 MOST_FILES = 200_000  # that are looked at
@@ -41,7 +41,7 @@ LABEL_SUFFIXES, LANDMARK_SUFFIXES, TABLE_SUFFIXES = (
     (".npy", ".csv", ".txt", ".pts"),
     (".csv", ".tsv", ".txt"),
 )
-GROUPS = {  # attribute: the names that folders of its groups may have
+GROUP_NAMES = {  # attribute: the names that folders of its groups may have
     attribute: {word.lower() for word in (*words, *SYNONYMS[attribute])} for attribute, words in ALLOWED.items()
 }
 
@@ -97,7 +97,7 @@ def guess_settings(folder: str | Path, results: str) -> Guess:
     guess.add("results", results, "the folder of everything that the run writes")
     _guess_source(tree, guess)
     _guess_faces(tree, guess)
-    guess.add("models", [MODEL], f"a real recogniser under a free licence, of the package {model_package.PACKAGE}")
+    guess.add("models", [RECOGNISER], f"a real recogniser under a free licence, of the package {model_package.PACKAGE}")
     guess.add("identities_per_job", _people_per_job(guess), "people per job: each core gets some")
     _say_what_is_lacking(guess)
     return guess
@@ -154,7 +154,7 @@ def _guess_source(tree: Tree, guess: Guess) -> None:
 def _level(tree: Tree, above: int) -> str:
     """What the folders at a depth are: those of gender or ethnicity, or of no matter."""
     names = {Path(place).parts[above].lower() for place, _ in tree.pictures if len(Path(place).parts) > above}
-    return next((attribute for attribute, words in GROUPS.items() if names <= words), "*")
+    return next((attribute for attribute, words in GROUP_NAMES.items() if names <= words), "*")
 
 
 # --------------------------------------------------------------------------------------- files beside the pictures

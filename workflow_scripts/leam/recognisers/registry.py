@@ -197,6 +197,7 @@ REGISTRY = {
             input_size=(150, 150),
             mean=(122.782, 117.001, 104.298),
             std=(256.0, 256.0, 256.0),
+            aligned_window=(22, 6, 122, 106),  # as faces.landmarks.CHIP: what dlib itself would cut out
             layers=DLIB_LAYERS,
             weights=IN_PACKAGE,
             origin=f"{model_package.RECOGNISER.name} of {model_package.PACKAGE}",
