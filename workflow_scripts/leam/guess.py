@@ -29,7 +29,7 @@ from leam.regions import LABEL_ORDERS
 from leam.sources.base import PICTURE_SUFFIXES, Source
 from leam.sources.fgnet import NAME as FGNET_NAME
 
-RECOGNISER = "dlib_resnet"
+RUN_MODEL = "dlib_resnet"
 CROP_PX = 210  # the network's 150 px of its window, pixel by pixel
 DEEPEST = 4  # folders below the given one in which pictures are looked for
 MOST_FILES = 200_000  # that are looked at
@@ -97,7 +97,7 @@ def guess_settings(folder: str | Path, results: str) -> Guess:
     guess.add("results", results, "the folder of everything that the run writes")
     _guess_source(tree, guess)
     _guess_faces(tree, guess)
-    guess.add("models", [RECOGNISER], f"a real recogniser under a free licence, of the package {model_package.PACKAGE}")
+    guess.add("models", [RUN_MODEL], f"a real recogniser under a free licence, of the package {model_package.PACKAGE}")
     guess.add("identities_per_job", _people_per_job(guess), "people per job: each core gets some")
     _say_what_is_lacking(guess)
     return guess
