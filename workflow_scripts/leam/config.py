@@ -304,9 +304,7 @@ def _contradictions(config: dict) -> list[str]:
 def _landmark_weights(faces: dict) -> list[str]:
     """Faults of the file that dlib's landmarks come from; faces : every ``auto`` decided"""
     if faces["landmark_weights"] == DOWNLOAD:
-        return [
-            "faces.landmark_weights is 'download'; allowed: a path, or package (pyfacer itself has no file of this kind)"
-        ]
+        return ["faces.landmark_weights is 'download'; allowed: a path, or package (pyfacer has no file of this kind)"]
     if faces["landmark_weights"] != IN_PACKAGE or faces["landmarks"] != "dlib":
         return []
     if LANDMARKS.find() is None:
@@ -493,7 +491,8 @@ def faces_settings(config: dict) -> dict:
 
 
 def face_model_files(config: dict) -> list[str]:
-    """The model files that finding and parsing faces needs, as ``faces_settings`` has them: paths, ``download`` or ``package``."""
+    """The model files that finding and parsing faces needs, as ``faces_settings`` has them: paths, DOWNLOAD or
+    IN_PACKAGE."""
     chosen, faces = decided(config), faces_settings(config)
     used = [needed.removeprefix("faces.") for (key, value), needed in NEEDS if setting(chosen, key) == value]
     return [faces[name] for name in FACES_PATHS if name in used]

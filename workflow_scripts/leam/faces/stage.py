@@ -76,11 +76,11 @@ class FaceSettings:
     detector_threshold : least confidence, 0 to 1; None: the detector's own
     several : which of several faces that mtcnn or retinaface finds is taken: "discard" (none), "largest", "central"
     rect_margin : how far around a link's rectangle the detector looks, as a fraction of its longer side
-    label_maps : "given" (those that came with the pictures), "pyfacer" (FaRL's parser) or "landmarks" (polygons of them)
+    label_maps : "given" (those that came with the pictures), "pyfacer" (FaRL's parser), "landmarks" (polygons of them)
     landmarks : "given", "dlib" or "none"; landmark_box : dlib's rectangle, "dlib" (its own detector's) or "detected";
         landmarks_required : discard images without them
-    *_weights, *_sha256 : the model files, and the digests they must have (None: any); landmark_weights may be "package",
-        the installed package's file
+    *_weights, *_sha256 : the model files, and the digests they must have (None: any); landmark_weights "package" is the
+        installed package's file
     min_face_px : least shorter side of the face's box, in pixels of the picture
     crop_mode : "box" (square around the box), "aligned" (onto ArcFace's template) or "whole" picture
     crop_margin : added on each side of the square, as a fraction of the box's longer side (mode "box") or of the

@@ -22,7 +22,8 @@ def share_regions(counts: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
     percent : mean over identities of the identity's share, with its interval; pooled_percent : all
     identities' pixels together; area_percent : the region's share of all pixels; attainable_percent : mean over
     identities of the largest share that the region has room for; enrichment : percent / area_percent (NaN for a region
-    without area); all NaN for a region that the label maps cannot have; rank : of the enrichment among the ``regions`` that have one in that pixel set, 1 is the highest.
+    without area); rank : of the enrichment among the ``regions`` that have one in that pixel set, 1 is the highest.
+    All are NaN for a region that the label maps cannot have.
     Intervals need two identities, and are NaN with one.
     """
     counts = counts.sort_values("identity", kind="stable")
