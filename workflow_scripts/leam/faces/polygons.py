@@ -14,7 +14,7 @@ from leam.regions import REGIONS
 
 # Chosen where the polygons agree best with the label maps of real and of rendered faces (tests/benchmarks/
 # bench_regions.txt). Heights are in units of the face's: from the chin to the middle of the jaw's ends.
-FOREHEAD = 0.7  # of the arc above the jaw's ends
+FOREHEAD = 0.75  # of the arc above the jaw's ends
 BROW = 0.035  # a brow reaches this far above and below its points
 WING, BRIDGE = 0.2, 0.2  # of the nose's width between the nostrils' outer points: how far it is wider on each side
 ARC_STEPS = 32
