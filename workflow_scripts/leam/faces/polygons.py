@@ -12,9 +12,9 @@ import numpy as np
 from leam.reasons import NO_LANDMARKS, UnusablePictureError
 from leam.regions import REGIONS
 
-# Chosen where the polygons agree best with the label maps of real and of rendered faces (tests/benchmarks/
+# Chosen where the polygons agree best, to 0.002, with the label maps of real and of rendered faces (tests/benchmarks/
 # bench_regions.txt). Heights are in units of the face's: from the chin to the middle of the jaw's ends.
-FOREHEAD = 0.75  # of the arc above the jaw's ends
+FOREHEAD = 0.75  # of the arc over the jaw's ends, which stands straight on the line between them
 BROW = 0.035  # a brow reaches this far above and below its points
 WING, BRIDGE = 0.2, 0.2  # of the nose's width between the nostrils' outer points: how far it is wider on each side
 ARC_STEPS = 32
@@ -33,8 +33,9 @@ def outlines(landmarks: np.ndarray) -> dict[str, np.ndarray]:
     p = np.asarray(landmarks, float)
     middle = (p[0] + p[16]) / 2
     up, across = middle - p[CHIN], (p[16] - p[0]) / 2
+    straight = up - across * (up @ across / (across @ across) if across.any() else 0)  # a turned head's chin is aside
     turn = np.linspace(0, np.pi, ARC_STEPS + 1)[1:-1, None]
-    forehead = middle + np.cos(turn) * across + np.sin(turn) * FOREHEAD * up
+    forehead = middle + np.cos(turn) * across + np.sin(turn) * FOREHEAD * straight
     width = p[35] - p[31]
     nose = [p[27] - BRIDGE * width, p[31] - WING * width, *p[32:35], p[35] + WING * width, p[27] + BRIDGE * width]
     polygons = (
