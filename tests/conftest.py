@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from safetensors.torch import save_file
 
+from leam import model_package
 from leam.recognisers import networks
 from shards import make_faces, write_faces
 from small_recognisers import make_narrow
@@ -29,6 +30,24 @@ def saved(tmp_path, narrow):
     path = tmp_path / "w.safetensors"
     save_file(networks.build_network(narrow, seed=5).state_dict(), path)
     return dataclasses.replace(narrow, untrained=False, weights=str(path), origin="here", licence="ours")
+
+
+@pytest.fixture
+def no_model_package(monkeypatch):
+    """The package of model files is not installed, whether it is or not."""
+    monkeypatch.setattr(model_package, "MODULE", "no_such_package_of_models")
+
+
+@pytest.fixture
+def model_package_here(monkeypatch, tmp_path):
+    """A folder that stands for the installed package of model files; its landmark file is none."""
+    file = tmp_path / "site" / "planted_models" / "models" / model_package.LANDMARKS.name
+    file.parent.mkdir(parents=True)
+    file.parent.with_name("__init__.py").write_text("raise ImportError('nothing of it is to run')\n")
+    file.write_bytes(b"no landmarks")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(model_package, "MODULE", "planted_models")
+    return file.parent
 
 
 def pytest_collection_modifyitems(items):

@@ -151,7 +151,9 @@ def _agreed(found: dict, seed: int) -> dict:
         "source.folder.rects": lambda draw: draw.choice([None, "rects.csv"]),
         "faces.detector": lambda draw: draw.choice(["auto", "given", "none", "none"]),
         "faces.label_maps": lambda draw: draw.choice(["auto", "given"]),
-        "faces.landmarks": lambda draw: draw.choice(["auto", "given", "none"]),
+        "faces.landmarks": lambda draw: _whether_or_not_a_file_is_installed(
+            found["source"], draw.choice(["auto", "given", "none"])
+        ),
         "custom_rules": lambda draw: draw.choice([[], ["more.smk"]]),
         "calibration.when": lambda draw: "never",  # it is of rendered people, whatever the run is about
         "demographics": lambda draw: draw.choice([None, "people.csv"]),
@@ -176,6 +178,12 @@ def _agreed(found: dict, seed: int) -> dict:
     for key, value in agreed.items():
         _put(found, key.split("."), value(random.Random(f"{seed} agreed {key}")))
     return found
+
+
+def _whether_or_not_a_file_is_installed(source: dict, landmarks: str) -> str:
+    """auto would take landmarks from the package of model files, where there is one and the album has none."""
+    brought = source["kind"] == "sample" or source["folder"].get("landmark_suffix")
+    return landmarks if brought else landmarks.replace("auto", "none")
 
 
 def _put(section: dict, parts: list[str], value: object) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from leam import config, defaults
+from leam import config, defaults, model_package
 from leam.analyses.occlusion import PAPER_PERCENTS
 from leam.recognisers.registry import Recogniser
 from leam.sources.fgnet import Fgnet
@@ -124,6 +124,18 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ({"source": {"kind": "folder"}}, "config: source.folder.path is null; source.kind folder needs a path there"),
         ({"faces": {"label_maps": "pyfacer"}}, "faces.parser_weights is null; faces.label_maps pyfacer needs a path"),
         (
+            {"faces": {"landmarks": "dlib"}},
+            "faces.landmark_weights is null; faces.landmarks dlib needs a path there, or the package .*: pip install",
+        ),
+        (
+            {"faces": {"landmarks": "dlib", "landmark_weights": "package"}},
+            "faces.landmark_weights is 'package', which is not installed; allowed: a path, or pip install face-",
+        ),
+        (
+            {"faces": {"landmarks": "none", "label_maps": "landmarks"}},
+            "faces.label_maps is 'landmarks', but faces.landmarks is 'none'; allowed: given or dlib ",
+        ),
+        (
             {"faces": {"detector": "none", "landmarks": "none", "crop_mode": "aligned"}},
             "faces.crop_mode is 'aligned'; allowed only with a detector or landmarks",
         ),
@@ -151,7 +163,8 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ({"source": {"kind": "fgnet"}}, "source.fgnet.path is null; source.kind fgnet needs a path there"),
         (
             {"source": {"kind": "folder", "folder": {"path": "x"}}},
-            r"faces.parser_weights is null; faces.label_maps pyfacer \(by auto\) needs a path there",
+            r"faces.parser_weights is null; faces.label_maps pyfacer \(by auto\) needs a path there, or label maps "
+            r"that come with the pictures, or landmarks \(faces.landmark_weights, or pip install face-recognition-mod",
         ),
         (
             {"source": {"kind": "celebamask_hq"}, "faces": {"detector": "given"}},
@@ -159,7 +172,7 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ),
         (
             {"source": {"kind": "fgnet"}, "faces": {"label_maps": "given"}},
-            "faces.label_maps is 'given', but source fgnet has no label maps; allowed: pyfacer",
+            "faces.label_maps is 'given', but source fgnet has no label maps; allowed: pyfacer, or landmarks",
         ),
         ({"source": {"fgnet": {"min_images": 5, "max_images": 3}}}, "source.fgnet.max_images is 3; allowed: at least"),
         ({"faces": {"landmark_weights": "download"}}, "faces.landmark_weights is 'download'; allowed: a path"),
@@ -200,7 +213,7 @@ def test_recogniser_entries_of_the_schema_are_those_of_the_library():
         ({"scraping": {"hosts": ["http://a.org"]}}, "scraping.hosts.0 is 'http://a.org'; allowed: string, of the form"),
     ],
 )
-def test_a_wrong_setting_names_key_value_and_what_is_allowed(given, message):
+def test_a_wrong_setting_names_key_value_and_what_is_allowed(given, message, no_model_package):
     with pytest.raises(config.ConfigError, match=message):
         config.complete(given)
 
@@ -340,6 +353,14 @@ def test_merged_configuration_is_written(tmp_path):
     [
         ({}, {}, ("given", "given", "given")),
         ({"kind": "folder"}, {}, ("mtcnn", "pyfacer", "none")),
+        ({"kind": "folder"}, {"parser_weights": None, "landmark_weights": "w.dat"}, ("mtcnn", "landmarks", "dlib")),
+        ({"kind": "fgnet"}, {"parser_weights": None}, ("mtcnn", "landmarks", "given")),
+        (
+            {"kind": "folder", "folder": {"landmark_suffix": ".npy"}},
+            {"parser_weights": None},
+            ("given", "landmarks", "given"),
+        ),
+        ({}, {"label_maps": "landmarks"}, ("given", "landmarks", "given")),
         ({"kind": "folder"}, {"landmark_weights": "w.dat"}, ("mtcnn", "pyfacer", "dlib")),
         ({"kind": "folder", "folder": {"label_suffix": ".png", "landmark_suffix": ".pts"}}, {}, ("given",) * 3),
         ({"kind": "folder", "folder": {"label_suffix": ".png"}}, {"detector": "none"}, ("none", "given", "none")),
@@ -349,12 +370,56 @@ def test_merged_configuration_is_written(tmp_path):
         ({}, {"detector": "mtcnn", "landmarks": "none"}, ("mtcnn", "given", "none")),
     ],
 )
-def test_auto_takes_what_came_with_the_pictures_else_a_model(source, faces, chosen):
+def test_auto_takes_what_came_with_the_pictures_else_a_model(source, faces, chosen, no_model_package):
+    assert auto_faces(source, faces) == (*chosen, faces.get("landmark_weights"))
+
+
+@pytest.mark.parametrize(
+    ("source", "faces", "chosen"),
+    [
+        ({}, {}, ("given", "given", "given", None)),  # nothing changes for the sample
+        ({"kind": "folder"}, {}, ("mtcnn", "pyfacer", "dlib", "package")),
+        ({"kind": "folder"}, {"parser_weights": None}, ("mtcnn", "landmarks", "dlib", "package")),
+        ({"kind": "folder"}, {"landmark_weights": "w.dat"}, ("mtcnn", "pyfacer", "dlib", "w.dat")),
+        ({"kind": "folder"}, {"landmark_weights": "package"}, ("mtcnn", "pyfacer", "dlib", "package")),
+        ({"kind": "folder"}, {"landmarks": "none"}, ("mtcnn", "pyfacer", "none", None)),
+        ({"kind": "folder"}, {"landmarks": "dlib"}, ("mtcnn", "pyfacer", "dlib", "package")),
+        ({"kind": "folder", "folder": {"landmark_suffix": ".pts"}}, {}, ("given", "pyfacer", "given", None)),
+        ({"kind": "fgnet"}, {}, ("mtcnn", "pyfacer", "dlib", "package")),
+        ({"kind": "fgnet"}, {"landmarks": "given"}, ("mtcnn", "pyfacer", "given", None)),
+        ({"kind": "celebamask_hq"}, {"detector": "none"}, ("none", "given", "dlib", "package")),
+    ],
+)
+def test_the_installed_package_s_landmarks_come_after_those_of_all_pictures_and_a_file(
+    source, faces, chosen, model_package_here
+):
+    assert auto_faces(source, faces) == chosen
+
+
+def auto_faces(source, faces):
+    """Detector, label maps, landmarks and their file, as jobs are told."""
     sources = {"folder": {"path": "p"}, "fgnet": {"path": "p"}, "celebamask_hq": {"path": "p", "identity_file": "i"}}
     given = {"source": sources | source, "faces": {"parser_weights": "p.pt"} | faces}
     given["source"]["folder"] = {"path": "p"} | given["source"]["folder"]
     found = config.faces_settings(config.complete(given))
-    assert (found["detector"], found["label_maps"], found["landmarks"]) == chosen
+    return tuple(found[key] for key in ("detector", "label_maps", "landmarks", "landmark_weights"))
+
+
+def test_where_the_package_lies_is_no_part_of_what_jobs_are_told(model_package_here):
+    found = config.complete({"source": {"kind": "folder", "folder": {"path": "p"}}, "root": "data"})
+    assert config.face_model_files(found) == ["package"]
+    assert str(model_package_here) not in repr(config.faces_settings(found)) + repr(config.decided(found))
+    with pytest.raises(
+        config.ConfigError, match=r"faces\.landmark_sha256 is 0+; allowed: null, as the package's file has"
+    ):
+        config.complete({"faces": {"landmarks": "dlib", "landmark_sha256": "0" * 64}})
+    known = model_package.LANDMARKS.sha256.upper()
+    config.complete({"faces": {"landmarks": "dlib", "landmark_sha256": known}})
+    config.complete({"faces": {"landmark_sha256": "0" * 64}})  # of no use: the sample's landmarks come with it
+
+
+def test_a_package_that_is_not_needed_need_not_be_installed(no_model_package):
+    assert config.face_model_files(config.complete({"faces": {"landmark_weights": "package"}})) == []
 
 
 def test_model_files_are_those_that_the_choices_need():

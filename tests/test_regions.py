@@ -4,13 +4,15 @@ import itertools
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from leam import paper, regions, storage
+from leam import files, paper, regions, storage
 from leam.analyses.regions import measure as regions_measure
+from leam.analyses.regions import table as regions_table
 from leam.regions import REGIONS
 from leam.sample import rendering
 
@@ -166,6 +168,28 @@ def test_counts_per_identity(shards, tmp_path):
     sums = table.groupby(["identity", "polarity", "layer", "threshold"], observed=True)["percent"].sum()
     np.testing.assert_allclose(sums, 100)
     assert row.loc[("p", "loss", "c", "1", "face"), "area_percent"] == 50
+
+
+def test_of_regions_that_maps_cannot_have_nothing_is_known_and_absent_ones_have_no_area(shards, tmp_path):
+    maps_path, faces_path, _ = shards
+    outputs = tmp_path / "regions.parquet", tmp_path / "images.parquet"
+    with h5py.File(faces_path, "r+") as shard:
+        storage.write_unseen_regions(shard, ["hair", "neck"])
+    files.digest_path(faces_path).unlink()
+    regions_measure.count_regions([maps_path], [faces_path], *outputs, "m", grid=4)
+    for path in outputs:
+        table = pd.read_parquet(path)
+        shares = table.filter(like="percent")
+        unseen = table["region"].isin(["hair", "neck"])
+        assert shares[unseen].isna().all(axis=None) and shares[~unseen].notna().all(axis=None)
+    table = regions_table.share_regions(pd.read_parquet(outputs[0]))
+    known = table.filter(regex="percent|enrichment|rank").drop(columns="percent")
+    unseen = table["region"].isin(["hair", "neck"])
+    assert known[unseen].isna().all(axis=None) and table.loc[unseen, "percent"].isna().all()
+    absent = table[(table["region"] == "hat") & (table["threshold"] == "1")]  # of which there could be pixels
+    assert (absent["area_percent"] == 0).all() and absent["pooled_percent"].notna().all()
+    of_set = table[(table["layer"] == "all") & (table["polarity"] == "loss") & (table["threshold"] == "1")]
+    assert of_set["regions"].unique().tolist() == [2]  # background and face have an area
 
 
 def test_the_attainable_share_against_a_loop_over_pairs():

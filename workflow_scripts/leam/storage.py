@@ -357,6 +357,16 @@ def read_ledger(shard: h5py.File) -> list[dict[str, str]]:
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
+def write_unseen_regions(shard: h5py.File, regions: Iterable[str]) -> None:
+    """Say which regions the maps of a faces file cannot have, whatever the pictures show."""
+    shard.attrs["unseen_regions"] = list(regions)
+
+
+def read_unseen_regions(shard: h5py.File) -> list[str]:
+    """The regions that the maps of a faces file cannot have; of most files none."""
+    return [str(region) for region in shard.attrs.get("unseen_regions", ())]
+
+
 def write_faces(shard: h5py.File, faces: Faces) -> None:
     group = _group_of(shard, faces.identity)
     _put_strings(group, "images", faces.images)

@@ -88,3 +88,8 @@ def test_the_margin_in_use_is_the_detectors_unless_it_is_set():
     assert faces_stage.face_settings({"detector": "mtcnn", "crop_margin": 0}).margin == 0
     assert set(faces_stage.DETECTOR_MARGINS) == set(detection.DETECTORS)
     assert json.dumps(faces_stage.DETECTOR_MARGINS)
+
+
+def test_regions_by_landmarks_have_no_base_rates_of_the_paper(images, tmp_path):
+    with pytest.raises(ValueError, match="label_maps is landmarks; maps without hair cannot be compared"):
+        margin_table.calibrate_margin([images], *[tmp_path / "x"] * 3, {"label_maps": "landmarks"})

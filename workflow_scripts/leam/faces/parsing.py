@@ -21,7 +21,8 @@ from leam.regions import REGIONS
 if TYPE_CHECKING:
     import torch
 
-PARSERS = ("given", "pyfacer")
+BY_LANDMARKS = "landmarks"
+PARSERS = ("given", "pyfacer", BY_LANDMARKS)
 MODEL = "farl/celebm/448"
 VIEW_PX = 448
 HALF = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # to coordinates with pixel centres at 0.5

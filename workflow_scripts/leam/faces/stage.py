@@ -44,8 +44,10 @@ from leam.faces.detection import (
 from leam.faces.fingerprints import thumbnail
 from leam.faces.frames import aligned_frame, square_frame, transform, warp, warp_labels
 from leam.faces.landmarks import RECTANGLES, LandmarkPredictor, landmark_frame
-from leam.faces.parsing import PARSERS, RegionParser, parser_url
+from leam.faces.parsing import BY_LANDMARKS, PARSERS, RegionParser, parser_url
+from leam.faces.polygons import UNSEEN, landmark_regions
 from leam.images import decode_labels
+from leam.model_package import IN_PACKAGE, LANDMARKS
 from leam.reasons import NO_LABELS, NO_LANDMARKS, NO_RECT, OK, UnusablePictureError, one_line, reason_kind
 
 log = logging.getLogger(__name__)
@@ -74,10 +76,11 @@ class FaceSettings:
     detector_threshold : least confidence, 0 to 1; None: the detector's own
     several : which of several faces that mtcnn or retinaface finds is taken: "discard" (none), "largest", "central"
     rect_margin : how far around a link's rectangle the detector looks, as a fraction of its longer side
-    label_maps : "given" (those that came with the pictures) or "pyfacer" (FaRL's parser)
+    label_maps : "given" (those that came with the pictures), "pyfacer" (FaRL's parser), "landmarks" (polygons of them)
     landmarks : "given", "dlib" or "none"; landmark_box : dlib's rectangle, "dlib" (its own detector's) or "detected";
         landmarks_required : discard images without them
-    *_weights, *_sha256 : the model files, and the digests they must have (None: any)
+    *_weights, *_sha256 : the model files, and the digests they must have (None: any); landmark_weights "package" is the
+        installed package's file
     min_face_px : least shorter side of the face's box, in pixels of the picture
     crop_mode : "box" (square around the box), "aligned" (onto ArcFace's template) or "whole" picture
     crop_margin : added on each side of the square, as a fraction of the box's longer side (mode "box") or of the
@@ -139,10 +142,14 @@ class FaceSettings:
             raise ValueError(f"faces.{name}: expected a whole number, found {value!r}")
 
     def _check_points(self) -> None:
-        """The aligned crop and the parser need points, which must come from somewhere."""
-        if (self.crop_mode, self.align_by, self.landmarks) == ("aligned", "landmarks", "none"):
+        """What needs points: polygons 68, the parser five, the aligned crop either, which must come from somewhere."""
+        if self.landmarks != "none":
+            return
+        if (self.crop_mode, self.align_by) == ("aligned", "landmarks"):
             raise ValueError("faces.align_by: landmarks needs some, but faces.landmarks is none")
-        if self.detector != "none" or self.landmarks != "none":
+        if self.label_maps == BY_LANDMARKS:
+            raise ValueError("faces.label_maps: landmarks, but faces.landmarks is none")
+        if self.detector != "none":
             return
         for name, value in (("crop_mode", "aligned"), ("label_maps", "pyfacer")):
             if getattr(self, name) == value:
@@ -172,12 +179,16 @@ class FaceSettings:
         Raises FileNotFoundError or ValueError for a file that is not named, not there, or not the expected one.
         """
         return {
-            f"{kind}_weights": verified_file(
-                f"faces.{kind}_weights", *(getattr(self, f"{kind}_{what}") for what in FILE_SETTINGS)
-            )
+            f"{kind}_weights": self._file(kind)
             for kind, (choice, value) in MODEL_FILES.items()
             if getattr(self, choice) == value
         }
+
+    def _file(self, kind: str) -> tuple[Path, str]:
+        path, expected = (getattr(self, f"{kind}_{what}") for what in FILE_SETTINGS)
+        if kind == "landmark" and path == IN_PACKAGE:
+            return packaged_landmarks(expected)
+        return verified_file(f"faces.{kind}_weights", path, expected)
 
 
 def verified_file(setting: str, path: str | None, expected: str | None) -> tuple[Path, str]:
@@ -190,6 +201,15 @@ def verified_file(setting: str, path: str | None, expected: str | None) -> tuple
     if expected and found != expected.lower():
         raise ValueError(f"{setting}: {path} has SHA-256 {found}, expected {expected}")
     return Path(path), found
+
+
+def packaged_landmarks(expected: str | None) -> tuple[Path, str]:
+    """The landmark file of the installed package and its SHA-256, which must be the ``expected`` one (None: known)."""
+    try:
+        path = LANDMARKS.path()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"faces.landmark_weights: {error}") from error
+    return verified_file("faces.landmark_weights", str(path), expected or LANDMARKS.sha256)
 
 
 def face_settings(section: dict) -> FaceSettings:
@@ -205,7 +225,8 @@ def fetch_face_models(output: str | Path, settings: dict) -> None:
     """Get and check the model files of a configuration section; write their path, SHA-256 and size (JSON).
 
     Where the path is "download", pyfacer's own file is fetched to the output's folder; a file that is there already
-    with the expected SHA-256 is not fetched again. Raises ValueError or OSError, naming the setting.
+    with the expected SHA-256 is not fetched again. One in the installed package keeps "package" for its path, as
+    environments move. Raises ValueError or OSError, naming the setting.
     """
     settings, output = dict(settings), Path(output)
     for kind, address in {"detector": retinaface_url, "parser": parser_url}.items():
@@ -214,7 +235,11 @@ def fetch_face_models(output: str | Path, settings: dict) -> None:
             settings[f"{kind}_weights"] = str(_download(kind, address(), output.parent, settings[f"{kind}_sha256"]))
     used = face_settings(settings).files()
     facts = {
-        name: {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+        name: {
+            "path": IN_PACKAGE if settings[name] == IN_PACKAGE else str(path),
+            "sha256": digest,
+            "bytes": path.stat().st_size,
+        }
         for name, (path, digest) in used.items()
     }
     with files.whole_file(output) as part:
@@ -365,7 +390,7 @@ def place_face(
     face = choose_face(faces, settings.several, picture.middle, settings.min_face_px)
     face.landmarks = _landmarks(picture, face, settings, models)
     if not is_known(face.landmarks):
-        if settings.landmarks_required:
+        if settings.landmarks_required or settings.label_maps == BY_LANDMARKS:
             raise UnusablePictureError(NO_LANDMARKS)
     elif not is_known(face.points):
         face.points = five_points(face.landmarks)
@@ -378,6 +403,15 @@ def _landmarks(picture: DecodedPicture, face: Face, settings: FaceSettings, mode
     if settings.landmarks == "dlib":
         return _loaded(models.predictor, "faces.landmarks: dlib")(picture.pixels, face)
     return picture.landmarks if settings.landmarks == "given" and is_known(picture.landmarks) else unknown(N_LANDMARKS)
+
+
+def regions_without_parser(
+    picture: DecodedPicture, face: Face, frame: np.ndarray, settings: FaceSettings
+) -> np.ndarray:
+    """(S, S): the label map of a face by its landmarks, or the given one; raises UnusablePictureError."""
+    if settings.label_maps == BY_LANDMARKS:
+        return landmark_regions(transform(face.landmarks, frame), settings.crop_size)
+    return given_regions(picture, frame, settings.crop_size)
 
 
 def given_regions(picture: DecodedPicture, frame: np.ndarray, size: int) -> np.ndarray:
@@ -396,7 +430,7 @@ def crop_faces(
         try:
             face, frame = place_face(picture, faces, settings, models)
             if models.parser is None:
-                regions.append(given_regions(picture, frame, size))
+                regions.append(regions_without_parser(picture, face, frame, settings))
             placed.append((picture, face, frame, len(faces)))
         except UnusablePictureError as reason:
             reasons[picture.image] = str(reason)
@@ -496,6 +530,8 @@ def parse_faces(
         storage.open_shard(images, "images") as source,
         storage.create_shard(output, "faces", **_provenance(settings, models), **(attributes or {})) as target,
     ):
+        if settings.label_maps == BY_LANDMARKS:
+            storage.write_unseen_regions(target, UNSEEN)
         ledger, kept, discarded = storage.read_ledger(source), [], []
         for identity in sorted({row["identity"] for row in ledger}):
             faces, reasons = _usable(source, identity, ledger, settings, models)

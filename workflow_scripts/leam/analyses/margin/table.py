@@ -14,6 +14,7 @@ import pandas as pd
 from leam import paper, storage
 from leam.analyses.margin.figure import plot_margins
 from leam.faces.frames import square_frame, warp_labels
+from leam.faces.parsing import BY_LANDMARKS
 from leam.faces.stage import FaceSettings, Models, face_settings, load_models, parse_identity, tune
 from leam.regions import REGIONS
 from leam.tables import write_table
@@ -39,11 +40,13 @@ def calibrate_margin(
     images : the images shards; table : one row per margin and region, with the distance of the margin's shares from
         the paper's: half the sum of absolute differences, in percent of the crop
     Faces are found and parsed once, in crops of the largest margin, of which the others are the middle. Raises
-    ValueError if crops are not cut from boxes, or nobody has a usable face.
+    ValueError if crops are not cut from boxes, label maps are drawn from landmarks, or nobody has a usable face.
     """
     settings = settings if isinstance(settings, FaceSettings) else face_settings(settings)
     if settings.crop_mode != "box":
         raise ValueError(f"faces.crop_mode is {settings.crop_mode}; only box crops have a margin to calibrate")
+    if settings.label_maps == BY_LANDMARKS:
+        raise ValueError("faces.label_maps is landmarks; maps without hair cannot be compared with the paper's")
     widest = max(TRIED_MARGINS)
     wide = dataclasses.replace(settings, crop_margin=widest, crop_size=round(BOX_PX * (1 + 2 * widest)))
     models = load_models(wide, device)

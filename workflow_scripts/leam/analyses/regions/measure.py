@@ -38,7 +38,8 @@ def count_regions(
     identity), ``percent`` (of the identity's counted pixels; NaN when it has none), ``area_percent`` (the region's
     share of all pixels of the same images), ``attainable_percent`` (what ``percent`` would be if as many of each pair's
     pixels as the anchor's region has room for lay in it), ``pairs``, ``empty_pairs`` (whose map is zero everywhere) and
-    ``untrained``. Layer "all" is the whole model: the counts of its layers added up.
+    ``untrained``. Layer "all" is the whole model: the counts of its layers added up. Of regions that the label maps
+    cannot have (``storage.read_unseen_regions``) all shares are NaN: nothing is known of them.
     images_output : ``percent`` of each single image (over its pairs as anchor) for the whole model, full activation and
     top 1 % (docs/method.md 6): one row per polarity, threshold, identity, image and region.
     """
@@ -51,11 +52,13 @@ def count_regions(
                 "region": list(REGIONS),
             }
             untrained = storage.is_untrained(shard)
+            unseen = storage.read_unseen_regions(parsed)
             names = storage.identities(shard)
             for identity in names:
                 counts = storage.read_counts(shard, identity)
-                tables.append(_count_identity(counts, shard, parsed, identity, axes, grid))
-                images.append(_share_images(counts, shard, identity, axes["threshold"]))
+                counted = _count_identity(counts, shard, parsed, identity, axes, grid)
+                tables.append(_without_shares(counted, unseen))
+                images.append(_without_shares(_share_images(counts, shard, identity, axes["threshold"]), unseen))
         log.info("%s: %d identities", maps_path, len(names))
     for rows, columns, path in ((tables, COUNT_COLUMNS, output), (images, IMAGE_COLUMNS, images_output)):
         table = concatenate(rows, columns, **COUNT_TYPES)
@@ -64,6 +67,13 @@ def count_regions(
         named = [key for key in (*COUNT_KEYS, "image") if key in table]
         with files.whole_file(path) as part:
             categorise(table, named).to_parquet(part, index=False)
+
+
+def _without_shares(table: pd.DataFrame, unseen: list[str]) -> pd.DataFrame:
+    """The rows of regions that the label maps cannot have, their shares NaN."""
+    columns = [column for column in table if column.endswith("percent")]
+    table.loc[table["region"].isin(unseen), columns] = np.nan
+    return table
 
 
 def _count_identity(

@@ -5,6 +5,7 @@ Shape letters: I identities, K cells (polarity x layer x threshold x region), R 
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from leam import paper
@@ -22,6 +23,7 @@ def share_regions(counts: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
     identities' pixels together; area_percent : the region's share of all pixels; attainable_percent : mean over
     identities of the largest share that the region has room for; enrichment : percent / area_percent (NaN for a region
     without area); rank : of the enrichment among the ``regions`` that have one in that pixel set, 1 is the highest.
+    All are NaN for a region that the label maps cannot have.
     Intervals need two identities, and are NaN with one.
     """
     counts = counts.sort_values("identity", kind="stable")
@@ -33,7 +35,8 @@ def share_regions(counts: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
     )
     count = counts["count"].to_numpy(float).reshape(shape).sum(0)
     table = cells.assign(percent=percent.value, area_percent=area.value)
-    table["pooled_percent"] = share_percents(count.reshape(-1, len(REGIONS))).ravel()
+    pooled = share_percents(count.reshape(-1, len(REGIONS))).ravel()
+    table["pooled_percent"] = np.where(np.isnan(area.value), np.nan, pooled)
     table["attainable_percent"] = attainable.value
     enrichment = percent.over(area)
     table["enrichment"] = enrichment.value

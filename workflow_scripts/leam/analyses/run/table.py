@@ -16,13 +16,18 @@ CROPS = {
     "aligned": "alignment onto ArcFace's template",
     "whole": "the pictures as they are",
 }
+REGIONS_FROM = {
+    "pyfacer": "FaRL's parser",
+    "given": "label maps that came with the pictures",
+    "landmarks": "polygons of landmarks (no hair, ears, neck, clothes, glasses, hats, jewellery)",
+}
 PLACED = {"stretched": "stretched over the input", "centred": "placed by receptive fields"}
 PAPER_RUN = {  # the paper's run, in words
     "people": "1,000 people in photographs",
     "recognisers": ", ".join(PAPER_MODELS),
     "shared": ", ".join(PAPER_MODELS),
     "untrained": NONE,
-    "regions": "FaRL's parser",
+    "regions": REGIONS_FROM["pyfacer"],
     "crop": CROPS["box"],
     "maps": "maps stretched over the input, target cosine",
 }
@@ -88,9 +93,7 @@ def _facts(config: dict, people: int, words: str, mark: str = "") -> dict[str, s
         "recognisers": joined(models),
         "shared": joined([name for name in models if name in PAPER_MODELS]),
         "untrained": joined(untrained),
-        "regions": PAPER_RUN["regions"]
-        if faces["label_maps"] == "pyfacer"
-        else "label maps that came with the pictures",
+        "regions": REGIONS_FROM[faces["label_maps"]],
         "crop": CROPS[faces["crop_mode"]],
         "maps": f"maps {PLACED[config['maps']['placement']]}, target {config['maps']['target']}",
     }
