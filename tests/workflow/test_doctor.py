@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from leam import config as settings
-from leam import doctor, surroundings
+from leam import doctor, model_package, surroundings
 from runs import ROOT
 from shards import make_faces, write_faces
 
@@ -103,6 +103,43 @@ def test_weights_are_looked_at(tmp_path):
     assert "expected 0000" in doctor.look_at_weights(config)[1].sentence
     config["recognisers"] = {"AF_R18": {"untrained": True}}
     assert doctor.look_at_weights(config)[1].state == "note"
+
+
+def of_photographs(tmp_path, **more):
+    (tmp_path / "people" / "ann").mkdir(parents=True)
+    (tmp_path / "people" / "ann" / "1.jpg").touch()
+    source = {"kind": "folder", "folder": {"path": str(tmp_path / "people")}}
+    return settings.complete({"source": source, "models": ["dlib_resnet"]} | more)
+
+
+def test_what_finds_and_marks_faces_is_named_with_its_file_licence_and_what_is_lost(tmp_path):
+    found = {line.sentence.split(":")[0]: line for line in doctor.look_at_face_models(of_photographs(tmp_path))}
+    assert found["detector"].state == "ok" and "licence: MIT" in found["detector"].sentence
+    assert f"in {model_package.LANDMARKS.path()}" in found["landmarks"].sentence
+    assert "iBUG 300-W" in found["landmarks"].sentence
+    assert found["regions"].state == "note" and "without: hair, ears" in found["regions"].sentence
+
+
+def test_a_model_file_that_is_missing_or_another_is_a_fault(tmp_path):
+    config = of_photographs(tmp_path, faces={"landmark_weights": str(tmp_path / "absent.dat")})
+    fault, *others = doctor.look_at_face_models(config)
+    assert fault.state == "MISSING" and "faces.landmark_weights: no such file" in fault.sentence and len(others) == 3
+    (tmp_path / "w.dat").write_bytes(b"x")
+    faces = {"landmark_weights": str(tmp_path / "w.dat"), "landmark_sha256": "0" * 64}
+    again = settings.complete(config | {"faces": config["faces"] | faces})
+    assert "expected 0000" in doctor.look_at_face_models(again)[0].sentence
+
+
+def test_crops_that_are_too_coarse_or_not_aligned_are_said(tmp_path):
+    config = of_photographs(tmp_path)
+    coarse, boxes = doctor.look_at_crops(config)
+    assert "112 px are less than dlib_resnet can take in; faces.crop_size 150" in coarse.sentence
+    assert "crop_mode: aligned" in boxes.sentence
+    aligned = settings.complete(config | {"faces": config["faces"] | {"crop_mode": "aligned", "crop_size": 140}})
+    (coarse,) = doctor.look_at_crops(aligned)
+    assert "faces.crop_size 210 gives them all" in coarse.sentence
+    fine = settings.complete(aligned | {"faces": aligned["faces"] | {"crop_size": 210}})
+    assert doctor.look_at_crops(fine) == []
 
 
 def test_files_that_are_cut_short_are_named(tmp_path):

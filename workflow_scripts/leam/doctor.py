@@ -7,6 +7,7 @@ Works without Slurm, and changes nothing. Exit status 1 when something would sto
 
 import argparse
 import ast
+import contextlib
 import operator
 import os
 import re
@@ -21,9 +22,10 @@ from pathlib import Path
 import yaml
 
 from leam import config as settings
-from leam import joblog, links, scale, storage, surroundings, weights
+from leam import joblog, links, origins, scale, storage, surroundings, weights
 from leam.model_package import IN_PACKAGE
 from leam.recognisers import registry
+from leam.regions import CROP_UNITS
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ("sbatch", "squeue", "sacct", "scancel", "sinfo", "scontrol", "sacctmgr")
@@ -217,7 +219,63 @@ def _weights(recogniser: registry.Recogniser) -> tuple[str, str]:
         "verified" if recogniser.sha256 else f"SHA-256 {str(facts['sha256'])[:12]}..., with nothing to compare it to"
     )
     place = registry.existing_weights(recogniser) if facts["path"] == IN_PACKAGE else facts["path"]
-    return OK, f"{recogniser.name}: {place}, {checked}"
+    return OK, f"{recogniser.name}: {place}, {checked}; licence: {origins.recogniser_origin(recogniser).licence}"
+
+
+def look_at_face_models(config: dict) -> list[Finding]:
+    """What finds, parses and marks faces: where its file is, its licence, and what is lost where there is none."""
+    faces = settings.chosen_faces(config)
+    places, fault = _face_files(config)
+    found = [Finding("faces", FAULT, fault)] * bool(fault)
+    for origin in origins.face_origins(faces):
+        place = places.get(origin.part)
+        said = [f"{origin.part}: {origin.words}", *([f"in {place}"] * bool(place))]
+        said += [f"licence: {origin.licence}"] * bool(origin.licence)
+        said += [f"without: {origin.lost}"] * bool(origin.lost)
+        found.append(Finding("faces", NOTE if origin.lost else OK, "; ".join(said)))
+    return found
+
+
+def _face_files(config: dict) -> tuple[dict[str, str], str]:
+    """{part: its file}, verified, and what is wrong with one of them."""
+    from leam.faces.stage import FILE_PARTS, face_settings
+
+    section = settings.faces_settings(config)
+    fetched = {key for key in FILE_PARTS if section[key] == settings.DOWNLOAD}
+    try:
+        if not fetched:
+            used = face_settings(section).files()
+            return {FILE_PARTS[name]: str(path) for name, (path, _) in used.items()}, ""
+    except (OSError, ValueError) as error:
+        return {}, str(error)
+    return {FILE_PARTS[name]: "what is downloaded before the first picture" for name in fetched}, ""
+
+
+def look_at_crops(config: dict) -> list[Finding]:
+    """Recognisers that get fewer pixels of a crop than they take, and those that want it aligned."""
+    faces, entries = settings.chosen_faces(config), {}
+    for name in config["models"]:
+        with contextlib.suppress(registry.ModelError):  # said where weights are looked at
+            entries[name] = registry.recogniser(name, settings.recogniser_in_crop(config, name))
+    found = []
+    wanted = {name: _wanted_px(recogniser) for name, recogniser in entries.items()}
+    if coarse := [name for name, pixels in wanted.items() if pixels > faces["crop_size"]]:
+        words = f"{faces['crop_size']} px are less than {', '.join(coarse)} can take in"
+        found.append(Finding("crops", NOTE, f"{words}; faces.crop_size {max(wanted.values())} gives them all"))
+    if faces["crop_mode"] != "aligned":
+        found += [
+            Finding("crops", NOTE, f"{name} knows people better in aligned crops (faces.crop_mode: aligned)")
+            for name, recogniser in entries.items()
+            if recogniser.aligned_window is not None
+        ]
+    return found
+
+
+def _wanted_px(recogniser: registry.Recogniser) -> int:
+    """The side of a crop of which every pixel of the recogniser's window is one of its input, at least."""
+    top, left, bottom, right = recogniser.window
+    height, width = recogniser.input_size
+    return round(CROP_UNITS * max(height / (bottom - top), width / (right - left)))
 
 
 # ------------------------------------------------------------------------------------------------- results and costs
@@ -380,7 +438,8 @@ def main() -> int:
     findings = [*_look_at_profile(given.profile, given.workflow_profile), *look_at_home(), look_for_gpu()]
     try:
         config = settings.complete(_read_yaml(given.configfile) if given.configfile else {})
-        findings += [*look_at_weights(config), look_at_results(Path(config["results"]))]
+        findings += [*look_at_weights(config), *look_at_face_models(config), *look_at_crops(config)]
+        findings.append(look_at_results(Path(config["results"])))
         findings += [look_at_privacy(config), *(faults := look_at_plan(config))]
         if not faults:
             planned = plan_jobs(["--configfile", given.configfile] if given.configfile else [])

@@ -41,6 +41,9 @@ def test_the_table_counts_what_was_kept(tmp_path):
     assert found.loc["people without usable images"].tolist() == ["0", "1"]
     assert found.loc["people", "this_run"].startswith("2 rendered people")
     assert found.loc["layers per recogniser"].tolist() == ["9", "9"]
+    told = found["this_run"][found.index.str.startswith("origin of ")]
+    assert told["origin of landmarks"] == "those that came with the pictures"
+    assert told["origin of recogniser"].str.endswith("; the project's own").all() and len(told) == 3 + 2
 
 
 def test_captions_say_under_which_fill_they_are():

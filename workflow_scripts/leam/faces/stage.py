@@ -63,6 +63,8 @@ MODEL_FILES = {
     "landmark": ("landmarks", "dlib"),
 }
 FILE_SETTINGS = ("weights", "sha256")
+# {the setting that names a model file: the part of a run that needs it}
+FILE_PARTS = {"detector_weights": "detector", "parser_weights": "regions", "landmark_weights": "landmarks"}
 DECODED_PX = 32_000_000  # decoded pictures held at a time
 Model = TypeVar("Model")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from leam import paper
 from leam.analyses.occlusion import BLACK_FILL
 from leam.analyses.retention import read_retention
+from leam.origins import face_origins, recogniser_origin
 from leam.recognisers import registry
 
 PAPER_MODELS = ("AF_R18", "AF_R50", "AF_R100", "CF_R18", "CF_R50", "CF_R100", "IR_CASIA", "IR_VGG", "VGG_16")
@@ -109,6 +110,9 @@ def tabulate_run(retention: str | Path, output: str | Path, config: dict, words:
 
     from leam.tables import write_table
 
+    entries = config["recognisers"]
+    used = face_origins(config["faces"])
+    used += [recogniser_origin(registry.recogniser(name, entries.get(name))) for name in config["models"]]
     people, total = read_retention(retention)
     ours = _facts(config, len(people), words)
     lost = (people["kept"] == 0).sum()
@@ -125,6 +129,9 @@ def tabulate_run(retention: str | Path, output: str | Path, config: dict, words:
         ("crop", PAPER_RUN["crop"], ours["crop"]),
         ("maps", PAPER_RUN["maps"], ours["maps"]),
         ("polarity of the maps", "loss in the equations, similarity in the prose", "both"),
+    ]
+    rows += [
+        (f"origin of {origin.part}", "", "; ".join(filter(None, (origin.words, origin.licence)))) for origin in used
     ]
     write_table(pd.DataFrame(rows, columns=["fact", "paper", "this_run"]), output)
 
