@@ -3,6 +3,7 @@
 Nothing of them is written anywhere but to pytest's temporary folder.
 """
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -10,12 +11,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
+from sklearn.metrics import roc_auc_score
 
 from leam import images, links, storage
+from leam.embedding import normalise
 from leam.faces import detection, frames
 from leam.faces import stage as faces_stage
+from leam.recognisers import networks, registry
 from leam.regions import REGIONS
 from listed import people_of
+from runs import ROOT
 
 REAL = Path(os.environ.get("LEAM_REAL", "unset"))
 WEIGHTS = {
@@ -58,6 +64,30 @@ def people(request, photographs):
     detector, mode = request.param
     settings = PHOTOGRAPHS | {"detector": detector, "crop_mode": mode, "crop_size": 224, "crop_margin": 0.2}
     return parsed(photographs, photographs.with_name(f"{detector}.{mode}.h5"), **settings)
+
+
+@pytest.mark.parametrize("align_by", ["points", "landmarks"])
+def test_one_aligned_crop_serves_recognisers_of_two_alignments(photographs, tmp_path, align_by):
+    """ArcFace's two and dlib's see their own windows of it: 38 genuine pairs, 262 of two people."""
+    settings = {"detector": "mtcnn", "label_maps": "landmarks", "landmarks": "dlib", "landmark_weights": "package"}
+    settings |= {"crop_mode": "aligned", "crop_margin": 0.125, "crop_size": 210, "align_by": align_by}
+    faces_stage.parse_faces(photographs, tmp_path / "faces.h5", settings, device="cpu", threads=1)
+    with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
+        people = [storage.read_faces(shard, name) for name in storage.identities(shard)]
+    crops = np.concatenate([person.crops for person in people])
+    who = np.concatenate([[person.identity] * len(person.images) for person in people])
+    one, other = np.triu_indices(len(crops), 1)
+    assert len(crops) == 25
+    described = yaml.safe_load((ROOT / "docs/examples/photos.yaml").read_text())["recognisers"]
+    for name in ("mobilefacenet_y1", "mobilefacenet_casia", "dlib_resnet"):
+        entry = dict(described.get(name, {}))
+        entry |= {"weights": str(REAL / entry["weights"])} if entry else {}
+        plain = registry.recogniser(name, entry)
+        seen = dataclasses.replace(plain, window=registry.window_in_crop(plain, 0.125))
+        with torch.no_grad():
+            found = normalise(networks.build_network(seen)(networks.to_input(crops, seen)))
+        cosines = (found @ found.T).numpy()[one, other]
+        assert roc_auc_score(who[one] == who[other], cosines) > 0.97, name
 
 
 def middle(regions, name):
