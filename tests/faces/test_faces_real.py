@@ -21,7 +21,6 @@ from leam.faces import stage as faces_stage
 from leam.recognisers import networks, registry
 from leam.regions import REGIONS
 from listed import people_of
-from runs import ROOT
 
 REAL = Path(os.environ.get("LEAM_REAL", "unset"))
 WEIGHTS = {
@@ -78,7 +77,7 @@ def test_one_aligned_crop_serves_recognisers_of_two_alignments(photographs, tmp_
     who = np.concatenate([[person.identity] * len(person.images) for person in people])
     one, other = np.triu_indices(len(crops), 1)
     assert len(crops) == 25
-    described = yaml.safe_load((ROOT / "docs/examples/photos.yaml").read_text())["recognisers"]
+    described = yaml.safe_load((Path(__file__).parents[2] / "docs/examples/photos.yaml").read_text())["recognisers"]
     for name in ("mobilefacenet_y1", "mobilefacenet_casia", "dlib_resnet"):
         entry = dict(described.get(name, {}))
         entry |= {"weights": str(REAL / entry["weights"])} if entry else {}
