@@ -13,6 +13,7 @@ from leam import files, images, model_package, storage
 from leam.faces import detection, frames, parsing, polygons
 from leam.faces import stage as faces_stage
 from leam.faces.stage import FaceSettings
+from leam.regions import REGIONS
 from leam.sample import rendering
 from listed import imported, people_of
 from picture_server import serve_folder
@@ -146,6 +147,23 @@ def test_regions_by_landmarks_are_drawn_in_the_crop_and_the_file_says_what_they_
     parse(tmp_path, [pictures], **MODES["whole"])
     with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
         assert storage.read_unseen_regions(shard) == [] and "unseen_regions" not in shard.attrs
+
+
+def test_regions_of_the_package_s_landmarks_lie_where_the_rendered_ones_do(tmp_path):
+    pictures, _ = rendered("ann", [0, 1, 2, 3])
+    settings = {"landmarks": "dlib", "landmark_weights": "package", "crop_size": 96} | MODES["whole"]
+    exact, drawn = (
+        parse(tmp_path, [pictures], label_maps=maps, **settings)[0]["ann"] for maps in ("given", "landmarks")
+    )
+    assert len(drawn.images) >= 2  # dlib's own detector is trained on photographs
+    for row, image in enumerate(drawn.images):
+        theirs = exact.regions[exact.images.index(image)]
+        for region in ("face", "nose", "llip"):
+            ours, seen = (labels == REGIONS.index(region) for labels in (drawn.regions[row], theirs))
+            assert (ours & seen).sum() / (ours | seen).sum() > 0.3
+    with storage.open_shard(tmp_path / "faces.h5", "faces") as shard:
+        assert model_package.LANDMARKS.sha256 in shard.attrs["settings"]
+        assert "site-packages" not in "".join(map(str, shard.attrs.values()))
 
 
 def test_a_face_without_landmarks_has_no_regions_by_them(tmp_path, stub):
