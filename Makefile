@@ -81,15 +81,18 @@ demo: .venv/.run
 # The settings of make photos, guessed when there are none: make photos PHOTOS=folder MINE=other.yaml. Results are in
 # results/ and the name of this file.
 MINE ?= mine.yaml
+RESULTS_OF_MINE = results/$(shell basename "$(MINE)" .yaml)
 
 photos: .venv/.photos
 	@PYTHONPATH=workflow_scripts $(BIN)/python -m leam.guess --output "$(MINE)" -- "$(PHOTOS)"
-	@echo; PYTHONPATH=workflow_scripts $(BIN)/python -m leam.doctor --profile profiles/laptop --cores $(CORES) --configfile "$(MINE)"
+	@echo
+	@PYTHONPATH=workflow_scripts $(BIN)/python -m leam.doctor --profile profiles/laptop --cores $(CORES) --configfile "$(MINE)"
 	@echo
 	$(SNAKEMAKE) --configfile "$(MINE)"
-	@folder="results/$$(basename "$(MINE)" .yaml)"; $(SNAKEMAKE) --configfile "$(MINE)" --report "$$folder/report.html" && \
-	    echo && echo "Report:   $$folder/report.html" && echo "Tables:   $$folder/tables/" && \
-	    echo "Figures:  $$folder/figures/" && echo "Explorer: $$folder/explorer/index.html"
+	$(SNAKEMAKE) --configfile "$(MINE)" --report "$(RESULTS_OF_MINE)/report.html"
+	@echo; echo "Report:   $(RESULTS_OF_MINE)/report.html"; echo "Tables:   $(RESULTS_OF_MINE)/tables/"
+	@echo "Figures:  $(RESULTS_OF_MINE)/figures/"; echo "Explorer: $(RESULTS_OF_MINE)/explorer/index.html"
+	@echo; cat "$(RESULTS_OF_MINE)/verdict.txt"
 
 # make calibration      the calibration's heavier form, about an hour: more people, every placement and target
 calibration: .venv/.run

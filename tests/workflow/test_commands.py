@@ -5,6 +5,7 @@ import ast
 import functools
 import grp
 import importlib
+import itertools
 import os
 import re
 import runpy
@@ -103,6 +104,9 @@ def desk(reader, tmp_path, monkeypatch):
                 (folder / name).symlink_to(ROOT / name)
         for name in re.findall(r"\bREAL=(\w+)", command.text):
             (folder / name).symlink_to(reader / "folder")
+        for name in re.findall(r"\bPHOTOS=(\w+)", command.text):
+            (folder / name).symlink_to(reader / "folder" / "photos")
+            (folder / "mine.yaml").unlink(missing_ok=True)  # which the command writes
         (tmp_path / "home").mkdir()
         monkeypatch.chdir(folder)
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -167,7 +171,8 @@ class Accounts:
             program = Path(words[0]).name
             told = f"no test accounts for `{part.strip()}`: add to Accounts what looks at it; PHRASES are no commands"
             assert hasattr(self, program.replace("-", "_")) or program in ELSEWHERE, told
-            self.files(words[1:])
+            written = [after for word, after in itertools.pairwise(words) if word == "--output"]
+            self.files([word for word in words[1:] if word not in written])
             getattr(self, program.replace("-", "_"), lambda _: None)(words)
 
     def files(self, words):
@@ -206,11 +211,12 @@ class Accounts:
         assert target in re.search(r"^\.PHONY: (.*)$", text, re.M)[1].split(), f"no target {target}"
         for variable in variables:
             assert f"$({variable.partition('=')[0]})" in text, f"the Makefile does not know {variable}"
-        if words[1:] == ["real"]:
-            return  # asks for REAL: see test_docs.py
+        if words[1:] in (["real"], ["photos"]):
+            return  # ask for REAL and PHOTOS: see test_docs.py
         (self.folder / ".venv").mkdir()
         (self.folder / ".venv/.dev").touch()  # as make setup leaves them
         (self.folder / ".venv/.run").touch()
+        (self.folder / ".venv/.photos").touch()
         for line in shell(f"make -n {shlex.join(words[1:])}").replace("\\\n", "").splitlines():
             if line.startswith(".venv/bin/snakemake") or " -m leam." in line:
                 self.account(line)
@@ -221,6 +227,10 @@ class Accounts:
                 assert pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *arguments]) == 0
             case ["-m", "leam.doctor", "--profile", _, "--configfile", _]:
                 self.doctor(words[3:])
+            case ["-m", "leam.guess", *_]:
+                self.run(words, PYTHONPATH="workflow_scripts")
+            case ["-m", "leam.doctor", "--profile", "profiles/laptop", "--cores", _, "--configfile", _]:
+                assert "\ntime " in self.run(words, PYTHONPATH="workflow_scripts")
             case ["-m", "leam.defaults"]:
                 Path("config.yaml").unlink()
                 self.run(words, PYTHONPATH="workflow_scripts")

@@ -169,10 +169,11 @@ def test_the_page_of_the_method_has_what_the_code_has():
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="no make")
-def test_make_real_asks_for_the_folder():
-    unset = {name: value for name, value in os.environ.items() if name != "REAL"}
-    found = subprocess.run(["make", "-n", "real"], cwd=ROOT, capture_output=True, text=True, env=unset)
-    assert found.returncode == 2 and "make real REAL=path" in found.stderr
+@pytest.mark.parametrize(("target", "name", "said"), [("real", "REAL", "path"), ("photos", "PHOTOS", "folder")])
+def test_make_asks_for_the_folder(target, name, said):
+    unset = {key: value for key, value in os.environ.items() if key != name}
+    found = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, env=unset)
+    assert found.returncode == 2 and f"make {target} {name}={said}" in found.stderr
 
 
 def test_every_target_of_the_makefile_is_phony():

@@ -189,6 +189,7 @@ def test_make_takes_paths_with_spaces_and_leaves_homes_to_who_reads_them(tmp_pat
     for name in ("Makefile", "requirements.txt", "requirements-photos.txt"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv/.run").touch()
+    (tmp_path / ".venv/.photos").touch()
 
     def recipe(*words):
         found = subprocess.run(["make", "-n", *words], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -196,6 +197,8 @@ def test_make_takes_paths_with_spaces_and_leaves_homes_to_who_reads_them(tmp_pat
 
     assert recipe("doctor", "CONFIG=~/my settings.yaml") == ['"profiles/slurm"', '"~/my settings.yaml"']
     assert recipe("real", "REAL=my people (1)")[0] == 'root="my people (1)"'
+    photos = recipe("photos", "PHOTOS=~/my people (1)", "MINE=my own.yaml")
+    assert photos[:2] == ['"my own.yaml"', '"~/my people (1)"'] and '"results/my own/report.html"' in photos
 
 
 # ---------------------------------------------------------------------------------------------------------------- locks
