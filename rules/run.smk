@@ -40,7 +40,10 @@ rule tabulate_run:
         "../envs/leam.yaml"
     params:
         code=code_of("tabulate_run"),
-        config=as_it_is(settings.decided(config)),
+        config=as_it_is(
+            settings.decided(config)
+            | {"recognisers": settings.recogniser_entries(config)}
+        ),
         words=SOURCE.words,
     script:
         "../workflow_scripts/tabulate_run.py"

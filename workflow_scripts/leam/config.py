@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
-from leam import sources
+from leam import packs, sources
 from leam.analyses.occlusion import TWIN_FILL, paper_fill
+from leam.faces import BOXES_ALONE
 from leam.files import whole_file
-from leam.model_package import IN_PACKAGE, LANDMARKS, PACKAGE
+from leam.model_package import DETECTOR, IN_PACKAGE, LANDMARKS, PACKAGE
 from leam.names import NO_TEXT, path_faults
 from leam.recognisers import registry
 from leam.regions import WHOLE_MODEL
@@ -50,6 +51,7 @@ NOW_LISTS = ("occlusion.fill",)  # of them, those that had one value
 # themselves what they need.
 NEEDS = (
     (("faces.detector", "retinaface"), "faces.detector_weights"),
+    (("faces.detector", "scrfd"), "faces.detector_weights"),
     (("faces.label_maps", "pyfacer"), "faces.parser_weights"),
     (("faces.landmarks", "dlib"), "faces.landmark_weights"),
 )
@@ -81,7 +83,7 @@ def complete(config: dict, schema_path: str | Path = SCHEMA_PATH) -> dict:
     ]
     if not faults:
         config = _at_home(_with_defaults(config, schema, config.get("preset") or PRESETS[0]), schema)
-        faults = [*_missing(config), *_braces(config), *_contradictions(config)]
+        faults = _detector_file(config) or [*_missing(config), *_braces(config), *_contradictions(config)]
     if faults:
         raise ConfigError("\n".join(f"config: {fault}" for fault in faults))
     return config
@@ -217,7 +219,9 @@ def _braces(config: dict) -> list[str]:
     faces, source = faces_settings(config), chosen_source(config)
     named = {"demographics": resolve(config, config["demographics"])}
     named |= {
-        f"recognisers.{name}.weights": recogniser_entry(config, name).get("weights") for name in config["recognisers"]
+        f"recognisers.{name}.{key}": _entry_of(config, name).get(key)
+        for name in config["recognisers"]
+        for key in ("weights", "pack")
     }
     named |= {f"faces.{key}": faces[key] for key in FACES_PATHS}
     named |= {f"source.{source.kind}, its {name}": path for name, path in source.files().items()}
@@ -257,16 +261,21 @@ def _contradictions(config: dict) -> list[str]:
         for kind in ("detector", "parser")
         if faces[f"{kind}_weights"] == DOWNLOAD and faces[f"{kind}_sha256"] is None
     ]
+    if faces["detector"] in ("scrfd", "dlib") and faces["detector_weights"] == DOWNLOAD:
+        faults.append(f"faces.detector_weights is 'download'; allowed with detector {faces['detector']}: a path")
     for name, section in sections.items():
         most, least = section.get("max_images"), section.get("min_images")
         if most is not None and most < least:
             faults.append(f"source.{name}.max_images is {most}; allowed: at least min_images, {least}")
     if (faces["crop_mode"], faces["align_by"], faces["landmarks"]) == ("aligned", "landmarks", "none"):
         faults.append("faces.align_by is 'landmarks'; allowed only with faces.landmarks given or dlib")
-    if faces["detector"] == faces["landmarks"] == "none":
+    if faces["detector"] in BOXES_ALONE and faces["landmarks"] == "none":
         for key, value in (("crop_mode", "aligned"), ("label_maps", "pyfacer"), ("landmarks_required", True)):
             if faces[key] == value:
-                faults.append(f"faces.{key} is {value!r}; allowed only with a detector or landmarks: both are 'none'")
+                faults.append(
+                    f"faces.{key} is {value!r}; allowed only with landmarks or a detector of five points: landmarks is "
+                    f"'none' and detector {faces['detector']!r}"
+                )
     if faces["label_maps"] == "landmarks" and faces["landmarks"] == "none":
         faults.append(
             f"faces.label_maps is 'landmarks', but faces.landmarks is 'none'; allowed: given or dlib ({LANDMARK_FILE})"
@@ -462,7 +471,7 @@ def _least_margin(config: dict) -> float | None:
     found = []
     for name in config["models"]:
         with contextlib.suppress(registry.ModelError):  # which is said where recognisers are asked for
-            found.append(registry.recogniser(name, config["recognisers"].get(name)))
+            found.append(registry.recogniser(name, _entry_of(config, name)))
     return registry.least_margin(found) or None
 
 
@@ -488,8 +497,24 @@ def faces_settings(config: dict) -> dict:
     """The ``faces`` section with every ``auto`` decided and its paths resolved: what ``parse_faces`` goes by."""
     faces = {key: value for key, value in chosen_faces(config).items() if key != "duplicates"}
     paths = {key: faces[key] for key in FACES_PATHS}
-    kept = (DOWNLOAD, IN_PACKAGE)
-    return faces | {key: path if path in kept else resolve(config, path) for key, path in paths.items()}
+    faces |= {key: path if path in (DOWNLOAD, IN_PACKAGE) else resolve(config, path) for key, path in paths.items()}
+    if faces["detector"] == "scrfd" and paths["detector_weights"] not in (None, DOWNLOAD):
+        found = packs.detector_file(packs.place_of(paths["detector_weights"], config["root"]))
+        return faces | {"detector_weights": str(found)}
+    if faces["detector"] == "dlib" and paths["detector_weights"] is None:
+        return faces | {"detector_weights": IN_PACKAGE}
+    return faces
+
+
+def _detector_file(config: dict) -> list[str]:
+    """The fault of a detector's file that is a pack's or the package's, and not there."""
+    try:
+        faces = faces_settings(config)
+        if faces["detector"] == "dlib" and faces["detector_weights"] == IN_PACKAGE:
+            DETECTOR.path()
+    except (OSError, packs.PackError) as error:
+        return [f"faces.detector_weights: {error}"]
+    return []
 
 
 def face_model_files(config: dict) -> list[str]:
@@ -497,6 +522,7 @@ def face_model_files(config: dict) -> list[str]:
     IN_PACKAGE."""
     chosen, faces = decided(config), faces_settings(config)
     used = [needed.removeprefix("faces.") for (key, value), needed in NEEDS if setting(chosen, key) == value]
+    used += ["detector_weights"] * (faces["detector"] == "dlib")
     return [faces[name] for name in FACES_PATHS if name in used]
 
 
@@ -564,10 +590,17 @@ def age_pattern(config: dict) -> str | None:
 
 
 def recogniser_entry(config: dict, name: str) -> dict:
-    """What the configuration says of a recogniser, its weights' path resolved; {} when it says nothing."""
+    """What the configuration says of a recogniser, its paths resolved, that of its pack written out; {} when it says
+    nothing."""
+    return registry.unpacked(name, _entry_of(config, name))
+
+
+def _entry_of(config: dict, name: str) -> dict:
     entry = dict(config["recognisers"].get(name, {}))
     if registry.is_path(entry.get("weights")):
         entry["weights"] = resolve(config, entry["weights"])
+    if entry.get("pack"):
+        entry["pack"] = packs.place_of(entry["pack"], config["root"])
     return entry
 
 
@@ -591,8 +624,8 @@ def layers_of_models(config: dict) -> dict[str, list[str]]:
 
 
 def recogniser_entries(config: dict) -> dict[str, dict]:
-    """What the configuration says of every recogniser, by name."""
-    return {name: recogniser_entry(config, name) for name in config["recognisers"]}
+    """What the configuration says of every recogniser, by name, its paths resolved."""
+    return {name: _entry_of(config, name) for name in config["recognisers"]}
 
 
 def wants_localisation(config: dict) -> bool:

@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from leam import reasons
+from leam import packs, reasons
 from leam.decoders import N_LANDMARKS
 from leam.faces.frames import resize_frame, transform, transform_box
 from leam.reasons import UnusablePictureError, one_line
 
 if TYPE_CHECKING:
+    import dlib
     import torch
 
 log = logging.getLogger(__name__)
-DETECTORS = ("given", "mtcnn", "retinaface", "none")
+DETECTORS = ("given", "mtcnn", "retinaface", "scrfd", "dlib", "none")
 DISCARD, LARGEST, CENTRAL = CHOICES = ("discard", "largest", "central")  # of several faces in a picture
-# Least confidence of a face, where the settings leave it open. MTCNN is sure of nearly all that it finds.
-THRESHOLDS = {"mtcnn": 0.9, "retinaface": 0.8}
+# Least confidence of a face, where the settings leave it open. MTCNN is sure of nearly all that it finds; dlib's scores
+# are no probabilities: about 1.05 of a face, below 0.1 of what is none.
+THRESHOLDS = {"mtcnn": 0.9, "retinaface": 0.8, "scrfd": 0.5, "dlib": 0.5}
 # The detector sees a picture reduced to the first size, and at the second if it found nothing: faces of more than
 # about 600 px (RetinaFace's largest anchors have 512) are split into several or misplaced, small ones need the pixels.
 SIDES_PX = (640, 1600)
@@ -293,3 +295,62 @@ class RetinaFace:
         for index, box, points in zip(*columns, strict=True):
             faces[int(index)].append(Face(box.astype(float), points.astype(float)))
         return faces
+
+
+class Scrfd:
+    """InsightFace's SCRFD with five points, by its own loader and on the processor; a file's nodes are run as they are.
+
+    Each picture is seen by itself, at its size here and in a square of 128 px, where faces are found that fill it.
+    """
+
+    def __init__(self, weights: Path, threshold: float, threads: int | None = None):
+        from insightface.model_zoo import SCRFD, get_model  # before onnxruntime, whose telemetry it turns off
+        from insightface.model_zoo.scrfd import DEFAULT_DET_SIZES
+        from onnxruntime import SessionOptions
+
+        packs.detector_file(weights)  # refuses what would be read from other files
+        options = SessionOptions()
+        options.intra_op_num_threads = threads or 1
+        self.threshold, self.small = threshold, DEFAULT_DET_SIZES[0]
+        try:
+            self.network = get_model(
+                str(weights), providers=["CPUExecutionProvider"], sess_options=options, static_shape_sessions=False
+            )
+            if not isinstance(self.network, SCRFD):
+                raise ValueError("is no SCRFD")
+            self(np.zeros((1, STEP_PX, STEP_PX, 3), np.uint8))
+        except Exception as error:  # a file that is wrong within ends in almost any error
+            raise ValueError(f"faces.detector_weights: {weights}: {one_line(error)}") from error
+
+    def __call__(self, pictures: np.ndarray) -> list[list[Face]]:
+        """The faces in each of the pictures (n, H, W, 3)."""
+        return [self._faces(picture) for picture in pictures]
+
+    def _faces(self, picture: np.ndarray) -> list[Face]:
+        sizes = [self.small, picture.shape[1::-1]]
+        boxes, points = self.network.detect(picture[..., ::-1], sizes, det_thresh=self.threshold)
+        found = [Face(box[:4].astype(float), five.astype(float)) for box, five in zip(boxes, points, strict=True)]
+        return [face for face in found if is_known(face.box) and is_known(face.points)]
+
+
+class DlibNetwork:
+    """dlib's CNN face detector: squares as dlib's predictors of landmarks want them, and no points."""
+
+    def __init__(self, weights: Path, threshold: float):
+        import dlib
+
+        self.threshold = threshold
+        try:
+            self.network = dlib.cnn_face_detection_model_v1(str(weights))
+        except RuntimeError as error:
+            raise ValueError(f"faces.detector_weights: {weights}: {one_line(error)}") from error
+
+    def __call__(self, pictures: np.ndarray) -> list[list[Face]]:
+        """The faces in each of the pictures (n, H, W, 3)."""
+        found = self.network(list(pictures), 0, len(pictures))  # 0: not enlarged
+        return [[_face_of(one.rect) for one in of_one if one.confidence >= self.threshold] for of_one in found]
+
+
+def _face_of(rect: "dlib.rectangle") -> Face:
+    """The face in a rectangle of dlib's, whose sides are the first and last pixels that it holds."""
+    return Face(np.array([rect.left() - 0.5, rect.top() - 0.5, rect.right() + 0.5, rect.bottom() + 0.5]))

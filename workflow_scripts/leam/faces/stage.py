@@ -19,17 +19,20 @@ import h5py
 import numpy as np
 import PIL
 
-from leam import decoding, files, storage
+from leam import decoding, files, packs, storage
 from leam.decoders import N_LANDMARKS
+from leam.faces import BOXES_ALONE
 from leam.faces.detection import (
     CHOICES,
     DETECTORS,
     DISCARD,
     THRESHOLDS,
+    DlibNetwork,
     Face,
     Mtcnn,
     Network,
     RetinaFace,
+    Scrfd,
     choose_face,
     face_of_landmarks,
     face_of_picture,
@@ -47,7 +50,7 @@ from leam.faces.landmarks import RECTANGLES, LandmarkPredictor, landmark_frame
 from leam.faces.parsing import BY_LANDMARKS, PARSERS, RegionParser, parser_url
 from leam.faces.polygons import UNSEEN, landmark_regions
 from leam.images import decode_labels
-from leam.model_package import IN_PACKAGE, LANDMARKS
+from leam.model_package import DETECTOR, IN_PACKAGE, LANDMARKS
 from leam.reasons import NO_LABELS, NO_LANDMARKS, NO_RECT, OK, UnusablePictureError, one_line, reason_kind
 
 log = logging.getLogger(__name__)
@@ -55,13 +58,15 @@ PREDICTORS = ("given", "dlib", "none")
 CROP_MODES = ("box", "aligned", "whole")
 ALIGNMENTS = ("points", "landmarks")
 # Margin of a box crop that gives the paper's base rates, by whose box it is (rule calibrate_margin measures it).
-DETECTOR_MARGINS = {"given": 0.35, "mtcnn": 0.15, "retinaface": 0.15, "none": 0.0}
-# The model files: the beginning of the settings that name them, and the choice that needs them.
+# Those of scrfd are taken for MTCNN's.
+DETECTOR_MARGINS = {"given": 0.35, "mtcnn": 0.15, "retinaface": 0.15, "scrfd": 0.15, "dlib": 0.35, "none": 0.0}
+# The model files: the beginning of the settings that name them, and the choices that need them.
 MODEL_FILES = {
-    "detector": ("detector", "retinaface"),
-    "parser": ("label_maps", "pyfacer"),
-    "landmark": ("landmarks", "dlib"),
+    "detector": ("detector", ("retinaface", "scrfd", "dlib")),
+    "parser": ("label_maps", ("pyfacer",)),
+    "landmark": ("landmarks", ("dlib",)),
 }
+PACKAGED = {"detector": DETECTOR, "landmark": LANDMARKS}  # those of which the installed package has one, dlib's
 FILE_SETTINGS = ("weights", "sha256")
 # {the setting that names a model file: the part of a run that needs it}
 FILE_PARTS = {"detector_weights": "detector", "parser_weights": "regions", "landmark_weights": "landmarks"}
@@ -73,16 +78,17 @@ Model = TypeVar("Model")
 class FaceSettings:
     """How faces are found and cropped (the configuration's section ``faces``); faults raise ValueError.
 
-    detector : "given" (tight box around the landmarks that came with the picture), "mtcnn", "retinaface", or "none"
-        (the picture is the face, or its rectangle where pictures come with some)
+    detector : "given" (tight box around the landmarks that came with the picture), "mtcnn", "retinaface", "scrfd"
+        (InsightFace's), "dlib" (its CNN: boxes alone), or "none" (the picture is the face, or its rectangle where
+        pictures come with some)
     detector_threshold : least confidence, 0 to 1; None: the detector's own
-    several : which of several faces that mtcnn or retinaface finds is taken: "discard" (none), "largest", "central"
+    several : which of several faces that a detector finds is taken: "discard" (none), "largest", "central"
     rect_margin : how far around a link's rectangle the detector looks, as a fraction of its longer side
     label_maps : "given" (those that came with the pictures), "pyfacer" (FaRL's parser), "landmarks" (polygons of them)
     landmarks : "given", "dlib" or "none"; landmark_box : dlib's rectangle, "dlib" (its own detector's) or "detected";
         landmarks_required : discard images without them
-    *_weights, *_sha256 : the model files, and the digests they must have (None: any); landmark_weights "package" is the
-        installed package's file
+    *_weights, *_sha256 : the model files, and the digests they must have (None: any); for scrfd a pack's folder will
+        do; "package" is the installed package's file, of landmarks and of dlib's detector, where None is that too
     min_face_px : least shorter side of the face's box, in pixels of the picture
     crop_mode : "box" (square around the box), "aligned" (onto ArcFace's template) or "whole" picture
     crop_margin : added on each side of the square, as a fraction of the box's longer side (mode "box") or of the
@@ -151,11 +157,13 @@ class FaceSettings:
             raise ValueError("faces.align_by: landmarks needs some, but faces.landmarks is none")
         if self.label_maps == BY_LANDMARKS:
             raise ValueError("faces.label_maps: landmarks, but faces.landmarks is none")
-        if self.detector != "none":
+        if self.detector not in BOXES_ALONE:
             return
         for name, value in (("crop_mode", "aligned"), ("label_maps", "pyfacer")):
             if getattr(self, name) == value:
-                raise ValueError(f"faces.{name}: {value} needs five points, but detector and landmarks are both none")
+                raise ValueError(
+                    f"faces.{name}: {value} needs five points, but landmarks is none and detector {self.detector}"
+                )
         if self.landmarks_required:
             raise ValueError("faces.landmarks_required: true, but faces.landmarks is none")
 
@@ -182,14 +190,17 @@ class FaceSettings:
         """
         return {
             f"{kind}_weights": self._file(kind)
-            for kind, (choice, value) in MODEL_FILES.items()
-            if getattr(self, choice) == value
+            for kind, (choice, values) in MODEL_FILES.items()
+            if getattr(self, choice) in values
         }
 
     def _file(self, kind: str) -> tuple[Path, str]:
         path, expected = (getattr(self, f"{kind}_{what}") for what in FILE_SETTINGS)
-        if kind == "landmark" and path == IN_PACKAGE:
-            return packaged_landmarks(expected)
+        choice = getattr(self, MODEL_FILES[kind][0])
+        if choice == "dlib" and (path == IN_PACKAGE or (kind == "detector" and path is None)):
+            return packaged_file(kind, expected)
+        if choice == "scrfd" and path:
+            path = str(packs.detector_file(path))
         return verified_file(f"faces.{kind}_weights", path, expected)
 
 
@@ -205,13 +216,14 @@ def verified_file(setting: str, path: str | None, expected: str | None) -> tuple
     return Path(path), found
 
 
-def packaged_landmarks(expected: str | None) -> tuple[Path, str]:
-    """The landmark file of the installed package and its SHA-256, which must be the ``expected`` one (None: known)."""
+def packaged_file(kind: str, expected: str | None) -> tuple[Path, str]:
+    """A file of the installed package and its SHA-256, which must be the ``expected`` one (None: known)."""
+    file = PACKAGED[kind]
     try:
-        path = LANDMARKS.path()
+        path = file.path()
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"faces.landmark_weights: {error}") from error
-    return verified_file("faces.landmark_weights", str(path), expected or LANDMARKS.sha256)
+        raise FileNotFoundError(f"faces.{kind}_weights: {error}") from error
+    return verified_file(f"faces.{kind}_weights", str(path), expected or file.sha256)
 
 
 def face_settings(section: dict) -> FaceSettings:
@@ -231,9 +243,8 @@ def fetch_face_models(output: str | Path, settings: dict) -> None:
     environments move. Raises ValueError or OSError, naming the setting.
     """
     settings, output = dict(settings), Path(output)
-    for kind, address in {"detector": retinaface_url, "parser": parser_url}.items():
-        choice, value = MODEL_FILES[kind]
-        if settings[choice] == value and settings[f"{kind}_weights"] == "download":
+    for kind, value, address in (("detector", "retinaface", retinaface_url), ("parser", "pyfacer", parser_url)):
+        if settings[MODEL_FILES[kind][0]] == value and settings[f"{kind}_weights"] == "download":
             settings[f"{kind}_weights"] = str(_download(kind, address(), output.parent, settings[f"{kind}_sha256"]))
     used = face_settings(settings).files()
     facts = {
@@ -283,18 +294,23 @@ class Models:
     files: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def load_models(settings: FaceSettings, device: str = "auto") -> Models:
+def load_models(settings: FaceSettings, device: str = "auto", threads: int | None = None) -> Models:
     """Load the model files of the settings; device "auto" is the GPU if there is one.
 
-    No file is trusted: state dicts are read without unpickling code, dlib's format holds none, and the parser's
-    TorchScript runs in its own interpreter, from the path that the user gave.
+    threads : of SCRFD, which takes them when it is loaded; None: one
+    No file is trusted: state dicts are read without unpickling code, dlib's format holds none, an ONNX file's nodes run
+    in onnxruntime, and the parser's TorchScript in its own interpreter, from the path that the user gave.
     Raises FileNotFoundError or ValueError, naming the setting, for a file that is missing or of another kind.
     """
     used = settings.files()
     models = Models(files={name: digest for name, (_, digest) in used.items()})
     if "landmark_weights" in used:
         models.predictor = LandmarkPredictor(used["landmark_weights"][0], settings.landmark_box)
-    if settings.detector in THRESHOLDS or "parser_weights" in used:
+    if settings.detector == "scrfd":
+        models.detector = Scrfd(used["detector_weights"][0], settings.threshold, threads)
+    if settings.detector == "dlib":
+        models.detector = DlibNetwork(used["detector_weights"][0], settings.threshold)
+    if settings.detector in ("mtcnn", "retinaface") or "parser_weights" in used:
         import torch
 
         where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -302,7 +318,7 @@ def load_models(settings: FaceSettings, device: str = "auto") -> Models:
         if settings.detector == "mtcnn":
             models.detector = Mtcnn(settings.threshold, where)
             models.files |= {f"mtcnn/{file.name}": files.sha256(file) for file in mtcnn_files()}
-        if "detector_weights" in used:
+        if settings.detector == "retinaface":
             models.detector = RetinaFace(used["detector_weights"][0], settings.threshold, where)
         if "parser_weights" in used:
             models.parser = RegionParser(used["parser_weights"][0], where, settings.batch_images)
@@ -525,7 +541,7 @@ def parse_faces(
     before the first picture, and StorageError should a link be lost.
     """
     settings = settings if isinstance(settings, FaceSettings) else face_settings(settings)
-    models = load_models(settings, device)
+    models = load_models(settings, device, threads)
     tune(models, threads)
     with (
         decoding.remember(decoding.verdicts_of(Path(output))),
@@ -622,12 +638,13 @@ def _versions(settings: FaceSettings) -> str:
     modules = [np, cv2, PIL]
     packages = {"facenet-pytorch": settings.detector == "mtcnn"}
     packages["pyfacer"] = settings.label_maps == "pyfacer" or settings.detector == "retinaface"
-    used = [name for name, needed in packages.items() if needed]
-    if used:
+    if any(packages.values()):
         import torch
 
         modules.append(torch)
-    if settings.landmarks == "dlib":
+    packages |= dict.fromkeys(("insightface", "onnxruntime"), settings.detector == "scrfd")
+    used = [name for name, needed in packages.items() if needed]
+    if "dlib" in (settings.landmarks, settings.detector):
         import dlib
 
         modules.append(dlib)

@@ -4,9 +4,9 @@ that a file gives to its layers.
 Shape letters: N images, D embedding size, h, w the picture.
 """
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
+from leam.onnx_graphs import NO_OTHER_FILES, graphs_of, has_other_files, inputs_of, node_names, read_model, sizes_of
 from leam.recognisers.registry import ModelError, Recogniser, existing_weights
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 TABLE = "names_in_file"  # attribute of a network: {name of a layer in the file: of its module}
 QUANTISED = ("Quantize", "QLinear", "ConvInteger", "MatMulInteger")
 NO_LOOP = "loops (node {!r}); expected one way from image to embedding"
-NO_OTHER_FILES = (
-    "keeps weights in other files, which its SHA-256 says nothing of; save it as one: "
-    "onnx.save(onnx.load(path), other_path)"
-)
 NO_QUANTISED = (
     "is quantised (node {!r}): its steps are rounded to 8 bits and have no gradient; "
     "give the file that it was made from"
@@ -39,13 +35,11 @@ def read_onnx(recogniser: Recogniser) -> "nn.Module":
     another input than the recogniser's, has several outputs that could be the embedding, or has an operator that is
     not known.
     """
-    import onnx
-
     if not recogniser.weights:
         raise ModelError(f"recogniser {recogniser.name}: architecture onnx needs weights: the path of the .onnx file")
     path = existing_weights(recogniser)
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = read_model(path)
         _refuse(model)
         return _read(model, recogniser)
     except ModelError as error:
@@ -71,21 +65,13 @@ def take_over_names(network: "nn.Module", copy: "nn.Module") -> None:
 
 def _refuse(model: "onnx.ModelProto") -> None:
     """What would be read from elsewhere than the file whose SHA-256 is known, and what no graph of steps can be."""
-    import onnx
-
-    graphs, tensors = [model.graph], []
-    while graphs:
-        graph = graphs.pop()
-        tensors += graph.initializer
+    for graph in graphs_of(model):
         for node in graph.node:
-            for attribute in node.attribute:
-                graphs += [attribute.g, *attribute.graphs]
-                tensors += [attribute.t, *attribute.tensors]
             if node.op_type in ("Loop", "Scan"):
                 raise ModelError(NO_LOOP.format(node.op_type))
             if any(word in node.op_type for word in QUANTISED):
                 raise ModelError(NO_QUANTISED.format(node.op_type))
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in tensors):
+    if has_other_files(model):
         raise ModelError(NO_OTHER_FILES)
 
 
@@ -118,11 +104,10 @@ def _inlined(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 def _input(model: "onnx.ModelProto", recogniser: Recogniser) -> tuple[bool, int]:
     """Whether the file takes (N, h, w, 3), and the images in a batch that it was made for, or 0 for any."""
-    weights = {weight.name for weight in model.graph.initializer}
-    values = [value for value in model.graph.input if value.name not in weights]
+    values = inputs_of(model.graph)
     if len(values) != 1:
         raise ModelError(f"has {len(values)} inputs ({_listed(values)}); expected one, the picture")
-    sizes = [size.dim_value for size in values[0].type.tensor_type.shape.dim]  # 0 where it is open
+    sizes = sizes_of(values[0])
     if sizes and len(sizes) != 4:
         raise ModelError(f"takes an input of {len(sizes)} axes; expected four: images, channels, height and width")
     images, *rest = sizes or [0] * 4
@@ -165,18 +150,11 @@ def is_embedding(shape: tuple[int, ...]) -> bool:
 
 
 def _names(model: "onnx.ModelProto", of_node: dict[int, str]) -> dict[str, str]:
-    """{name in the file: of the module}: nodes by their own names, else their operators', and by their outputs'.
-
-    A name is written without a slash in front and with slashes for dots; the second of several is name_1.
-    """
+    """{name in the file: of the module}: nodes by their names (``node_names``), and by their outputs'."""
     table: dict[str, str] = {}
-    seen: Counter[str] = Counter()
-    for place, node in enumerate(model.graph.node):
-        name = (node.name.replace(".", "/") or node.op_type).lstrip("/")
-        unique = f"{name}_{seen[name]}" if seen[name] else name
-        seen[name] += 1
+    for place, name in enumerate(node_names(model.graph)):
         if place in of_node:
-            table.setdefault(unique, of_node[place])
+            table.setdefault(name, of_node[place])
     for place, module in of_node.items():
         table.setdefault(model.graph.node[place].output[0], module)
     return table

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leam import model_package
+from leam import model_package, packs
 from leam.model_package import IN_PACKAGE
 from leam.names import layer_name, twins
 from leam.regions import CROP_UNITS, WHOLE_CROP, WHOLE_MODEL, Window
@@ -119,7 +119,6 @@ _inception = functools.partial(
     Recogniser, input_size=(160, 160), mean=_GREY, std=(128.0, 128.0, 128.0), layers=INCEPTION_LAYERS
 )
 _INSIGHTFACE = "InsightFace model zoo, arcface_torch: {}/backbone.pth"
-_INSIGHTFACE_LICENCE = "non-commercial research only (InsightFace)"
 _FACENET = "facenet-pytorch release v2.2.9: {}"
 
 
@@ -128,7 +127,7 @@ def _insightface(name: str, depth: int, folder: str, sha256: str | None = None) 
         name,
         f"iresnet{depth}",
         origin=_INSIGHTFACE.format(folder),
-        licence=_INSIGHTFACE_LICENCE,
+        licence=packs.LICENCE,
         sha256=sha256,
     )
 
@@ -220,15 +219,18 @@ ARCHITECTURES = ("iresnet18", "iresnet50", "iresnet100", "inception_resnet_v1", 
 def recogniser(name: str, entry: dict | None = None) -> Recogniser:
     """The recogniser of that name: the registry's, overridden by a user's ``entry``, or the entry alone.
 
+    An entry with ``pack`` (see ``packs``) is that pack's recogniser, overridden by its other keys.
     Raises ModelError when the name is in neither, or the entry alone lacks a key.
     """
     known = {key.name for key in dataclasses.fields(Recogniser)}
+    entry = entry or {}
+    in_pack = bool(entry.get("pack"))
     given: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in (entry or {}).items()
+        key: tuple(value) if isinstance(value, list) else value for key, value in unpacked(name, entry).items()
     }
     if unknown := sorted(set(given) - known):
         raise ModelError(f"recogniser {name}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    if name in REGISTRY:
+    if name in REGISTRY and not in_pack:
         return _check_entry(dataclasses.replace(REGISTRY[name], **given))
     if not given:
         raise ModelError(f"no recogniser is called {name!r}; known are {', '.join(REGISTRY)} and those you describe")
@@ -236,6 +238,19 @@ def recogniser(name: str, entry: dict | None = None) -> Recogniser:
     if missing := [key for key in required if key not in given]:
         raise ModelError(f"recogniser {name}: {', '.join(missing)} must be given, as it is not a built-in one")
     return _check_entry(Recogniser(name=name, **given))
+
+
+def unpacked(name: str, entry: dict) -> dict:
+    """An entry of the configuration with the recogniser of its ``pack`` in place of that. Raises ModelError."""
+    rest = {key: value for key, value in entry.items() if key != "pack"}
+    if not entry.get("pack"):
+        return rest
+    if twice := [key for key in ("architecture", "weights") if rest.get(key)]:
+        raise ModelError(f"recogniser {name}: pack and {twice[0]} are both given; expected one of them")
+    try:
+        return packs.entry_of(entry["pack"]) | rest
+    except packs.PackError as error:
+        raise ModelError(f"recogniser {name}: {error}") from None
 
 
 def is_url(weights: str) -> bool:

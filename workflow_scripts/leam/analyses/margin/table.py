@@ -49,7 +49,7 @@ def calibrate_margin(
         raise ValueError("faces.label_maps is landmarks; maps without hair cannot be compared with the paper's")
     widest = max(TRIED_MARGINS)
     wide = dataclasses.replace(settings, crop_margin=widest, crop_size=round(BOX_PX * (1 + 2 * widest)))
-    models = load_models(wide, device)
+    models = load_models(wide, device, threads)
     tune(models, threads)
     areas = np.array([margin_areas(regions, widest) for regions in _parsed_regions(images, wide, models)])
     if not len(areas):
