@@ -33,7 +33,8 @@ def directory(tmp_path_factory):
                 Image.fromarray(pixels).save(folder / "album" / person / f"{size}.{suffix}")
     config = {
         "source": {"kind": "folder", "folder": {"path": "album", "label_suffix": ".labels.png"}},
-        "faces": {"detector": "scrfd", "detector_weights": "packs/mine", "crop_mode": "aligned", "duplicates": "keep"},
+        "faces": {"detector": "scrfd", "detector_weights": "packs/mine", "crop_mode": "aligned", "landmarks": "none"}
+        | {"duplicates": "keep"},
         "models": ["mine"],
         "recognisers": {"mine": {"pack": "packs/mine"}},
     }

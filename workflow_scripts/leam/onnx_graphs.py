@@ -16,7 +16,7 @@ NO_OTHER_FILES = (
 VARINT, DELIMITED, FIXED = 0, 2, {1: 8, 5: 4}  # kinds of fields, and the bytes of those of one size
 # Where the numbers of weights stand: fields of ModelProto (7: its graph), GraphProto (5: weights), TensorProto (4 to 7,
 # 10 and 11 by their types, 9: raw).
-NUMBERS: dict = {7: {5: dict.fromkeys((4, 5, 7, 9, 10, 11))}}
+WEIGHT_NUMBERS: dict = {7: {5: dict.fromkeys((4, 5, 7, 9, 10, 11))}}
 
 
 def read_model(path: str | Path) -> "onnx.ModelProto":
@@ -34,7 +34,7 @@ def read_outline(path: str | Path) -> "onnx.ModelProto":
     import onnx
 
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return onnx.ModelProto.FromString(_thinned(content, 0, len(content), NUMBERS))
+        return onnx.ModelProto.FromString(_thinned(content, 0, len(content), WEIGHT_NUMBERS))
 
 
 def _thinned(content: mmap.mmap, place: int, end: int, within: dict) -> bytes:
