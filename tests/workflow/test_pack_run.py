@@ -60,6 +60,8 @@ def test_the_recogniser_is_the_packs_with_its_licence(directory):
     facts = json.loads((directory / "results" / "weights" / "mine.ok").read_text())
     assert facts["licence"] == "non-commercial research only (InsightFace)" and len(facts["layers"]) == 9
     assert facts["sha256"] == files.sha256(directory / "packs" / "mine" / "w600k_r50.onnx")
+    told = (directory / "results" / "tables" / "run.csv").read_text()
+    assert "InsightFace's pack mine: w600k_r50.onnx" in told and "non-commercial research only (InsightFace)" in told
     with storage.open_shard(directory / MAPS, "maps") as shard:
         assert shard.attrs["weights_sha256"] == facts["sha256"] and len(shard.attrs["layers"]) == 9
         assert np.isfinite(shard["ann/embeddings"][()]).all()
