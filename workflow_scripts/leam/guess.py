@@ -24,7 +24,7 @@ from leam import config as settings
 from leam import joblog, model_package
 from leam.demographics import ALLOWED, SYNONYMS
 from leam.files import whole_file
-from leam.reasons import UnusablePictureError
+from leam.reasons import UNREADABLE, UnusablePictureError
 from leam.regions import LABEL_ORDERS
 from leam.sources.base import PICTURE_SUFFIXES, Source
 from leam.sources.fgnet import NAME as FGNET_NAME
@@ -318,7 +318,7 @@ def _shape(picture: Path) -> tuple[int, int] | None:
     from leam.images import MAX_FILE_MB, read_beside
 
     try:
-        encoded = read_beside(picture, MAX_FILE_MB * 2**20, "unreadable")
+        encoded = read_beside(picture, MAX_FILE_MB * 2**20, UNREADABLE)
         height, width = decoding.measure("picture", encoded, max_megapixels=MAX_MEGAPIXELS).shape()[:2]
     except UnusablePictureError:
         return None
