@@ -197,14 +197,14 @@ def test_a_file_that_is_there_stays_as_it_is(album, tmp_path):
     ("place", "words"),
     [
         ("{name}{number}.jpg", "6 pictures side by side.*a folder per person"),
-        (None, "no pictures"),
+        (None, r"holds 1 \.heic and no pictures.*\.webp"),
         ("", "is no folder"),
     ],
 )
 def test_what_says_nothing_of_people_is_refused_in_one_sentence(album, tmp_path, place, words):
     if place is None:
         (tmp_path / "album/ann").mkdir(parents=True)
-        (tmp_path / "album/ann/notes.txt").touch()
+        (tmp_path / "album/ann/1.HEIC").touch()
     elif place:
         album(place)
     with pytest.raises(guess.GuessError, match=words) as fault:

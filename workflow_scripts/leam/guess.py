@@ -128,7 +128,12 @@ def _depths(tree: Tree) -> Counter[int]:
 def _guess_source(tree: Tree, guess: Guess) -> None:
     pictures = list(tree.pictures)
     if not pictures:
-        raise GuessError(f"{tree.root} holds no pictures; expected PERSON/PICTURE.jpg (or png, webp, ...)")
+        kinds = Counter(Path(name).suffix.lower() for names in tree.files.values() for name in names)
+        there = ", ".join(f"{count} {kind or 'without a suffix'}" for kind, count in kinds.most_common(3)) or "nothing"
+        raise GuessError(
+            f"{tree.root} holds {there} and no pictures; expected PERSON/PICTURE.jpg, or one of "
+            f"{', '.join(PICTURE_SUFFIXES)}"
+        )
     if sum(bool(FGNET_NAME.fullmatch(name)) for _, name in pictures) > 0.9 * len(pictures):
         place = Counter(place for place, _ in pictures).most_common(1)[0][0]
         guess.add("source.kind", "fgnet", "names such as 001A02.JPG: the FG-NET Aging Database")
