@@ -20,6 +20,7 @@ import torch
 import yaml
 from snakemake import cli
 
+import small_packs
 import test_contributing
 from album import write_album
 from leam import config as settings
@@ -59,6 +60,7 @@ def reader(tmp_path_factory):
     for labels in (root / "folder" / "faces").rglob("*.labels.png"):
         labels.rename(str(labels).replace(".labels.png", ".regions.png"))
     (root / "folder" / "demographics.csv").write_text("identity,gender\nann,female\nbob,male\n")
+    small_packs.write_pack(root / "data" / "insightface" / "models" / "buffalo_l")
     imdb(root / "data")
     (root / "data" / "list.csv").rename(root / "data" / "IMDb-Face.csv")
     return root
@@ -244,6 +246,11 @@ class Accounts:
                     folder.mkdir()
                     (folder / "table.csv").write_text("a\n1\n")
                 self.run(words)
+
+    def insightface_cli(self, words):
+        """It would download: it is asked whether there is such a command."""
+        program = "from insightface.commands.insightface_cli import main; main()"
+        assert "usage: " in self.run([words[0], "-c", program, words[1], "--help"])
 
     def ask_for_help(self, module, arguments):
         """Its parser takes the arguments, and it is a program; it does nothing else."""
