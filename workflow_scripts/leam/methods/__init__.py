@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 POLARITIES = ("loss", "similarity")  # which is differentiated; the order of the first axis of maps and counts
 EQUAL = 1e-6  # 1 - cos below which two embeddings are the same: a pair's gradient is what rounding leaves of 0
+PAIR, IMAGE = "pair", "image"  # what a map of a method with passes of its own is of
 LAYERS, INPUT = "layers", "input"  # where a method looks; INPUT is also the name of that place
 
 
@@ -23,6 +24,37 @@ class Reduction:
     name: str
     places: str
     reduce: Callable
+    signs: tuple[str, ...] = POLARITIES
+
+
+@dataclass(frozen=True)
+class Backprop:
+    """A method with passes of its own over the input.
+
+    name : of the method; per : PAIR, a map of every pair, or IMAGE, one map of an image with all its partners
+    explain : (network (`methods.networks.Network`), x (b, 3, h, w), targets (b, P, D) unit embeddings of the partners,
+        settings) -> maps (S, b, P or 1, h, w) >= 0, in the order of ``signs``
+    """
+
+    name: str
+    per: str
+    explain: Callable
+    signs: tuple[str, ...] = POLARITIES
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A method that hides parts of the picture, and asks how similar what is left is.
+
+    name : of the method
+    masks : (height, width, settings, seed) -> (K, h, w) float32, 1 where the picture is kept, the same for all images
+    combine : (masks (K, h, w), cosines (K, P) of the masked image with its partners, cosine (P,) of the whole one) ->
+        signed maps (P, h, w), above 0 where hiding lowers the cosine
+    """
+
+    name: str
+    masks: Callable
+    combine: Callable
     signs: tuple[str, ...] = POLARITIES
 
 
