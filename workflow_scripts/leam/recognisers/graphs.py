@@ -1,0 +1,205 @@
+"""The steps of a network as a graph, and places in it that no module of the network gives by itself.
+
+A block's output, or what an activation function makes of a layer's output, is marked by a step that changes nothing. So
+it can be looked at in a network whose blocks are gone since it was folded, and where the activation is a function and no
+module.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import fx, nn
+
+from leam.methods import INPUT, Activated, Place
+from leam.recognisers.adaptation import take_over
+from leam.recognisers.networks import find_layers
+from leam.recognisers.registry import ModelError
+
+MARKS = "marks"  # attribute of a network: {place: name of the module that marks it}
+ACTIVATIONS = frozenset(
+    "relu relu6 prelu rrelu leakyrelu elu celu selu gelu silu mish hardswish hardsigmoid hardtanh softplus softsign "
+    "sigmoid logsigmoid tanh thresholdedrelu clip clamp".split()
+)
+PASSED = frozenset(  # steps that belong to the layer before them; a sum is what a residual block gives
+    "batchnorm batchnorm2d instancenorm instancenorm2d groupnorm identity dropout dropout2d featuredropout contiguous "
+    "clone add iadd".split()
+)
+SCALED = frozenset("mul imul div truediv".split())  # likewise, by a number
+
+
+def layers_among(places: Iterable[Place]) -> tuple[str, ...]:
+    """The places that are layers' own outputs."""
+    return tuple(place for place in places if isinstance(place, str) and place != INPUT)
+
+
+def find_modules(network: nn.Module, places: tuple[Place, ...]) -> dict[Place, nn.Module]:
+    """The modules that give what stands at these places inside of the network.
+
+    Raises ModelError for a layer that there is not, or that has no activation function of its own behind it.
+    """
+    found: dict[Place, nn.Module] = {}
+    for place in places:
+        if name := _marks(network).get(place):
+            found[place] = network.get_submodule(name)
+        elif isinstance(place, Activated):
+            (module,) = find_layers(network, (place.layer,)).values()
+            if _plain(type(module)) not in ACTIVATIONS:
+                raise ModelError(no_activation([place.layer]))
+            found[place] = module
+        else:
+            found |= find_layers(network, (place,))
+    return found
+
+
+def mark_places(network: nn.Module, places: tuple[Place, ...]) -> nn.Module:
+    """The network with the places after activation functions marked: itself, where it has them, or cannot be traced.
+
+    Raises ModelError, naming them, for layers that have no activation function of their own behind them.
+    """
+    if all(isinstance(place, str) or place in _marks(network) for place in places):
+        return network
+    traced = marked_graph(network, places)
+    return network if traced is None else traced.eval().requires_grad_(False)
+
+
+def activated_layers(network: nn.Module, layers: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the layers that have an activation function of their own behind them."""
+
+    def is_activated(layer: str) -> bool:
+        try:
+            find_modules(mark_places(network, (Activated(layer),)), (Activated(layer),))
+        except ModelError:
+            return False
+        return True
+
+    find_layers(network, layers)
+    return tuple(layer for layer in layers if is_activated(layer))
+
+
+def no_activation(layers: Iterable[str]) -> str:
+    """What is said of layers whose outputs go through no activation function."""
+    return (
+        f"layer {', '.join(map(repr, layers))} has no activation function of its own behind it: a method that looks there "
+        "(layercam) needs another layer, or the activation function's own module as one"
+    )
+
+
+def marked_graph(network: nn.Module, places: tuple[Place, ...]) -> fx.GraphModule | None:
+    """The steps of the network, with the places marked that are blocks' outputs or lie after activation functions.
+
+    None where the network cannot be traced. Raises ModelError, naming them, for layers that have no activation function
+    of their own behind them.
+    """
+    try:
+        traced, blocks = _graph_of(network)
+    except Exception:  # control flow that depends on the data ends in any of many errors
+        return None
+    take_over(network, traced)
+    marks = dict(_marks(network))
+    setattr(traced, MARKS, marks)
+    wanted = [place for place in places if place != INPUT and place not in marks]
+    layers = {place: place.layer if isinstance(place, Activated) else place for place in wanted}
+    modules = find_layers(network, tuple(layers.values()))
+    nodes = {place: _outputs(traced, blocks, modules[layers[place]]) for place in wanted}
+    after = {place: _after_activation(traced, nodes[place]) for place in wanted if isinstance(place, Activated)}
+    if without := [layers[place] for place, found in after.items() if not found]:
+        raise ModelError(no_activation(without))
+    for place in wanted:
+        if isinstance(place, Activated):
+            marks[place] = _mark(traced, after[place])
+        elif id(modules[place]) in blocks:
+            marks[place] = _mark(traced, nodes[place])
+    traced.recompile()
+    return traced
+
+
+def _marks(network: nn.Module) -> dict[Place, str]:
+    return getattr(network, MARKS, {})
+
+
+class _Tracer(fx.Tracer):
+    """Notes what each block gives, that is each module whose own steps are traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks: dict[int, list[fx.Node]] = {}  # by id of the module
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        output = super().call_module(m, forward, args, kwargs)
+        if isinstance(output, fx.Proxy) and not (output.node.op == "call_module" and self._is_of(output.node, m)):
+            self.blocks.setdefault(id(m), []).append(output.node)
+        return output
+
+    def _is_of(self, node: fx.Node, module: nn.Module) -> bool:
+        return self.root.get_submodule(str(node.target)) is module
+
+
+def _check_names(network: nn.Module) -> None:
+    """Raises ValueError for parts whose names are more than letters, digits and underscores: tracing writes them,
+    unescaped, into Python source and runs it."""
+    parts = (*network.named_modules(), *network.named_parameters(), *network.named_buffers())
+    if odd := [name for name, _ in parts if not re.fullmatch(r"[A-Za-z0-9_.]*", name)]:
+        raise ValueError(f"a part of the network is called {odd[0]!r}")
+
+
+def _graph_of(network: nn.Module) -> tuple[fx.GraphModule, dict[int, list[fx.Node]]]:
+    """The calls of the network's modules, and what its blocks give: {id of the block: the steps that give it, one per
+    run}. What comes as such a graph, as ONNX files do, is not traced but copied, and has no blocks."""
+    if not isinstance(network, fx.GraphModule):
+        _check_names(network)
+        tracer = _Tracer()
+        return fx.GraphModule(network, tracer.trace(network)), tracer.blocks
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(network.graph, {}))
+    return fx.GraphModule(network, graph), {}
+
+
+def _outputs(traced: fx.GraphModule, blocks: dict[int, list[fx.Node]], module: nn.Module) -> list[fx.Node]:
+    """The steps that give the module's output, one for each time that it runs."""
+    if id(module) in blocks:
+        return blocks[id(module)]
+    calls = (node for node in traced.graph.nodes if node.op == "call_module")
+    return [node for node in calls if traced.get_submodule(str(node.target)) is module]
+
+
+def _after_activation(traced: fx.GraphModule, nodes: list[fx.Node]) -> list[fx.Node]:
+    """Behind each of the steps the activation function that its output goes through, undivided; [] where one has none.
+
+    It may be normalised and added to something on the way, as at the end of a residual block.
+    """
+    found = []
+    for node in nodes:
+        while (step := _step(traced, node)) not in ACTIVATIONS:
+            passes = node in nodes or step in PASSED or (step in SCALED and len(node.all_input_nodes) == 1)
+            if not passes or len(node.users) != 1:
+                return []
+            (node,) = node.users
+        found.append(node)
+    return found
+
+
+def _step(traced: fx.GraphModule, node: fx.Node) -> str:
+    """What kind of step it is, a module, a function or a method: ``relu``, ``batchnorm2d``, ``add``."""
+    if node.op == "call_module":
+        module = traced.get_submodule(str(node.target))
+        return _plain(getattr(module, "function", type(module)))
+    return _plain(node.target)
+
+
+def _plain(step: Any) -> str:
+    name = step if isinstance(step, str) else getattr(step, "__name__", "")
+    return name.lower().replace("_", "")
+
+
+def _mark(traced: fx.GraphModule, nodes: list[fx.Node]) -> str:
+    """Mark these steps' output, which everything behind then takes; the name of the module that does."""
+    name = next(name for number in range(len(traced.graph.nodes) + 1) if not hasattr(traced, name := f"mark{number}"))
+    traced.add_submodule(name, nn.Identity())
+    for node in nodes:
+        with traced.graph.inserting_after(node):
+            mark = traced.graph.call_module(name, (node,))
+        node.replace_all_uses_with(mark, delete_user_cb=lambda user, mark=mark: user is not mark)
+    return name
