@@ -116,8 +116,8 @@ def method(name: str, recogniser: Normalised) -> Method:
         sys.path.append("")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise MethodError(f"method {name!r} cannot be imported: {error}") from error
+    except Exception as error:  # a module of one's own may fail in any way
+        raise MethodError(f"method {name!r} cannot be imported: {_reason(error)}") from error
     made = found if isinstance(found, Method) or not callable(found) else _call(name, found, recogniser)
     if not isinstance(made, Method):
         kind = made.__name__ if isinstance(made, type) else type(made).__name__
@@ -128,8 +128,12 @@ def method(name: str, recogniser: Normalised) -> Method:
 def _call(name: str, function: Callable, recogniser: Normalised) -> object:
     try:
         return function(recogniser)
-    except TypeError as error:
-        raise MethodError(f"method {name!r} is made by a function of the recogniser alone: {error}") from error
+    except Exception as error:
+        raise MethodError(f"method {name!r} is not made by this function of a recogniser: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @dataclass(frozen=True)

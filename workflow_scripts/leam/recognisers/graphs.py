@@ -1,8 +1,8 @@
 """The steps of a network as a graph, and places in it that no module of the network gives by itself.
 
 A block's output, or what an activation function makes of a layer's output, is marked by a step that changes nothing. So
-it can be looked at in a network whose blocks are gone since it was folded, and where the activation is a function and no
-module.
+it can be looked at in a network whose blocks are gone since it was folded, and where the activation is a function and
+no module.
 """
 
 import re
@@ -17,15 +17,15 @@ from leam.recognisers.networks import find_layers
 from leam.recognisers.registry import ModelError
 
 MARKS = "marks"  # attribute of a network: {place: name of the module that marks it}
-ACTIVATIONS = frozenset(
-    "relu relu6 prelu rrelu leakyrelu elu celu selu gelu silu mish hardswish hardsigmoid hardtanh softplus softsign "
-    "sigmoid logsigmoid tanh thresholdedrelu clip clamp".split()
-)
-PASSED = frozenset(  # steps that belong to the layer before them; a sum is what a residual block gives
-    "batchnorm batchnorm2d instancenorm instancenorm2d groupnorm identity dropout dropout2d featuredropout contiguous "
-    "clone add iadd".split()
-)
-SCALED = frozenset("mul imul div truediv".split())  # likewise, by a number
+ACTIVATIONS = {
+    *("relu", "relu6", "prelu", "rrelu", "leakyrelu", "thresholdedrelu", "elu", "celu", "selu", "gelu", "silu", "mish"),
+    *("hardswish", "hardsigmoid", "hardtanh", "softplus", "softsign", "sigmoid", "logsigmoid", "tanh", "clip", "clamp"),
+}
+PASSED = {  # steps that belong to the layer before them; a sum is what a residual block gives
+    *("batchnorm", "batchnorm2d", "instancenorm", "instancenorm2d", "groupnorm", "dropout", "dropout2d"),
+    *("identity", "contiguous", "clone", "add", "iadd"),
+}
+SCALED = {"mul", "imul", "div", "truediv"}  # likewise, by a number
 
 
 def layers_among(places: Iterable[Place]) -> tuple[str, ...]:
@@ -43,12 +43,12 @@ def find_modules(network: nn.Module, places: tuple[Place, ...]) -> dict[Place, n
         if name := _marks(network).get(place):
             found[place] = network.get_submodule(name)
         elif isinstance(place, Activated):
-            (module,) = find_layers(network, (place.layer,)).values()
+            module = find_layers(network, (place.layer,))[place.layer]
             if _plain(type(module)) not in ACTIVATIONS:
                 raise ModelError(no_activation([place.layer]))
             found[place] = module
         else:
-            found |= find_layers(network, (place,))
+            found[place] = find_layers(network, (place,))[place]
     return found
 
 
@@ -80,8 +80,8 @@ def activated_layers(network: nn.Module, layers: tuple[str, ...]) -> tuple[str, 
 def no_activation(layers: Iterable[str]) -> str:
     """What is said of layers whose outputs go through no activation function."""
     return (
-        f"layer {', '.join(map(repr, layers))} has no activation function of its own behind it: a method that looks there "
-        "(layercam) needs another layer, or the activation function's own module as one"
+        f"layer {', '.join(map(repr, layers))} has no activation function of its own behind it, where layercam looks: "
+        "take another layer, or the activation function's own module as one"
     )
 
 
@@ -201,5 +201,6 @@ def _mark(traced: fx.GraphModule, nodes: list[fx.Node]) -> str:
     for node in nodes:
         with traced.graph.inserting_after(node):
             mark = traced.graph.call_module(name, (node,))
-        node.replace_all_uses_with(mark, delete_user_cb=lambda user, mark=mark: user is not mark)
+        for user in [user for user in node.users if user is not mark]:
+            user.replace_input_with(node, mark)
     return name
