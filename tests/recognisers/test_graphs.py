@@ -244,3 +244,13 @@ def test_the_activations_of_the_recognisers_that_come_with_it():
         recogniser = dataclasses.replace(registry.REGISTRY[name], untrained=True)
         network = networks.build_network(recogniser)
         assert len(graphs.activated_layers(network, recogniser.layers)) == count
+
+
+@pytest.mark.parametrize("name", ['a"); open("PWNED", "w"); ("', "a\nb", "{x}", "é"])
+def test_no_name_of_a_part_reaches_the_source_that_marking_runs(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Sequential(nn.ReLU()), nn.Flatten()).eval()
+    network[1].add_module(name, nn.ReLU())
+    for place in (Activated("0"), Activated("1"), Activated(f"1.{name}")):
+        assert graphs.mark_places(network, (place,)) is network
+    assert not [*tmp_path.iterdir()]
