@@ -368,7 +368,7 @@ def test_a_method_of_ones_own_is_named_by_its_module():
         ("test_cams:", "cannot be imported"),
         (":f", "cannot be imported: Empty module name"),
         (".cams:LAYERCAM", "cannot be imported: the 'package' argument is required"),
-        ("damaged_method:METHOD", "cannot be imported: .* was never closed"),
+        ("damaged_method:MINE", "cannot be imported: .* was never closed"),
         ("test_cams:failing", "is not made by this function of a recogniser: first line"),
         ("test_cams:RECOGNISER", "is a Recogniser; expected a Reduction, a Backprop or a Perturbation"),
         ("test_cams:Patch", "is not made by this function of a recogniser"),
@@ -379,7 +379,7 @@ def test_a_method_of_ones_own_is_named_by_its_module():
     ],
 )
 def test_what_is_no_method_is_said_in_one_sentence(name, message, tmp_path, monkeypatch):
-    (tmp_path / "damaged_method.py").write_text("METHOD = (")
+    (tmp_path / "damaged_method.py").write_text("MINE = (")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MethodError, match=message) as caught:
         method(name, RECOGNISER)

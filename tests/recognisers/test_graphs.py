@@ -157,6 +157,31 @@ def test_blocks_have_their_outputs_in_a_folded_network_too():
     torch.testing.assert_close(found, expected)
 
 
+class Shortcut(nn.Module):
+    """A shortcut without steps: what it gives is what others take too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act, self.shortcut = nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Sequential()
+        self.left = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        x = self.act(self.conv(x))
+        return torch.tanh(self.left(x) + self.shortcut(x)).mean((2, 3))
+
+
+def test_what_goes_round_a_block_without_steps_is_none_of_its_output():
+    network = settled(Shortcut())
+    act = network.conv(PICTURES).relu().requires_grad_()
+    short = act.clone()
+    loss = torch.tanh(network.left(act) + short).mean((2, 3)).square().sum()
+    expected = torch.autograd.grad(loss, (short, act, short))
+    places = ("shortcut", "act", Activated("shortcut"))
+    for make in (graphs.mark_places, folding.fold_norms):
+        torch.testing.assert_close(recorded(make(network, places), places)[2], expected)
+    torch.testing.assert_close(recorded(network, places[:2])[2], expected[:2])
+
+
 class Twice(nn.Module):
     def __init__(self):
         super().__init__()

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from leam.methods import INPUT, Activated, Place
 from leam.recognisers.adaptation import take_over
@@ -23,7 +23,7 @@ ACTIVATIONS = {
 }
 PASSED = {  # steps that belong to the layer before them; a sum is what a residual block gives
     *("batchnorm", "batchnorm2d", "instancenorm", "instancenorm2d", "groupnorm", "dropout", "dropout2d"),
-    *("identity", "contiguous", "clone", "add", "iadd"),
+    *("identity", "same", "contiguous", "clone", "add", "iadd"),
 }
 SCALED = {"mul", "imul", "div", "truediv"}  # likewise, by a number
 
@@ -91,17 +91,18 @@ def marked_graph(network: nn.Module, places: tuple[Place, ...]) -> fx.GraphModul
     None where the network cannot be traced. Raises ModelError, naming them, for layers that have no activation function
     of their own behind them.
     """
+    marks = dict(_marks(network))
+    wanted = [place for place in places if place != INPUT and place not in marks]
+    layers = {place: place.layer if isinstance(place, Activated) else place for place in wanted}
+    found = find_layers(network, tuple(layers.values()))
+    modules = {place: found[layers[place]] for place in wanted}
     try:
-        traced, blocks = _graph_of(network)
+        traced, blocks = _graph_of(network, {id(module) for module in found.values()})
     except Exception:  # control flow that depends on the data ends in any of many errors
         return None
     take_over(network, traced)
-    marks = dict(_marks(network))
     setattr(traced, MARKS, marks)
-    wanted = [place for place in places if place != INPUT and place not in marks]
-    layers = {place: place.layer if isinstance(place, Activated) else place for place in wanted}
-    modules = find_layers(network, tuple(layers.values()))
-    nodes = {place: _outputs(traced, blocks, modules[layers[place]]) for place in wanted}
+    nodes = {place: _outputs(traced, blocks, modules[place]) for place in wanted}
     after = {place: _after_activation(traced, nodes[place]) for place in wanted if isinstance(place, Activated)}
     if without := [layers[place] for place, found in after.items() if not found]:
         raise ModelError(no_activation(without))
@@ -119,22 +120,38 @@ def _marks(network: nn.Module) -> dict[Place, str]:
 
 
 class _Tracer(fx.Tracer):
-    """Notes what each block gives, that is each module whose own steps are traced."""
+    """Puts a step of its own behind each of some blocks, that is modules whose own steps are traced.
 
-    def __init__(self) -> None:
+    What a block gives may have been there before, as with a shortcut without steps: only what takes it from the block
+    takes it from that step.
+    """
+
+    def __init__(self, wanted: set[int]) -> None:
         super().__init__()
-        self.blocks: dict[int, list[fx.Node]] = {}  # by id of the module
+        self.wanted = wanted  # by id of the module
+        self.blocks: dict[int, list[fx.Node]] = {}  # likewise, the steps behind it
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         output = super().call_module(m, forward, args, kwargs)
-        if isinstance(output, fx.Proxy) and not (output.node.op == "call_module" and self._is_of(output.node, m)):
-            self.blocks.setdefault(id(m), []).append(output.node)
-        return output
+        if id(m) not in self.wanted or not isinstance(output, fx.Proxy) or self._is_of(output.node, m):
+            return output
+        behind = self.create_proxy("call_function", same, (output,), {})
+        self.blocks.setdefault(id(m), []).append(behind.node)
+        return behind
 
     def _is_of(self, node: fx.Node, module: nn.Module) -> bool:
-        return self.root.get_submodule(str(node.target)) is module
+        return node.op == "call_module" and self.root.get_submodule(str(node.target)) is module
+
+
+class Mark(nn.Identity):
+    """What stands at a place, which all that follows takes from here."""
+
+
+def same(x: Tensor) -> Tensor:
+    """A step that changes nothing."""
+    return x
 
 
 def _check_names(network: nn.Module) -> None:
@@ -145,12 +162,13 @@ def _check_names(network: nn.Module) -> None:
         raise ValueError(f"a part of the network is called {odd[0]!r}")
 
 
-def _graph_of(network: nn.Module) -> tuple[fx.GraphModule, dict[int, list[fx.Node]]]:
-    """The calls of the network's modules, and what its blocks give: {id of the block: the steps that give it, one per
-    run}. What comes as such a graph, as ONNX files do, is not traced but copied, and has no blocks."""
+def _graph_of(network: nn.Module, wanted: set[int]) -> tuple[fx.GraphModule, dict[int, list[fx.Node]]]:
+    """The calls of the network's modules, and what the wanted ones give that are blocks: {id of the block: the steps
+    that give it, one per run}. What comes as such a graph, as ONNX files do, is not traced but copied, and has no
+    blocks."""
     if not isinstance(network, fx.GraphModule):
         _check_names(network)
-        tracer = _Tracer()
+        tracer = _Tracer(wanted)
         return fx.GraphModule(network, tracer.trace(network)), tracer.blocks
     graph = fx.Graph()
     graph.output(graph.graph_copy(network.graph, {}))
@@ -172,13 +190,20 @@ def _after_activation(traced: fx.GraphModule, nodes: list[fx.Node]) -> list[fx.N
     """
     found = []
     for node in nodes:
-        while (step := _step(traced, node)) not in ACTIVATIONS:
+        while not _is_activation(traced, node):
+            step = _step(traced, node)
             passes = node in nodes or step in PASSED or (step in SCALED and len(node.all_input_nodes) == 1)
             if not passes or len(node.users) != 1:
                 return []
             (node,) = node.users
         found.append(node)
     return found
+
+
+def _is_activation(traced: fx.GraphModule, node: fx.Node) -> bool:
+    while node.target is same:
+        (node,) = node.all_input_nodes
+    return _step(traced, node) in ACTIVATIONS
 
 
 def _step(traced: fx.GraphModule, node: fx.Node) -> str:
@@ -197,7 +222,7 @@ def _plain(step: Any) -> str:
 def _mark(traced: fx.GraphModule, nodes: list[fx.Node]) -> str:
     """Mark these steps' output, which everything behind then takes; the name of the module that does."""
     name = next(name for number in range(len(traced.graph.nodes) + 1) if not hasattr(traced, name := f"mark{number}"))
-    traced.add_submodule(name, nn.Identity())
+    traced.add_submodule(name, Mark())
     for node in nodes:
         with traced.graph.inserting_after(node):
             mark = traced.graph.call_module(name, (node,))

@@ -39,7 +39,7 @@ def lattices_where_possible(
     """``find_lattices`` of those layers that have one; maps of the others, those near the embedding above all, are then
     stretched over the input, which the log says. Raises ModelError for what is no layer.
     """
-    found = {}
+    found: dict[str, Lattice] = {}
     for layer in layers:
         try:
             found |= find_lattices(network, (layer,), input_size)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from leam.methods import INPUT, Activated, Place
 from leam.recognisers.adaptation import form_of
-from leam.recognisers.graphs import find_modules
+from leam.recognisers.graphs import Mark, find_modules
 from leam.recognisers.registry import ModelError
 
 MORE_THAN_ONCE = (
@@ -51,13 +51,15 @@ class Taps:
         layer = place.layer if isinstance(place, Activated) else place
         form = form_of(self.network, layer)
 
-        def record(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
+        def record(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
             if not self._running:
                 return output
             if place in self._recorded:
                 raise ModelError(MORE_THAN_ONCE.format(place))
             if not isinstance(output, Tensor):
                 raise ModelError(f"layer {layer!r} gives a {type(output).__name__}; expected one tensor")
+            if any(output is given for given in inputs) and not isinstance(module, Mark):
+                output = output.clone()  # what it hands on as it came goes round it too
             maps = form.maps(output, layer) if form else output
             self._recorded[place] = maps if maps.requires_grad else maps.detach().requires_grad_()
             copied = self._recorded[place].clone()
