@@ -103,16 +103,16 @@ def test_a_place_that_something_goes_round_is_none(trainable):
 
 
 class Unrelated(nn.Module):
-    """Runs a convolution that leads nowhere, uses one twice, gives a tuple within, and has one that never runs."""
+    """Runs a convolution that leads nowhere, uses one and the last activation twice, gives a tuple within, and has one that never runs."""
 
     def __init__(self):
         super().__init__()
         self.conv, self.twice, self.nowhere, self.idle = (nn.Conv2d(3, 3, 1) for _ in range(4))
-        self.pair, self.tail = Pair(), nn.Conv2d(3, 6, 1)
+        self.pair, self.tail, self.act = Pair(), nn.Conv2d(3, 6, 1), nn.ReLU()
 
     def forward(self, x):
         y, _ = self.pair(self.twice(self.twice(self.conv(x))))
-        z = self.tail(y)
+        z = self.act(self.tail(self.act(y)))
         self.nowhere(x)
         return z.mean((2, 3))
 
