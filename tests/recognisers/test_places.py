@@ -103,7 +103,7 @@ def test_a_place_that_something_goes_round_is_none(trainable):
 
 
 class Unrelated(nn.Module):
-    """Runs a convolution that leads nowhere, uses one and the last activation twice, gives a tuple within, and has one that never runs."""
+    """Runs a convolution that leads nowhere, uses one and an activation twice, gives a tuple within, and has one idle."""
 
     def __init__(self):
         super().__init__()
@@ -112,7 +112,7 @@ class Unrelated(nn.Module):
 
     def forward(self, x):
         y, _ = self.pair(self.twice(self.twice(self.conv(x))))
-        z = self.act(self.tail(self.act(y)))
+        z = self.act(self.act(self.tail(y)))
         self.nowhere(x)
         return z.mean((2, 3))
 
