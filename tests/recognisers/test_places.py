@@ -103,7 +103,7 @@ def test_a_place_that_something_goes_round_is_none(trainable):
 
 
 class Unrelated(nn.Module):
-    """Runs a convolution that leads nowhere, uses one and an activation twice, gives a tuple within, and has one idle."""
+    """Runs a convolution that leads nowhere, uses one and an activation twice, gives a tuple within."""
 
     def __init__(self):
         super().__init__()
