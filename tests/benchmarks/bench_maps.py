@@ -9,7 +9,7 @@ The others run in the process as PyTorch comes, ours with the settings that comp
 (``device.tune_cpu``); the figures named untuned and tuned compare on equal settings. The contestants take turns and
 medians are taken, as machines are shared; only ratios count.
 
-Needs tests/benchmarks/requirements.txt.
+Needs requirements-dev.txt.
 """
 
 import argparse

@@ -163,8 +163,8 @@ def test_a_method_is_added_as_the_page_says(checkout):
     run(".venv/bin/python -m pytest tests/test_design.py", checkout)
     assert check_style(checkout, before) == {
         "docs/design.md",
-        "tests/methods/test_hirescam.py",
-        "workflow_scripts/leam/methods/hirescam.py",
+        "tests/methods/test_elementwise.py",
+        "workflow_scripts/leam/methods/elementwise.py",
     }
 
 

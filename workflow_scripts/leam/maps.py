@@ -37,10 +37,10 @@ from leam.grid import CENTRED, TOP_PERCENTS, Grid, Lattice
 from leam.jobs import Behind, Job
 from leam.journal import Journal
 from leam.maps_file import Planned, block_name, ordered_pairs, write_beside, write_here
-from leam.methods import EQUAL, Cell, Reduction, cells_of
+from leam.methods import EQUAL, Cell, Place, Reduction, cells_of
 from leam.methods.leam import LEAM
 from leam.pixel_sets import QuickCounter, RegionCounter
-from leam.recognisers import folding, networks
+from leam.recognisers import folding, graphs, networks
 from leam.recognisers.lattice import find_lattices
 from leam.recognisers.registry import ModelError, Recogniser, existing_weights
 from leam.recognisers.taps import Taps, no_part
@@ -117,7 +117,7 @@ class PairBatch:
 
 
 def pair_batches(
-    activations: dict[str, Tensor],
+    activations: dict[Place, Tensor],
     cells: Sequence[Cell],
     block: Tensor,
     anchors: Anchors,
@@ -147,7 +147,7 @@ def pair_batches(
         if lost := [place for place, gradient in gradients.items() if gradient is None]:
             raise ModelError(no_part(lost))
         maps = [
-            cell.reduction.reduce(gradients[cell.place][:active], activations[cell.place].detach()[:active])
+            cell.reduction.reduce(gradients[cell.tapped][:active], activations[cell.tapped].detach()[:active])
             for cell in cells
         ]
         apart = (constant[:active] - along[:active]).square().sum(1) / 2  # 1 - cos, to more digits than from cos
@@ -333,9 +333,9 @@ def map_together(
     return [_of_identity(found, rows[each], 0, len(xs[each]) - 1) for each in range(len(xs))]
 
 
-def places_of(cells: Sequence[Cell]) -> tuple[str, ...]:
+def places_of(cells: Sequence[Cell]) -> tuple[Place, ...]:
     """Where the cells look, each place once."""
-    return tuple(dict.fromkeys(cell.place for cell in cells))
+    return tuple(dict.fromkeys(cell.tapped for cell in cells))
 
 
 def counter_for(x: Tensor) -> type[RegionCounter]:
@@ -393,7 +393,7 @@ def explain(
     grid : where maps are placed; by default as the settings say, for a recogniser that sees the whole crop
 
     All reductions take the same backwards; ``methods.cells_of(reductions, layers)`` says which cell is which.
-    Raises MapsError when they do not have the same signs.
+    Raises MapsError when they do not have the same signs, and registry.ModelError for a layer that has no such place.
     """
     settings, cells = settings or MapSettings(), cells_of(reductions, layers)
     if len({reduction.signs for reduction in reductions}) > 1:
@@ -402,6 +402,7 @@ def explain(
     if grid is None:
         size = (x.shape[2], x.shape[3])
         grid = Grid(settings.grid, input_size=size, lattices=lattices_of(network, layers, size, settings.placement))
+    network = graphs.mark_places(network, places_of(cells))
     blocks = list(map_blocks(network, cells, x, regions, settings, grid))
     per_anchor = {"anchors", "embeddings"}
     joined = {

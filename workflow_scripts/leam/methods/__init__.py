@@ -3,19 +3,37 @@
 Shape letters: b images, C channels, h, w a layer's map, S signs.
 """
 
+import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 POLARITIES = ("loss", "similarity")  # which is differentiated; the order of the first axis of maps and counts
 EQUAL = 1e-6  # 1 - cos below which two embeddings are the same: a pair's gradient is what rounding leaves of 0
-LAYERS, INPUT = "layers", "input"  # where a method looks; INPUT is also the name of that place
+PAIR, IMAGE = "pair", "image"  # what a map of a method with passes of its own is of
+LAYERS, ACTIVATED, INPUT = "layers", "activated", "input"  # where a method looks; INPUT is also that place's name
+
+
+@dataclass(frozen=True, repr=False)
+class Activated:
+    """The place after the activation function that a layer's output goes through."""
+
+    layer: str
+
+    def __repr__(self) -> str:
+        return f"{self.layer!r} after its activation function"
+
+
+Place = str | Activated  # a layer's output, what comes of it after its activation function, or INPUT
 
 
 @dataclass(frozen=True)
 class Reduction:
     """A method whose map of a pair follows from the gradient of the similarity and the activation at one place.
 
-    name : of the method; places : LAYERS, the chosen layers' outputs, or INPUT, the image as the network takes it
+    name : of the method; places : LAYERS, the chosen layers' outputs, ACTIVATED, what the activation functions after
+        them give, or INPUT, the image as the network takes it
     reduce : (gradient, activation), each (b, C, h, w) -> maps (S, b, h, w) >= 0, in the order of ``signs``
     signs : what each map of the first axis shows, as files and tables name it
     """
@@ -27,8 +45,103 @@ class Reduction:
 
 
 @dataclass(frozen=True)
+class Backprop:
+    """A method with passes of its own over the input.
+
+    name : of the method; per : PAIR, a map of every pair, or IMAGE, one map of an image with all its partners
+    explain : (network (`methods.networks.Network`), x (b, 3, h, w), targets (b, P, D) unit embeddings of the partners,
+        settings) -> maps (S, b, P or 1, h, w) >= 0, in the order of ``signs``
+    """
+
+    name: str
+    per: str
+    explain: Callable
+    signs: tuple[str, ...] = POLARITIES
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A method that hides parts of the picture, and asks how similar what is left is.
+
+    name : of the method
+    masks : (height, width, settings, seed) -> (K, h, w) float32, 1 where the picture is kept, the same for all images
+    combine : (masks (K, h, w), cosines (K, P) of the masked image with its partners, cosine (P,) of the whole one) ->
+        signed maps (P, h, w), above 0 where hiding lowers the cosine
+    """
+
+    name: str
+    masks: Callable
+    combine: Callable
+    signs: tuple[str, ...] = POLARITIES
+
+
+Method = Reduction | Backprop | Perturbation
+
+
+class Normalised(Protocol):
+    """What a method may ask of a recogniser: its input is (pixel - mean) / std, per channel."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]: ...
+    @property
+    def std(self) -> tuple[float, float, float]: ...
+
+
+METHODS = {
+    "leam": "leam.methods.leam:LEAM",
+    "layercam": "leam.methods.cams:LAYERCAM",
+    "gradcam": "leam.methods.cams:GRADCAM",
+    "gradcam++": "leam.methods.cams:GRADCAM_PLUS_PLUS",
+    "hirescam": "leam.methods.cams:HIRESCAM",
+    "sensitivity": "leam.methods.cams:SENSITIVITY",
+    "saliency": "leam.methods.cams:SALIENCY",
+    "gradxinput": "leam.methods.cams:gradxinput",
+}
+
+
+class MethodError(Exception):
+    """No explanation method is called so."""
+
+
+def method(name: str, recogniser: Normalised) -> Method:
+    """The method of that name for a recogniser: one of METHODS, or ``module:name`` of one's own.
+
+    What stands there is a Reduction, a Backprop or a Perturbation, or a function of the recogniser that returns one.
+    The module is looked for in the working directory too. Raises MethodError.
+    """
+    if name not in METHODS and ":" not in name:
+        raise MethodError(f"no method is called {name!r}; there are {', '.join(METHODS)}, and module:function")
+    module, _, attribute = METHODS.get(name, name).partition(":")
+    if "" not in sys.path:
+        sys.path.append("")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module of one's own may fail in any way
+        raise MethodError(f"method {name!r} cannot be imported: {_reason(error)}") from error
+    made = found if isinstance(found, Method) or not callable(found) else _call(name, found, recogniser)
+    if not isinstance(made, Method):
+        kind = made.__name__ if isinstance(made, type) else type(made).__name__
+        raise MethodError(f"method {name!r} is a {kind}; expected a Reduction, a Backprop or a Perturbation")
+    return made
+
+
+def _call(name: str, function: Callable, recogniser: Normalised) -> object:
+    try:
+        return function(recogniser)
+    except Exception as error:
+        raise MethodError(f"method {name!r} is not made by this function of a recogniser: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@dataclass(frozen=True)
 class Cell:
-    """One method at one place: what one map is of."""
+    """One method at one place: what one map is of.
+
+    place : the layer, or INPUT, by which the map is called and placed on the grid
+    """
 
     reduction: Reduction
     place: str
@@ -38,11 +151,16 @@ class Cell:
         """``method@place``, as files and tables name it; LEAM's own cells have the names of the layers."""
         return self.place if self.reduction.name == "leam" else f"{self.reduction.name}@{self.place}"
 
+    @property
+    def tapped(self) -> Place:
+        """Where gradient and activation are taken."""
+        return Activated(self.place) if self.reduction.places == ACTIVATED else self.place
+
 
 def cells_of(reductions: tuple[Reduction, ...], layers: tuple[str, ...]) -> list[Cell]:
     """Every method at every place of its own, method after method."""
     return [
         Cell(reduction, place)
         for reduction in reductions
-        for place in (layers if reduction.places == LAYERS else (INPUT,))
+        for place in ((INPUT,) if reduction.places == INPUT else layers)
     ]

@@ -6,7 +6,6 @@ is.
 """
 
 import logging
-import re
 from typing import Any, TypeVar
 
 import torch
@@ -15,7 +14,8 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from leam.embedding import SAME_COSINE, made_up_pictures
-from leam.recognisers.adaptation import take_over
+from leam.methods import Place
+from leam.recognisers.graphs import layers_among, marked_graph
 from leam.recognisers.networks import find_layers
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ Kind = TypeVar("Kind", bound=nn.Module)
 
 def fold_network(
     network: nn.Module,
-    layers: tuple[str, ...],
+    places: tuple[Place, ...],
     input_size: tuple[int, int],
     device: torch.device,
     precision: str = "float32",
@@ -34,7 +34,7 @@ def fold_network(
     With channels last on a CPU, and on a GPU in tf32 and bf16, whose units want them so; in float32 they gain nothing.
     """
     network = network.to(device)
-    folded = fold_norms(network, layers)
+    folded = fold_norms(network, places)
     if folded is not network and not _agree(network, folded, input_size, device):
         log.warning("this network, with fewer steps, gives other embeddings, and stays as it is: does it draw numbers?")
         folded = network
@@ -49,40 +49,21 @@ def _agree(network: nn.Module, folded: nn.Module, input_size: tuple[int, int], d
     return bool(functional.cosine_similarity(network(x), folded(x)) > SAME_COSINE)
 
 
-def fold_norms(network: nn.Module, layers: tuple[str, ...]) -> nn.Module:
+def fold_norms(network: nn.Module, places: tuple[Place, ...]) -> nn.Module:
     """The network with each BatchNorm right behind a convolution folded into it, and the other BatchNorms and PReLUs
     as ``Frozen`` steps.
 
-    The output of a target layer, named in ``layers``, stays what it is: nothing is folded into it, and it into nothing.
+    What stands at a target, one of ``places``, stays what it is: nothing is folded into it, and it into nothing.
+    Raises ModelError for a layer that has no such place.
     """
-    kept = {id(module) for module in find_layers(network, layers).values()}
-    try:
-        traced = _graph_of(network)
-    except Exception:  # control flow that depends on the data ends in any of many errors
+    kept = {id(module) for module in find_layers(network, layers_among(places)).values()}
+    traced = marked_graph(network, places)
+    if traced is None:
         return network
     _fold_into_convolutions(traced, kept)
     _freeze(traced, kept)
     traced.recompile()
-    take_over(network, traced)
     return traced.eval().requires_grad_(False)
-
-
-def _check_names(network: nn.Module) -> None:
-    """Raises ValueError for parts whose names are more than letters, digits and underscores: tracing writes them,
-    unescaped, into Python source and runs it."""
-    parts = (*network.named_modules(), *network.named_parameters(), *network.named_buffers())
-    if odd := [name for name, _ in parts if not re.fullmatch(r"[A-Za-z0-9_.]*", name)]:
-        raise ValueError(f"a part of the network is called {odd[0]!r}")
-
-
-def _graph_of(network: nn.Module) -> fx.GraphModule:
-    """The calls of the network's modules. What comes as such a graph, as ONNX files do, is not traced but copied."""
-    if not isinstance(network, fx.GraphModule):
-        _check_names(network)
-        return fx.symbolic_trace(network)
-    graph = fx.Graph()
-    graph.output(graph.graph_copy(network.graph, {}))
-    return fx.GraphModule(network, graph)
 
 
 def _fold_into_convolutions(traced: fx.GraphModule, kept: set[int]) -> None:
@@ -146,6 +127,7 @@ class Frozen(nn.Module):
     def __init__(self, norm: nn.BatchNorm2d | None = None, prelu: nn.PReLU | None = None):
         super().__init__()
         self.norm, self.prelu = norm, prelu
+        self.function = functional.prelu if prelu else functional.batch_norm  # the step that it is: see graphs
 
     def forward(self, x: Tensor) -> Tensor:
         return _Frozen.apply(x, self.norm, self.prelu)

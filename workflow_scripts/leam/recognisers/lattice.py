@@ -7,6 +7,7 @@ convolutions the fields of neighbouring units are one stride apart, and a unit i
 Shape letters: B images, C channels, h, w a layer's map, H one side of the input.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 from leam.grid import Lattice
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Generator, Tensor, nn
 
+log = logging.getLogger(__name__)
 ASKED = 5  # units along an axis: two at each end, and one in the middle
 SEED = 0
 
@@ -27,13 +29,32 @@ class _RecordedError(Exception):
     """Everything that was to be recorded is: the rest of the network need not run."""
 
 
+class NoLatticeError(ModelError):
+    """The units of a layer do not see equal fields one stride apart."""
+
+
+def lattices_where_possible(
+    network: "nn.Module", layers: tuple[str, ...], input_size: tuple[int, int]
+) -> dict[str, Lattice]:
+    """``find_lattices`` of those layers that have one; maps of the others, those near the embedding above all, are then
+    stretched over the input, which the log says. Raises ModelError for what is no layer.
+    """
+    found: dict[str, Lattice] = {}
+    for layer in layers:
+        try:
+            found |= find_lattices(network, (layer,), input_size)
+        except NoLatticeError:
+            log.info("layer %r has no lattice: its maps are stretched over the input", layer)
+    return found
+
+
 def find_lattices(network: "nn.Module", layers: tuple[str, ...], input_size: tuple[int, int]) -> dict[str, Lattice]:
     """{layer: its lattice}, offset and stride of both axes in pixels of the input, for a network that is on a CPU:
     elsewhere products may be computed by transforms, which leave traces outside of a field.
 
-    Raises ModelError, with the layer's name, when its units do not see equal fields one stride apart: a layer behind
-    attention, global pooling or fractional resizing, or so deep that every unit sees the whole input. Of a layer with a
-    ``reshape`` units are not asked: they are patches.
+    Raises NoLatticeError, with the layer's name, when its units do not see equal fields one stride apart: a layer
+    behind attention, global pooling or fractional resizing, or so deep that every unit sees the whole input. Of a layer
+    with a ``reshape`` units are not asked: they are patches.
     """
     import torch
 
@@ -116,7 +137,8 @@ def fit_lattice(asked: list[int], first: "np.ndarray", last: "np.ndarray", layer
     """Offset and stride of the units ``asked``, whose fields reach from pixel ``first`` to ``last`` of the input.
 
     Fields are cut off at the first and the last pixel that the layer sees at all, so the edge of a field tells
-    something only where it lies between these. Raises ModelError when the fields are not equal and one stride apart.
+    something only where it lies between these. Raises NoLatticeError when the fields are not equal and one stride
+    apart.
     """
     import numpy as np
 
@@ -126,7 +148,7 @@ def fit_lattice(asked: list[int], first: "np.ndarray", last: "np.ndarray", layer
         at = dict(zip(units[inside | whole], edge[inside | whole], strict=True))
         near, far = min(at, default=0), max(at, default=0)
         if len(at) < 2 or at[near] == at[far]:
-            raise ModelError(
+            raise NoLatticeError(
                 f"layer {layer!r} cannot be placed by its receptive field: its units see the input from edge to edge; "
                 "take a layer closer to the input, or maps.placement: stretched"
             )
@@ -135,7 +157,7 @@ def fit_lattice(asked: list[int], first: "np.ndarray", last: "np.ndarray", layer
     (low, stride), (high, other) = ends
     expected = np.maximum(low + stride * units, first.min()), np.minimum(high + stride * units, last.max())
     if stride != other or not (np.array_equal(expected[0], first) and np.array_equal(expected[1], last)):
-        raise ModelError(
+        raise NoLatticeError(
             f"layer {layer!r} cannot be placed by its receptive field: its units' fields are not equal and one stride "
             f"apart (pixels {first.tolist()} to {last.tolist()} for units {asked}); take another layer, or "
             "maps.placement: stretched"
