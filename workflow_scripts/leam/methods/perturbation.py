@@ -58,7 +58,8 @@ def _pixels(length: float, height: int, width: int) -> int:
 
 @dataclass(frozen=True)
 class CorrriseSettings:
-    """masks : K; patches : squares that a mask hides, of that side, which may overlap; correlation : SPEARMAN or PEARSON
+    """masks : K; patches : squares that a mask hides, of that side, which may overlap
+    correlation : SPEARMAN or PEARSON
 
     Raises ValueError for any other correlation.
     """
@@ -149,10 +150,10 @@ def sliding_patches(height: int, width: int, settings: OcclusionPatches, seed: i
 def mean_drop(masks: Tensor, cosines: Tensor, cosine: Tensor, settings: OcclusionPatches) -> Tensor:
     """Occlusion (Knoche et al. 2023): signed maps (P, h, w).
 
-        M(pixel) = sum over sides of (mean over the patches that cover the pixel of cos_ij - cos(patched i, j)) / side^2
+        M(pixel) = sum over sides of (mean over the patches that cover it of cos_ij - cos(patched i, j)) / side^2
 
-    Patches reach the border, which takes 1,249 of sides 7, 14 and 28 by a stride of 5; the published code leaves the last
-    ones out and has 1,130. A map is no finer than a stride, and what two patches must hide together is not found.
+    Patches reach the border, which takes 1,249 of sides 7, 14 and 28 by a stride of 5; the published code leaves the
+    last ones out and has 1,130. A map is no finer than a stride, and what two patches must hide together is not found.
     """
     drop, hidden = cosine - cosines, 1 - masks.flatten(1)
     slides = _slides(masks.shape[1], masks.shape[2], settings)
