@@ -1,5 +1,6 @@
 """Networks whose explanations are known or quickly computed, and what methods are given of them."""
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -114,3 +115,14 @@ def signed(maps):
     loss, similarity = maps
     assert (maps >= 0).all() and (torch.minimum(loss, similarity) == 0).all()
     return similarity - loss
+
+
+def case(seed=0, images=2, height=12, width=12):
+    """A network, images (n, 3, h, w) of its input, and three partners (n, 3, D) of each."""
+    module = smooth_network(seed)
+    x = normalised(pictures(images, height, width, seed))
+    return module, x, partners_of(module, x)
+
+
+def close(found, expected, **tolerances):
+    np.testing.assert_allclose(found.numpy(), expected, **{"rtol": 1e-9, "atol": 1e-12} | tolerances)

@@ -29,8 +29,8 @@ class Reduction:
     signs: tuple[str, ...] = POLARITIES
 
 
-class MethodError(Exception):
-    """A method cannot explain this recogniser; the message says why."""
+class UnsuitableError(Exception):
+    """A method cannot explain this recogniser, in this run; the message says why. Others can."""
 
 
 class Passes(NamedTuple):
@@ -52,7 +52,7 @@ class Backprop:
         settings) -> maps (S, b, P or 1, h, w) >= 0, in the order of ``signs``
     cost : (n images of the person, settings, (h, w), D) -> Passes
     settings : the defaults, a frozen dataclass. Where it has a field ``theta``, that is the threshold of the run, which
-        has no default: NaN, with which such a method raises MethodError
+        has no default: NaN, with which such a method raises UnsuitableError
     """
 
     name: str

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from leam.methods import BLACK, BLUR, IMAGE, PAIR, Backprop, MethodError, Passes
+from leam.methods import BLACK, BLUR, IMAGE, PAIR, Backprop, Passes, UnsuitableError
 from leam.methods.networks import Network, blurred, polarised
 
 # ---------------------------------------------------------------------------------------------- integrated gradients
@@ -78,10 +78,10 @@ def xssab(network: Network, x: Tensor, targets: Tensor, settings: XssabSettings)
     g - g[Q]. Of a theta below every c_k the similarity is plain saliency and the loss is empty. Maps are scattered as
     those of saliency are.
 
-    Raises MethodError where the run has no threshold.
+    Raises UnsuitableError where the run has no threshold.
     """
     if math.isnan(settings.theta):
-        raise MethodError(_no_threshold("xssab"))
+        raise UnsuitableError(_no_threshold("xssab"))
 
     def explain(images: Tensor, partners: Tensor) -> Tensor:
         gradients = network.gradients(images)
@@ -109,13 +109,13 @@ def _cost_of_xssab(n: int, settings: XssabSettings, size: tuple[int, int], dimen
 
 @dataclass(frozen=True)
 class FggbSettings:
-    """theta : the threshold of the run; most_dimensions : of an embedding, a backward each; side, sigma : of the blur,
-    sigma 0 for none.
+    """theta : the threshold of the run; most_dimensions : of an embedding, a backward each
+    radius, sigma : of the blur, sigma 0 for none
     """
 
     theta: float = math.nan
     most_dimensions: int = 1024
-    side: int = 25
+    radius: float = 12
     sigma: float = 5
 
 
@@ -126,18 +126,20 @@ def fggb(network: Network, x: Tensor, targets: Tensor, settings: FggbSettings) -
         M = blur of sum_k (c_k - theta / D) G_k        split by its sign
 
     c_k is compared with the threshold's share theta / D. With theta itself, about D times as large as a c_k, no weight
-    is above 0 and the similarity is empty. The blur hides that M is scattered (``sigma: 0`` shows it).
+    is above 0 and the similarity is empty. As it is, the weights of an accepted pair add up to cos - theta > 0 over G_k
+    of equal norm that are much alike: expect its loss to be empty. The blur hides that M is scattered (``sigma: 0``
+    shows it).
 
-    Raises MethodError where the run has no threshold or the embedding is too large.
+    Raises UnsuitableError where the run has no threshold or the embedding is too large.
     """
     dimensions = targets.shape[2]
     if dimensions > settings.most_dimensions:
-        raise MethodError(
+        raise UnsuitableError(
             f"fggb takes a backward of every dimension of the embedding, of which there are {dimensions}; expected at "
             f"most {settings.most_dimensions} (fggb.most_dimensions)"
         )
     if not math.isfinite(settings.theta):
-        raise MethodError(_no_threshold("fggb"))
+        raise UnsuitableError(_no_threshold("fggb"))
 
     def explain(images: Tensor, partners: Tensor) -> Tensor:
         gradients = network.gradients(images)
@@ -152,7 +154,7 @@ def fggb(network: Network, x: Tensor, targets: Tensor, settings: FggbSettings) -
             total.addcmul_(weights[:, :, k, None, None], size[:, None])  # no matrix product, which tf32 would shorten
         return total
 
-    return polarised(blurred(network.in_parts(explain, x, targets), settings.side, settings.sigma))
+    return polarised(blurred(network.in_parts(explain, x, targets), settings.radius, settings.sigma))
 
 
 def _cost_of_fggb(n: int, settings: FggbSettings, size: tuple[int, int], dimensions: int) -> Passes:
@@ -168,11 +170,11 @@ def _no_threshold(name: str) -> str:
 
 @dataclass(frozen=True)
 class FameSettings:
-    """steps : T; eta : of a step, in pictures of 0..1; side, sigma : of the blur, sigma 0 for none."""
+    """steps : T; eta : of a step, in pictures of 0..1; radius, sigma : of the blur, sigma 0 for none."""
 
     steps: int = 100
     eta: float = 1 / 255
-    side: int = 49
+    radius: float = 24
     sigma: float = 7.7
 
 
@@ -190,7 +192,7 @@ def fame(network: Network, x: Tensor, targets: Tensor, settings: FameSettings) -
     maps = [
         (stepped(network, x, along, settings) - x).mul(network.std(x)).abs().mean(1) for along in (-v, v)
     ]  # lowering 1 - s is raising s
-    return blurred(torch.stack(maps), settings.side, settings.sigma)[:, :, None]
+    return blurred(torch.stack(maps), settings.radius, settings.sigma)[:, :, None]
 
 
 def stepped(network: Network, x: Tensor, v: Tensor, settings: FameSettings) -> Tensor:

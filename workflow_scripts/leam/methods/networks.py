@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from leam.device import CPU_BATCH, halve
 from leam.embedding import COSINE, embed, is_usable, normalise, wide
-from leam.methods import BLACK, BLUR, MethodError
+from leam.methods import BLACK, BLUR, UnsuitableError
 from leam.regions import CROP_UNITS
 
 BLURRED = 0.1  # sigma of a picture without content, in its heights: faces are blobs then
@@ -24,7 +24,7 @@ class Gradients:
 
     unit : (b, D) their embeddings at unit norm, constants
 
-    Raises MethodError when no gradient leads from the embedding to the image.
+    Raises UnsuitableError when no gradient leads from the embedding to the image.
     """
 
     def __init__(self, module: nn.Module, x: Tensor, target: str = COSINE):
@@ -32,7 +32,7 @@ class Gradients:
         with torch.enable_grad():
             found = wide(module(self._x.clone()))  # a copy, which the network may overwrite
             if not found.requires_grad:
-                raise MethodError(
+                raise UnsuitableError(
                     "no gradient leads from the embedding to the image; expected a differentiable network"
                 )
             self._unit = normalise(found) if target == COSINE else found / found.detach().norm(dim=1, keepdim=True)
@@ -74,7 +74,7 @@ class Network:
             return (-self._mean / self._std).to(x).expand_as(x)
         if name == BLUR:
             sigma = BLURRED * CROP_UNITS
-            return blurred(x, 4 * sigma, sigma)
+            return blurred(x, 2 * sigma, sigma)
         raise ValueError(f"baseline is {name!r}; expected one of {BLACK}, {BLUR}")
 
     def embed(self, x: Tensor) -> Tensor:
@@ -114,19 +114,20 @@ def to_pixels(length: float, height: int) -> float:
     return length * height / CROP_UNITS
 
 
-def blurred(x: Tensor, side: float, sigma: float) -> Tensor:
-    """x (..., h, w) under a Gaussian, both lengths in pixels of a crop of 112 x 112; sigma 0 leaves it as it is.
+def blurred(x: Tensor, radius: float, sigma: float) -> Tensor:
+    """x (..., h, w) under a Gaussian that is cut off beyond a radius; sigma 0 leaves it as it is.
 
-    In float64, which neither autocast nor tf32 shortens; mirrored at the border.
+    Both lengths are in pixels of a crop of 112 x 112. In float64, which neither autocast nor tf32 shortens; mirrored at
+    the border.
     """
     if sigma == 0:
         return x
     from torchvision.transforms.functional import gaussian_blur  # seconds of starting
 
     height, width = x.shape[-2:]
-    radius = min(round(to_pixels(side, height) / 2 - 0.5), height - 1, width - 1)
+    reach = min(round(to_pixels(radius, height)), height - 1, width - 1)
     flat = x.reshape(-1, 1, height, width).double()
-    return gaussian_blur(flat, 2 * radius + 1, to_pixels(sigma, height)).view(x.shape).to(x)
+    return gaussian_blur(flat, 2 * reach + 1, to_pixels(sigma, height)).view(x.shape).to(x)
 
 
 def polarised(signed: Tensor) -> Tensor:

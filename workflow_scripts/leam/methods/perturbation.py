@@ -9,6 +9,7 @@ Shape letters: b images, K masks, P partners of an image, D embedding size, h, w
 
 import math
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from leam.methods import EQUAL, Perturbation
 from leam.methods.networks import Network, polarised, to_pixels
+from leam.regions import CROP_UNITS
 
 SPEARMAN, PEARSON = "spearman", "pearson"
 
@@ -48,11 +50,6 @@ def perturb(
     return polarised(torch.stack(maps)).to(x)
 
 
-def _pixels(length: float, height: int, width: int) -> int:
-    """A side or a stride in whole pixels of the input, within it."""
-    return min(max(1, round(to_pixels(length, height))), height, width)
-
-
 # ---------------------------------------------------------------------------------------------------------- CorrRISE
 
 
@@ -76,7 +73,7 @@ class CorrriseSettings:
 
 def random_patches(height: int, width: int, settings: CorrriseSettings, seed: int) -> np.ndarray:
     """(K, height, width) float32, 0 in squares that lie evenly over the places where they fit, 1 elsewhere."""
-    side = _pixels(settings.side, height, width)
+    side = min(max(1, round(to_pixels(settings.side, height))), height, width)
     places = np.random.default_rng(seed).random((settings.masks, settings.patches, 2))
     corners = (places * (height - side + 1, width - side + 1)).astype(int)
     masks = np.ones((settings.masks, height, width), np.float32)
@@ -114,36 +111,40 @@ def correlation(masks: Tensor, cosines: Tensor, cosine: Tensor, settings: Corrri
 
 @dataclass(frozen=True)
 class OcclusionPatches:
-    """sides : of the square patches, each of which slides over the picture by ``stride``."""
+    """sides : of the square patches, each of which slides over the picture by ``stride``, at most its side.
+
+    Raises ValueError for a longer stride, which would leave pixels that no patch hides.
+    """
 
     sides: tuple[float, ...] = (14,)
     stride: float = 7
 
+    def __post_init__(self) -> None:
+        if not 0 < self.stride <= min(self.sides):
+            raise ValueError(f"stride is {self.stride}; expected more than 0 and at most the smallest of the sides")
 
-def _corners(height: int, width: int, side: int, stride: int) -> list[tuple[int, int]]:
-    """(top, left) of every place of a patch, row after row; the last of a row or column may reach beyond the picture,
-    so that every pixel is hidden.
-    """
-    tops, lefts = (
-        range(0, max(0, math.ceil((length - side) / stride)) * stride + 1, stride) for length in (height, width)
+
+def _spans(length: int, height: int, side: float, stride: float) -> list[slice]:
+    """The rows, or columns, of a patch at each of its places; the last may reach beyond the picture's ``length``."""
+    steps = max(0, math.ceil((length * CROP_UNITS - side * height) / (stride * height)))
+    starts = [stride * step for step in range(steps + 1)]
+    return [slice(round(to_pixels(start, height)), round(to_pixels(start + side, height))) for start in starts]
+
+
+def _places(height: int, width: int, settings: OcclusionPatches) -> list[list[tuple[slice, slice]]]:
+    """The places of each side's patch, row after row."""
+    rows, columns = (
+        [_spans(length, height, side, settings.stride) for side in settings.sides] for length in (height, width)
     )
-    return [(top, left) for top in tops for left in lefts]
-
-
-def _slides(height: int, width: int, settings: OcclusionPatches) -> list[tuple[int, list[tuple[int, int]]]]:
-    """Each side in pixels, with the places of its patch."""
-    stride = _pixels(settings.stride, height, width)
-    sides = [_pixels(side, height, width) for side in settings.sides]
-    return [(side, _corners(height, width, side, stride)) for side in sides]
+    return [list(product(*spans)) for spans in zip(rows, columns, strict=True)]
 
 
 def sliding_patches(height: int, width: int, settings: OcclusionPatches, seed: int) -> np.ndarray:
     """(K, height, width) float32, 0 in one patch, side after side; nothing is drawn."""
-    slides = _slides(height, width, settings)
-    masks = np.ones((sum(len(corners) for _, corners in slides), height, width), np.float32)
-    places = ((side, corner) for side, corners in slides for corner in corners)
-    for mask, (side, (top, left)) in zip(masks, places, strict=True):
-        mask[top : top + side, left : left + side] = 0
+    places = [*chain.from_iterable(_places(height, width, settings))]
+    masks = np.ones((len(places), height, width), np.float32)
+    for mask, place in zip(masks, places, strict=True):
+        mask[place] = 0
     return masks
 
 
@@ -156,11 +157,10 @@ def mean_drop(masks: Tensor, cosines: Tensor, cosine: Tensor, settings: Occlusio
     last ones out and has 1,130. A map is no finer than a stride, and what two patches must hide together is not found.
     """
     drop, hidden = cosine - cosines, 1 - masks.flatten(1)
-    slides = _slides(masks.shape[1], masks.shape[2], settings)
-    numbers = [len(corners) for _, corners in slides]
+    numbers = [len(places) for places in _places(masks.shape[1], masks.shape[2], settings)]
     total = drop.new_zeros(drop.shape[1], hidden.shape[1])
-    for (side, _), drops, covers in zip(slides, drop.split(numbers), hidden.split(numbers), strict=True):
-        total += drops.T @ covers / covers.sum(0) / side**2
+    for side, drops, covers in zip(settings.sides, drop.split(numbers), hidden.split(numbers), strict=True):
+        total += drops.T @ covers / covers.sum(0).clamp(min=1) / side**2
     return total.unflatten(1, masks.shape[1:])
 
 
