@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from leam.methods.networks import Network
+from leam.methods.networks import ExplainedNetwork
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 40.0)
 
@@ -89,7 +89,7 @@ class Tight(nn.Module):
 
 def seen(module, target="cosine", batch=32):
     """The network as methods see it."""
-    return Network(module, MEAN, STD, target, batch)
+    return ExplainedNetwork(module, MEAN, STD, target, batch)
 
 
 def normalised(pictures):

@@ -13,7 +13,7 @@ from torch import nn
 import naive_passes as naive
 from leam.device import arithmetic
 from leam.methods import BLACK, BLUR, Passes
-from leam.methods.networks import Network
+from leam.methods.networks import ExplainedNetwork
 from leam.methods.perturbation import CORRRISE, OCCLUSION, perturb
 from leam.recognisers import networks
 from small_networks import (
@@ -306,7 +306,7 @@ def test_a_masked_image_without_an_embedding_leaves_no_number(method):
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_a_recogniser_at_its_own_size(method, narrow):
     """In float32, to the same bytes every time; in bf16 the embeddings are coarser, the formula is not."""
-    network = Network(networks.build_network(narrow), narrow.mean, narrow.std)
+    network = ExplainedNetwork(networks.build_network(narrow), narrow.mean, narrow.std)
     x = normalised(pictures(2, 112, 112)).float()
     unit = network.embed(x)
     changes = {"masks": 20} if method is CORRRISE else {"sides": (40,), "stride": 36}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 POLARITIES = ("loss", "similarity")  # which is differentiated; the order of the first axis of maps and counts
 EQUAL = 1e-6  # 1 - cos below which two embeddings are the same: a pair's gradient is what rounding leaves of 0
-PAIR, IMAGE = "pair", "image"  # what a map of a method with passes of its own is of
+PER_PAIR, PER_IMAGE = "pair", "image"  # what a map of a method with passes of its own is of
 LAYERS, INPUT = "layers", "input"  # where a method looks; INPUT is also the name of that place
 BLACK, BLUR = "black", "blur"  # pictures without content, that a picture is compared with or hidden behind
 
@@ -47,9 +47,9 @@ class Passes(NamedTuple):
 class Backprop:
     """A method with passes of its own over the input.
 
-    name : of the method; per : PAIR, a map of every pair, or IMAGE, one map of an image with all its partners
-    explain : (network (`methods.networks.Network`), x (b, 3, h, w), targets (b, P, D) unit embeddings of the partners,
-        settings) -> maps (S, b, P or 1, h, w) >= 0, in the order of ``signs``
+    name : of the method; per : PER_PAIR, a map of every pair, or PER_IMAGE, one map of an image with all its partners
+    explain : (network (`methods.networks.ExplainedNetwork`), x (b, 3, h, w), targets (b, P, D) unit embeddings of the
+        partners, settings) -> maps (S, b, P or 1, h, w) >= 0, in the order of ``signs``
     cost : (n images of the person, settings, (h, w), D) -> Passes
     settings : the defaults, a frozen dataclass. Where it has a field ``theta``, that is the threshold of the run, which
         has no default: NaN, with which such a method raises UnsuitableError

@@ -4,8 +4,8 @@
     v   = mean_j x^_j        the mean of an image's partners
     theta                    the cosine above which a pair is accepted; theta / D is a dimension's share of it
 
-All read the network through `methods.networks.Network`. Maps are float32 at least, >= 0, in the order of POLARITIES:
-``loss`` is evidence against the match, ``similarity`` for it. Lengths are in pixels of a crop of 112 x 112.
+All read the network through `methods.networks.ExplainedNetwork`. Maps are float32 at least, >= 0, in the order of
+POLARITIES: ``loss`` is evidence against the match, ``similarity`` for it. Lengths are in pixels of a crop of 112 x 112.
 
 Shape letters: b images, P partners of an image, D embedding size, S steps, T steps of FAME, h, w the input.
 """
@@ -17,8 +17,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from leam.methods import BLACK, BLUR, IMAGE, PAIR, Backprop, Passes, UnsuitableError
-from leam.methods.networks import Network, blurred, polarised
+from leam.methods import BLACK, BLUR, PER_IMAGE, PER_PAIR, Backprop, Passes, UnsuitableError
+from leam.methods.networks import ExplainedNetwork, blurred, polarised
 
 # ---------------------------------------------------------------------------------------------- integrated gradients
 
@@ -31,7 +31,7 @@ class IgSettings:
 
 
 def integrated_gradients(
-    network: Network, x: Tensor, targets: Tensor, settings: IgSettings, baseline: str = BLACK
+    network: ExplainedNetwork, x: Tensor, targets: Tensor, settings: IgSettings, baseline: str = BLACK
 ) -> Tensor:
     """Integrated gradients (Sundararajan et al. 2017), S forwards and backwards of an image: maps (2, b, 1, h, w).
 
@@ -69,7 +69,7 @@ class XssabSettings:
     theta: float = math.nan
 
 
-def xssab(network: Network, x: Tensor, targets: Tensor, settings: XssabSettings) -> Tensor:
+def xssab(network: ExplainedNetwork, x: Tensor, targets: Tensor, settings: XssabSettings) -> Tensor:
     """xSSAB (Huber et al. 2024), a forward of an image and two backwards of a pair: maps (2, b, P, h, w).
 
         Q = {k: c_k >= theta / D}        M = mean_RGB |g[Q]| - mean_RGB |g[not Q]|        split by its sign
@@ -119,7 +119,7 @@ class FggbSettings:
     sigma: float = 5
 
 
-def fggb(network: Network, x: Tensor, targets: Tensor, settings: FggbSettings) -> Tensor:
+def fggb(network: ExplainedNetwork, x: Tensor, targets: Tensor, settings: FggbSettings) -> Tensor:
     """FGGB (Lu et al. 2024), a forward and D backwards of an image, for all its partners: maps (2, b, P, h, w).
 
         G_k = mean_RGB |d x^_k / dI| / its L2 norm
@@ -178,7 +178,7 @@ class FameSettings:
     sigma: float = 7.7
 
 
-def fame(network: Network, x: Tensor, targets: Tensor, settings: FameSettings) -> Tensor:
+def fame(network: ExplainedNetwork, x: Tensor, targets: Tensor, settings: FameSettings) -> Tensor:
     """FAME (Zhang and Guenther 2026), T forwards and backwards of an image and polarity: maps (2, b, 1, h, w).
 
         T times I' <- I' - eta g / max|g|        M = blur of mean_RGB |I' - I|
@@ -195,7 +195,7 @@ def fame(network: Network, x: Tensor, targets: Tensor, settings: FameSettings) -
     return blurred(torch.stack(maps), settings.radius, settings.sigma)[:, :, None]
 
 
-def stepped(network: Network, x: Tensor, v: Tensor, settings: FameSettings) -> Tensor:
+def stepped(network: ExplainedNetwork, x: Tensor, v: Tensor, settings: FameSettings) -> Tensor:
     """x (b, 3, h, w) after the steps that lower x^ . v, in its own units.
 
     The steps are of the picture: the gradient by a grey level is 1 / std of that by the input, and so is a grey level.
@@ -213,9 +213,9 @@ def _cost_of_fame(n: int, settings: FameSettings, size: tuple[int, int], dimensi
 
 
 IG_BLACK, IG_BLUR = (
-    Backprop(f"ig.{each}", IMAGE, partial(integrated_gradients, baseline=each), _cost_of_ig, IgSettings())
+    Backprop(f"ig.{each}", PER_IMAGE, partial(integrated_gradients, baseline=each), _cost_of_ig, IgSettings())
     for each in (BLACK, BLUR)
 )
-XSSAB = Backprop("xssab", PAIR, xssab, _cost_of_xssab, XssabSettings())
-FGGB = Backprop("fggb", PAIR, fggb, _cost_of_fggb, FggbSettings())
-FAME = Backprop("fame", IMAGE, fame, _cost_of_fame, FameSettings())
+XSSAB = Backprop("xssab", PER_PAIR, xssab, _cost_of_xssab, XssabSettings())
+FGGB = Backprop("fggb", PER_PAIR, fggb, _cost_of_fggb, FggbSettings())
+FAME = Backprop("fame", PER_IMAGE, fame, _cost_of_fame, FameSettings())

@@ -43,7 +43,7 @@ class Gradients:
         return torch.autograd.grad(self._unit, self._x, v.to(self._unit), retain_graph=True)[0]
 
 
-class Network:
+class ExplainedNetwork:
     """A recogniser's network as methods see it.
 
     module : the network; mean, std : of each channel, in grey levels of 0..255; target : what is differentiated, as in

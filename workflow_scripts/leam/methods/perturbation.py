@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from leam.methods import EQUAL, Perturbation
-from leam.methods.networks import Network, polarised, to_pixels
+from leam.methods.networks import ExplainedNetwork, polarised, to_pixels
 from leam.regions import CROP_UNITS
 
 SPEARMAN, PEARSON = "spearman", "pearson"
@@ -26,7 +26,7 @@ SPEARMAN, PEARSON = "spearman", "pearson"
 
 def perturb(
     method: Perturbation,
-    network: Network,
+    network: ExplainedNetwork,
     x: Tensor,
     unit: Tensor,
     targets: Tensor,
