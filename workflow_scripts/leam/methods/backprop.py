@@ -152,9 +152,9 @@ def fggb(network: ExplainedNetwork, x: Tensor, targets: Tensor, settings: FggbSe
             norm = size.norm(dim=(1, 2), keepdim=True)
             size = torch.where(norm > 0, size / norm, 0)
             total.addcmul_(weights[:, :, k, None, None], size[:, None])  # no matrix product, which tf32 would shorten
-        return total
+        return polarised(blurred(total, settings.radius, settings.sigma))
 
-    return polarised(blurred(network.in_parts(explain, x, targets), settings.radius, settings.sigma))
+    return network.in_parts(explain, x, targets, axis=1)
 
 
 def _cost_of_fggb(n: int, settings: FggbSettings, size: tuple[int, int], dimensions: int) -> Passes:
