@@ -7,12 +7,13 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 POLARITIES = ("loss", "similarity")  # which is differentiated; the order of the first axis of maps and counts
 EQUAL = 1e-6  # 1 - cos below which two embeddings are the same: a pair's gradient is what rounding leaves of 0
-PAIR, IMAGE = "pair", "image"  # what a map of a method with passes of its own is of
+PER_PAIR, PER_IMAGE = "pair", "image"  # what a map of a method with passes of its own is of
 LAYERS, ACTIVATED, INPUT = "layers", "activated", "input"  # where a method looks; INPUT is also that place's name
+BLACK, BLUR = "black", "blur"  # pictures without content, that a picture is compared with or hidden behind
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,35 +45,61 @@ class Reduction:
     signs: tuple[str, ...] = POLARITIES
 
 
+class UnsuitableError(Exception):
+    """A method cannot explain this recogniser, in this run; the message says why. Others can."""
+
+
+class Passes(NamedTuple):
+    """Images that go through the network for the maps of one image with all its partners, forwards and backwards.
+
+    What every method shares, the embeddings of the images themselves, is not in it.
+    """
+
+    forwards: int
+    backwards: int
+
+
 @dataclass(frozen=True)
 class Backprop:
     """A method with passes of its own over the input.
 
-    name : of the method; per : PAIR, a map of every pair, or IMAGE, one map of an image with all its partners
-    explain : (network (`methods.networks.Network`), x (b, 3, h, w), targets (b, P, D) unit embeddings of the partners,
-        settings) -> maps (S, b, P or 1, h, w) >= 0, in the order of ``signs``
+    name : of the method; per : PER_PAIR, a map of every pair, or PER_IMAGE, one map of an image with all its partners
+    explain : (network (`methods.networks.ExplainedNetwork`), x (b, 3, h, w), targets (b, P, D) unit embeddings of the
+        partners, settings) -> maps (S, b, P or 1, h, w) >= 0, in the order of ``signs``
+    cost : (n images of the person, settings, (h, w), D) -> Passes
+    settings : the defaults, a frozen dataclass. Where it has a field ``theta``, that is the threshold of the run, which
+        has no default: NaN, with which such a method raises UnsuitableError
     """
 
     name: str
     per: str
     explain: Callable
+    cost: Callable
+    settings: Any = None
     signs: tuple[str, ...] = POLARITIES
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A method that hides parts of the picture, and asks how similar what is left is.
+    """A method that hides parts of the picture, and asks how similar what is left is (`methods.perturbation.perturb`).
 
     name : of the method
-    masks : (height, width, settings, seed) -> (K, h, w) float32, 1 where the picture is kept, the same for all images
-    combine : (masks (K, h, w), cosines (K, P) of the masked image with its partners, cosine (P,) of the whole one) ->
-        signed maps (P, h, w), above 0 where hiding lowers the cosine
+    masks : (height, width, settings, seed) -> (K, h, w) float32 array, 1 where the picture is kept, for all images
+    combine : (masks (K, h, w), cosines (K, P) of the masked image with its partners, cosine (P,) of the whole one,
+        settings) -> signed maps (P, h, w), above 0 where hiding lowers the cosine; tensors, all in float64
+    settings : the defaults, a frozen dataclass; fill : what takes the place of what is hidden, BLACK or BLUR
     """
 
     name: str
     masks: Callable
     combine: Callable
+    settings: Any = None
+    fill: str = BLACK
     signs: tuple[str, ...] = POLARITIES
+
+    def cost(self, n: int, settings: Any, size: tuple[int, int], dimensions: int) -> Passes:
+        """As of ``Backprop``: every mask is embedded once for all partners."""
+        return Passes(len(self.masks(*size, settings, 0)), 0)
 
 
 Method = Reduction | Backprop | Perturbation
@@ -96,6 +123,13 @@ METHODS = {
     "sensitivity": "leam.methods.cams:SENSITIVITY",
     "saliency": "leam.methods.cams:SALIENCY",
     "gradxinput": "leam.methods.cams:gradxinput",
+    "ig.black": "leam.methods.backprop:IG_BLACK",
+    "ig.blur": "leam.methods.backprop:IG_BLUR",
+    "xssab": "leam.methods.backprop:XSSAB",
+    "fggb": "leam.methods.backprop:FGGB",
+    "fame": "leam.methods.backprop:FAME",
+    "corrrise": "leam.methods.perturbation:CORRRISE",
+    "occlusion": "leam.methods.perturbation:OCCLUSION",
 }
 
 
