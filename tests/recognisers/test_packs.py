@@ -114,6 +114,16 @@ def test_a_configuration_names_a_pack_by_its_folder(pack):
     assert settings.complete(config) == config
 
 
+def test_the_detector_is_that_of_the_runs_pack(pack, home):
+    packed = {"models": ["mine"], "recognisers": {"mine": {"pack": str(pack)}}, "faces": {"detector": "scrfd"}}
+    found = settings.faces_settings(settings.complete(packed))
+    assert found["detector_weights"] == str(packs.detector_file(pack))
+    for others in ({"models": ["sample_arcface"]}, {"models": ["mine", "other"]}):
+        recognisers = packed["recognisers"] | {"other": {"pack": str(pack.parent / "elsewhere")}}
+        with pytest.raises(settings.ConfigError, match=r"faces\.detector_weights is null; faces\.detector scrfd needs"):
+            settings.complete(packed | others | {"recognisers": recognisers})
+
+
 def test_a_path_starts_from_root_and_a_tilde_is_the_home(pack, home):
     assert settings.recogniser_entry(planned(pack.name, root=str(pack.parent)), "mine")["weights"].startswith(str(pack))
     shutil.copytree(pack, home / "packs" / "mine")

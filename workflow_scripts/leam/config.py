@@ -446,7 +446,8 @@ def custom_rules(config: dict) -> list[str]:
 def chosen_faces(config: dict) -> dict:
     """The ``faces`` section with every ``auto`` decided: what came with the pictures, else a model, else polygons.
 
-    Where dlib's landmarks are asked for and no file is named, it is that of the package, if it is installed.
+    Where no file is named, dlib's landmarks are those of the package, if it is installed, and SCRFD that of the run's
+    pack, if it has one.
     """
     faces, source = config["faces"], chosen_source(config)
     file = faces["landmark_weights"] or (IN_PACKAGE if LANDMARKS.find() else None)
@@ -461,9 +462,17 @@ def chosen_faces(config: dict) -> dict:
         chosen["label_maps"] = "given" if source.brings_labels else "pyfacer" if by_parser else "landmarks"
     if chosen["landmarks"] == "dlib":
         chosen["landmark_weights"] = file
+    if chosen["detector"] == "scrfd" and chosen["detector_weights"] is None:
+        chosen["detector_weights"] = _pack_of_run(config)
     if chosen["crop_mode"] == "aligned" and chosen["crop_margin"] is None:
         chosen["crop_margin"] = _least_margin(config)
     return chosen
+
+
+def _pack_of_run(config: dict) -> str | None:
+    """The pack of the run's recognisers; None where they have none, or several."""
+    found = {config["recognisers"].get(name, {}).get("pack") for name in config["models"]} - {None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _least_margin(config: dict) -> float | None:
