@@ -124,5 +124,11 @@ def test_measuring_tabulating_and_drawing_are_apart():
             assert not [other for other in others if other.endswith(".figure")], name
 
 
+def test_files_of_tests_have_names_of_their_own():
+    """pytest imports them by their names alone, and refuses the second of two; each folder's conftest is its own."""
+    names = [path.name for path in (code.PACKAGE.parents[1] / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 if __name__ == "__main__":
     PAGE.write_text(redrawn(PAGE.read_text()))
