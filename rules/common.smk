@@ -1,5 +1,6 @@
 # What all stages share, the checked configuration, the names that follow from it, and small helpers.
 
+import functools
 import inspect
 import os
 import re

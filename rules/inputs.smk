@@ -11,8 +11,14 @@ def shipped(paths):
     return [files.sha256(path) for path in paths if registry.is_shipped(path)]
 
 
+@functools.cache
+def entry_of(model):
+    """Once per recogniser, not per job: a crop's margin follows from every recogniser of the run."""
+    return settings.recogniser_in_crop(config, model)
+
+
 def recogniser_entry(wildcards):
-    return settings.recogniser_in_crop(config, wildcards.model)
+    return entry_of(wildcards.model)
 
 
 def shards_of(kind):
